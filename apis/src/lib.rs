@@ -1,1 +1,42 @@
-//! 
+//! The kinds of the API group `annex.sh`, and the manifests that are rendered from them.
+//!
+//! Tenants write [`Install`] and [`ManagedEnvironment`] and read [`ExecutionQuota`] in their own workspace, through the
+//! APIExport `annex.sh`. [`Extension`], [`ExtensionVersion`] and [`Tenant`] are the provider's, in its own workspace.
+//! The field docs are what `kubectl explain` shows.
+
+
+mod execution_quota;
+mod extension;
+mod extension_version;
+mod install;
+mod managed_environment;
+pub mod provider;
+mod reference;
+mod tenant;
+
+pub use reference::{KeyReference, NameReference};
+pub use execution_quota::{ExecutionQuota, ExecutionQuotaSpec, ExecutionQuotaStatus, QUOTA_NAME};
+pub use extension::{Extension, ExtensionSpec};
+pub use extension_version::{
+    Archive, Dependency, Endpoint, ExtensionVersion, ExtensionVersionSpec, ExtensionVersionStatus, Limits, Module,
+    Signature,
+};
+pub use install::{
+    DeletionPolicy, DependencyPolicy, DependencyStatus, Flow, FlowAction, FlowRecord, FlowStage, Install, InstallSpec,
+    InstallStatus, OnFailure, RunnerReference, StageStatus, UpgradePolicy,
+};
+pub use managed_environment::{
+    KUBECONFIG_KEY, MANAGED_ENVIRONMENT_SECRET_TYPE, ManagedEnvironment, ManagedEnvironmentSpec,
+    ManagedEnvironmentStatus,
+};
+pub use tenant::{QuotaDefaults, Tenant, TenantSpec};
+
+/// The API group of every kind in this crate.
+pub const GROUP: &str = "annex.sh";
+/// The one served and stored version.
+pub const VERSION: &str = "v1alpha1";
+/// A tenant's object that Annex may see, and every object that Annex makes, carries this label with the value `"true"`.
+/// The permission claims select by it.
+pub const MANAGED_LABEL: &str = "annex.sh/managed";
+/// Held by an Install until what was made for it is gone.
+pub const INSTALL_FINALIZER: &str = "annex.sh/install";

@@ -1,0 +1,67 @@
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+/// What the platform knows of a workspace that uses Annex. Its name is the workspace's logical cluster name; the
+/// controller makes it when it is missing. Identity lives here because a workspace's owner can edit everything that is in
+/// the workspace itself.
+#[derive(CustomResource, Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
+#[kube(
+    group = "annex.sh",
+    version = "v1alpha1",
+    kind = "Tenant",
+    derive = "PartialEq",
+    derive = "Default",
+    category = "annex",
+    printcolumn(name = "Id", type_ = "string", json_path = ".spec.id"),
+    printcolumn(name = "Slug", type_ = "string", json_path = ".spec.slug"),
+    printcolumn(name = "Suspended", type_ = "boolean", json_path = ".spec.suspended"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantSpec {
+    /// What the outside knows the tenant by. Absent: the logical cluster's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub id: Option<String>,
+    /// The tenant's part of host names. Absent: made from `id`. Give one to resolve a DomainConflict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 12), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub slug: Option<String>,
+    /// True: none of the tenant's extensions answers, and none is installed.
+    #[serde(default)]
+    pub suspended: bool,
+    /// The extensions that the tenant may install. Absent: every one in the catalog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub allowed_extensions: Option<Vec<String>>,
+    /// The limits that the workspace's ExecutionQuota gets.
+    #[serde(default)]
+    pub quota: QuotaDefaults,
+}
+
+/// Limits for all extensions of a workspace together. An absent one is the platform's default.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QuotaDefaults {
+    /// How many Installs there may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub installs: Option<i32>,
+    /// Requests a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub requests_per_minute: Option<i32>,
+    /// Requests at one time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub concurrency: Option<i32>,
+    /// Memory of one call, in MiB.
+    #[serde(default, rename = "memoryMiB", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub memory_mib: Option<i32>,
+    /// Key-value storage, in MiB.
+    #[serde(default, rename = "storageMiB", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub storage_mib: Option<i32>,
+}

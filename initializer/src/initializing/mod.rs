@@ -1,0 +1,173 @@
+//! The service: watches workspaces that wait for our initializer, and works on them in parallel.
+
+mod finish;
+mod progress;
+mod steps;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use annex_apis::provider::WORKSPACE_TYPE;
+use annex_initializer::{Seed, SeedArgs, SeedConfig};
+use annex_service::{LogFormat, Operations, Shutdown, Status, serve};
+use anyhow::Context as _;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube_kcp::{
+    Backoff, Change, Connection, Index, Limits, Metrics, ObjectKey, Outcome, Readiness, ShardUrl, WorkQueue,
+    initializing_endpoints, kinds::LogicalCluster, run_workers, spawn_object_watch,
+};
+use prometheus_client::registry::Registry;
+
+use progress::{Progress, Stage};
+use steps::{Seeding, StepError};
+
+/// How many workspaces are worked on at a time. Most of that time is waiting for kcp to bind the API, which costs a stream
+/// and a small task, so the number is generous: workspaces that are stuck must not keep others from their turn.
+const CONCURRENCY: usize = 256;
+
+/// Gives each new workspace of type annex-tenant its seed: a namespace, a ServiceAccount with the least rights, a kubeconfig,
+/// the bound API; then lets it become Ready.
+#[derive(clap::Parser, Clone, Debug)]
+#[command(version)]
+pub(crate) struct Args {
+    /// A kubeconfig whose current context is the provider's workspace.
+    #[arg(long, env = "KUBECONFIG")]
+    kubeconfig: PathBuf,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served.
+    #[arg(long, env = "ANNEX_LISTEN", default_value = "127.0.0.1:8092")]
+    listen: SocketAddr,
+    /// The WorkspaceType in the provider's workspace.
+    #[arg(long, env = "ANNEX_WORKSPACE_TYPE", default_value = WORKSPACE_TYPE)]
+    workspace_type: String,
+    /// How long a workspace may wait for kcp (its token, the bound API) before it gives up its place and backs off.
+    #[arg(long, default_value_t = 20)]
+    patience_seconds: u64,
+    /// How log lines look.
+    #[arg(long, env = "ANNEX_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    #[command(flatten)]
+    seed: SeedArgs,
+}
+
+struct Context {
+    connection: Connection,
+    workspaces: Arc<Index<LogicalCluster>>,
+    config: SeedConfig,
+    seed: Seed,
+    progress: Progress,
+    patience: Duration,
+}
+
+pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
+    let config = args.seed.load()?;
+    let kubeconfig = Kubeconfig::read_from(&args.kubeconfig)
+        .with_context(|| format!("--kubeconfig {} cannot be used", args.kubeconfig.display()))?;
+    let client_config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+
+    let mut registry = Registry::with_prefix("annex_initializer");
+    let metrics = Metrics::register(&mut registry);
+    let readiness = Readiness::default();
+    let connection = Connection::new(client_config)?;
+    let endpoints = initializing_endpoints(
+        connection.home(),
+        &args.workspace_type,
+        readiness.gate(format!("WorkspaceType {} in the provider's workspace", args.workspace_type)),
+    );
+
+    let context = Arc::new(Context {
+        connection: connection.clone(),
+        workspaces: Arc::default(),
+        seed: Seed::of(&config),
+        config,
+        progress: Progress::register(&mut registry),
+        patience: Duration::from_secs(args.patience_seconds),
+    });
+    let queue = Arc::new(WorkQueue::<ObjectKey>::new(Backoff::default(), 1));
+    let queued = queue.clone();
+    let seen = context.clone();
+    let _watch = spawn_object_watch(
+        &connection,
+        endpoints,
+        context.workspaces.clone(),
+        metrics.clone(),
+        readiness.gate("the list of workspaces under initialization"),
+        move |change: &Change<LogicalCluster>| match change {
+            Change::Applied { key, .. } => queued.add(key.clone()),
+            // It left the initializers, or was deleted.
+            Change::Removed { key, .. } => seen.progress.forget(&key.cluster),
+        },
+    );
+
+    let status = {
+        let (readiness, context) = (readiness.clone(), context.clone());
+        Box::new(move || Status { waiting_for: readiness.waiting_for(), notes: context.progress.notes() })
+    };
+    let operations = Operations { status, registry }.router();
+    let stop = shutdown.clone();
+    let workers = run_workers(
+        queue,
+        Limits { concurrency: CONCURRENCY, timeout: 3 * context.patience + Duration::from_secs(30) },
+        metrics,
+        async move { stop.requested().await },
+        move |key| initialize(context.clone(), key),
+    );
+    tokio::try_join!(serve("operations", args.listen, operations, shutdown), async {
+        workers.await;
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// One try on one workspace.
+async fn initialize(context: Arc<Context>, key: ObjectKey) -> Outcome {
+    let Some(workspace) = context.workspaces.get(&key) else { return Outcome::Done };
+    let initializer = initializer_of(&key.shard);
+    let listed = workspace.status.iter().flat_map(|status| &status.initializers).any(|name| name == initializer);
+    if !listed || workspace.metadata.deletion_timestamp.is_some() {
+        context.progress.forget(&key.cluster);
+        return Outcome::Done;
+    }
+    match seed(&context, &key, initializer).await {
+        Ok(()) => {
+            context.progress.finished(&key.cluster);
+            Outcome::Done
+        }
+        // What fails because the workspace has gone in the meantime has not failed.
+        Err(_) if context.workspaces.get(&key).is_none() => Outcome::Done,
+        Err(error) => {
+            context.progress.failed(&key.cluster, error.category(), &error.to_string());
+            tracing::warn!(cluster = %key.cluster, %error, "the workspace is not seeded yet and is tried again");
+            Outcome::Failed
+        }
+    }
+}
+
+async fn seed(context: &Context, key: &ObjectKey, initializer: &str) -> Result<(), StepError> {
+    let client = context.connection.workspace(&key.shard, &key.cluster)?;
+    let seeding = Seeding {
+        client: client.clone(),
+        cluster: &key.cluster,
+        config: &context.config,
+        seed: &context.seed,
+        progress: &context.progress,
+        patience: context.patience,
+    };
+    seeding.run().await?;
+    let _leaving = context.progress.enter(&key.cluster, Stage::Finish);
+    finish::leave(client, initializer).await
+}
+
+/// The name that a workspace lists us by is the last part of the virtual workspace's URL: kcp makes the one from the other.
+fn initializer_of(shard: &ShardUrl) -> &str {
+    shard.as_str().rsplit('/').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_initializer_is_named_in_the_url() {
+        let shard = "https://127.0.0.1:6443/services/initializingworkspaces/k1idhe16:annex-tenant".parse().unwrap();
+        assert_eq!(initializer_of(&shard), "k1idhe16:annex-tenant");
+    }
+}

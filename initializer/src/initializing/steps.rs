@@ -1,0 +1,172 @@
+use std::{fmt::Debug, time::Duration};
+
+use annex_initializer::{KUBECONFIG_SECRET, NAMESPACE, Seed, SeedConfig, TOKEN_SECRET, token_of};
+use futures::{future::BoxFuture, try_join};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    api::PostParams,
+    runtime::wait::{self, await_condition},
+};
+use kube_kcp::{ClusterName, ConnectError, kinds::{APIBinding, BindingPhase}};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::progress::{Progress, Stage};
+
+/// Why a try ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StepError {
+    /// No client could be made.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// An object could not be written.
+    #[error("{kind} {name} cannot be written: {error}")]
+    Write {
+        /// What.
+        kind: String,
+        /// Which.
+        name: String,
+        /// Why.
+        error: kube::Error,
+    },
+    /// A wait was interrupted.
+    #[error("{what} cannot be watched: {error}")]
+    Watch {
+        /// What.
+        what: &'static str,
+        /// Why.
+        error: Box<wait::Error>,
+    },
+    /// kcp took too long.
+    #[error("kcp has not {0} in time")]
+    Patience(&'static str),
+    /// The initializers could not be changed.
+    #[error("the workspace's initializers cannot be changed: {0}")]
+    Finish(kube::Error),
+    /// They changed at the same time, again and again.
+    #[error("the workspace's initializers keep changing")]
+    Contended,
+}
+
+impl StepError {
+    /// For metrics: few values.
+    pub(super) fn category(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "Connect",
+            Self::Write { .. } => "Write",
+            Self::Watch { .. } => "Watch",
+            Self::Patience(_) => "Patience",
+            Self::Finish(_) | Self::Contended => "Finish",
+        }
+    }
+}
+
+/// Writes the seed into one workspace. Everything that does not need another thing happens beside it: binding the API takes
+/// kcp the longest, so it is asked for first.
+pub(super) struct Seeding<'a> {
+    pub(super) client: Client,
+    pub(super) cluster: &'a ClusterName,
+    pub(super) config: &'a SeedConfig,
+    pub(super) seed: &'a Seed,
+    pub(super) progress: &'a Progress,
+    pub(super) patience: Duration,
+}
+
+impl Seeding<'_> {
+    /// Returns when the workspace has everything. Needs a client; safe to repeat.
+    pub(super) async fn run(&self) -> Result<(), StepError> {
+        let seed = self.seed;
+        let [own_rights, access] = &seed.cluster_role_bindings;
+        try_join!(
+            self.bind(),
+            self.namespaced_objects(),
+            self.create_global(&seed.cluster_role),
+            self.create_global(own_rights),
+            self.create_global(access),
+        )?;
+        // The kind exists only once the API is bound, the namespace only now for certain.
+        self.create(&Seed::environment(self.config, self.cluster)).await
+    }
+
+    async fn bind(&self) -> Result<(), StepError> {
+        self.create_global(&self.seed.api_binding).await?;
+        let _waiting = self.progress.enter(self.cluster, Stage::Binding);
+        let bindings: Api<APIBinding> = Api::all(self.client.clone());
+        let bound = |binding: Option<&APIBinding>| {
+            binding.and_then(|binding| binding.status.as_ref()?.phase) == Some(BindingPhase::Bound)
+        };
+        let name = self.seed.api_binding.name_any();
+        self.wait("bound the API", "the APIBinding", Box::pin(await_condition(bindings, &name, bound))).await?;
+        Ok(())
+    }
+
+    async fn namespaced_objects(&self) -> Result<(), StepError> {
+        let seed = self.seed;
+        {
+            let _writing = self.progress.enter(self.cluster, Stage::Seed);
+            self.create_global(&seed.namespace).await?;
+            try_join!(
+                // In this order: kcp fills a token Secret only for a ServiceAccount that exists, and otherwise deletes it.
+                async {
+                    self.create(&seed.service_account).await?;
+                    self.create(&seed.token_secret).await
+                },
+                self.create(&seed.role),
+                self.create(&seed.role_binding),
+            )?;
+        }
+        self.kubeconfig().await
+    }
+
+    async fn kubeconfig(&self) -> Result<(), StepError> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let _waiting = self.progress.enter(self.cluster, Stage::Token);
+        let filled = |secret: Option<&Secret>| secret.and_then(token_of).is_some();
+        let secret = self
+            .wait("filled in the token", "the token Secret", Box::pin(await_condition(secrets, TOKEN_SECRET, filled)))
+            .await?;
+        let Some(token) = secret.as_ref().and_then(token_of) else {
+            return Err(StepError::Patience("filled in the token"));
+        };
+        tracing::debug!(cluster = %self.cluster, secret = KUBECONFIG_SECRET, "the token is there");
+        self.create(&Seed::kubeconfig_secret(self.config, self.cluster, &token)).await
+    }
+
+    async fn wait<K>(
+        &self,
+        done: &'static str,
+        what: &'static str,
+        condition: BoxFuture<'_, Result<Option<K>, wait::Error>>,
+    ) -> Result<Option<K>, StepError> {
+        tokio::time::timeout(self.patience, condition)
+            .await
+            .map_err(|_| StepError::Patience(done))?
+            .map_err(|error| StepError::Watch { what, error: Box::new(error) })
+    }
+
+    async fn create<K>(&self, object: &K) -> Result<(), StepError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+    {
+        create_missing(Api::namespaced(self.client.clone(), NAMESPACE), object).await
+    }
+
+    async fn create_global<K>(&self, object: &K) -> Result<(), StepError>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+    {
+        create_missing(Api::all(self.client.clone()), object).await
+    }
+}
+
+/// An object that is there already is left as it is: it is from an earlier try, or another replica wrote it just now.
+async fn create_missing<K>(api: Api<K>, object: &K) -> Result<(), StepError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    match api.create(&PostParams::default(), object).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        Err(error) => Err(StepError::Write { kind: K::kind(&()).into_owned(), name: object.name_any(), error }),
+    }
+}

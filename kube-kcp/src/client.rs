@@ -1,0 +1,155 @@
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::future::{BoxFuture, FutureExt as _};
+use http::{Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy,
+    rt::{TokioExecutor, TokioTimer},
+};
+use kube::{
+    Client, Config,
+    client::{Body, ConfigExt as _, middleware::BaseUriLayer},
+};
+use tower::{BoxError, Layer as _, Service, ServiceBuilder, util::BoxCloneSyncService};
+
+use crate::{ClusterName, ShardUrl};
+
+type Shared = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
+
+/// How long the head of an answer may take. A watch is exempt: its head comes at once, its body never ends.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why no connection could be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The kubeconfig's TLS or credentials.
+    #[error("the kubeconfig cannot be used: {0}")]
+    Config(#[from] kube::Error),
+    /// A URL that cannot be asked.
+    #[error("not a URL: {0}")]
+    Url(#[from] http::uri::InvalidUri),
+}
+
+/// One connection pool, TLS configuration and identity for every workspace of a kcp, over HTTP/2 where the server speaks it:
+/// a thousand watches are a thousand streams, not a thousand connections.
+///
+/// Clients made from it are cheap. None of them retries by itself: a reconcile that waits for a retry keeps its place in the
+/// queue busy, so the queue backs off instead.
+#[derive(Clone)]
+pub struct Connection {
+    shared: Shared,
+    home: Uri,
+    default_namespace: String,
+}
+
+impl Connection {
+    /// Prepares a connection with the identity and TLS of `config`; nothing is sent yet. `config.cluster_url` is
+    /// [`Connection::home`].
+    ///
+    /// # Errors
+    /// Certificates or credentials of the configuration cannot be used.
+    pub fn new(config: Config) -> Result<Self, ConnectError> {
+        let mut http = legacy::connect::HttpConnector::new();
+        http.enforce_http(false);
+        http.set_connect_timeout(Some(Duration::from_secs(10)));
+        http.set_nodelay(true);
+        let https = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(config.rustls_client_config()?)
+            .https_or_http()
+            .enable_http1()
+            .enable_http2()
+            .wrap_connector(http);
+        let client: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            // All watches and writes share a connection. With the default windows of 64 KiB, one watch that is read slowly
+            // would hold back every other stream.
+            .http2_initial_stream_window_size(1 << 20)
+            .http2_initial_connection_window_size(64 << 20)
+            // A half-open connection is noticed after 30 s instead of never.
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .http2_keep_alive_timeout(Duration::from_secs(10))
+            .http2_keep_alive_while_idle(true)
+            .build(https);
+        let shared = ServiceBuilder::new()
+            .option_layer(config.auth_layer()?)
+            .layer(config.extra_headers_layer()?)
+            .map_err(BoxError::from)
+            .service(client);
+        Ok(Self {
+            shared: BoxCloneSyncService::new(AnswerTimeout { inner: shared }),
+            home: config.cluster_url,
+            default_namespace: config.default_namespace,
+        })
+    }
+
+    /// The client of the configuration's own workspace.
+    #[must_use]
+    pub fn home(&self) -> Client {
+        self.client(self.home.clone())
+    }
+
+    /// The client of one workspace in a virtual workspace.
+    ///
+    /// # Errors
+    /// `shard` and `cluster` do not make a URL.
+    pub fn workspace(&self, shard: &ShardUrl, cluster: &ClusterName) -> Result<Client, ConnectError> {
+        Ok(self.client(format!("{shard}/clusters/{cluster}").parse()?))
+    }
+
+    /// The client that sees all workspaces of a virtual workspace at once. It can list and watch across namespaces; anything
+    /// namespaced is a 400.
+    ///
+    /// # Errors
+    /// `shard` does not make a URL.
+    pub fn wildcard(&self, shard: &ShardUrl) -> Result<Client, ConnectError> {
+        Ok(self.client(format!("{shard}/clusters/*").parse()?))
+    }
+
+    /// The client of any base URL, with this connection's pool, TLS and identity.
+    #[must_use]
+    pub fn client(&self, base: Uri) -> Client {
+        Client::new(BaseUriLayer::new(base).layer(self.shared.clone()), self.default_namespace.clone())
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("home", &self.home).finish_non_exhaustive()
+    }
+}
+
+/// A server that accepts and never answers must not hold a reconcile for ever.
+#[derive(Clone)]
+struct AnswerTimeout<S> {
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for AnswerTimeout<S>
+where
+    S: Service<Request<Body>, Error = BoxError> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Response: 'static,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<S::Response, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let answer = self.inner.call(request);
+        async move {
+            tokio::time::timeout(ANSWER_TIMEOUT, answer)
+                .await
+                .map_err(|_| BoxError::from(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs())))?
+        }
+        .boxed()
+    }
+}

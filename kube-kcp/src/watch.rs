@@ -1,0 +1,233 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    sync::Arc,
+};
+
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use kube::{
+    Api, Resource, ResourceExt as _,
+    core::{DeserializeGuard, PartialObjectMeta, error_boundary::InvalidObject},
+    runtime::{WatchStreamExt as _, watcher},
+};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinHandle;
+
+use crate::{Change, Connection, Endpoints, Gate, Index, Metrics, ObjectKey, ShardUrl};
+
+/// Keeps `index` equal to all objects of kind `K` in all workspaces of all shards, and calls `on_change` after each change,
+/// in order per shard. `on_change` must not block; it usually puts keys into a [`WorkQueue`](crate::WorkQueue).
+///
+/// One list-watch per shard. Managed fields are dropped. An object that does not parse, or does not say which cluster it lives
+/// in, is skipped with a warning and counted: one tenant's object must not stop the others'. `gate` opens when every shard that
+/// is known was listed once.
+///
+/// A shard that leaves the endpoints keeps its watch and its objects: kcp delists a shard with its last binding, perhaps before
+/// the last deletions were seen, and a slice that is empty by a fault must not look like a mass deletion. Its watch goes on
+/// reporting what the shard itself says.
+pub fn spawn_object_watch<K>(
+    connection: &Connection,
+    endpoints: Endpoints,
+    index: Arc<Index<K>>,
+    metrics: Metrics,
+    gate: Gate,
+    on_change: impl Fn(&Change<K>) + Send + Sync + 'static,
+) -> JoinHandle<()>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let connection = connection.clone();
+    let open = move |shard: &ShardUrl| {
+        let api: Api<DeserializeGuard<K>> = Api::all(connection.wildcard(shard)?);
+        Ok(watcher(api, watcher::Config::default()).map_ok(|event| map_event(event, |guard| guard.0)).boxed())
+    };
+    tokio::spawn(follow_shards(endpoints, index, metrics, gate, K::kind(&()).to_string(), open, on_change))
+}
+
+/// Like [`spawn_object_watch`], with the objects' metadata only: what a controller does not read, Secrets above all, it
+/// should not hold.
+pub fn spawn_metadata_watch<K>(
+    connection: &Connection,
+    endpoints: Endpoints,
+    index: Arc<Index<PartialObjectMeta<K>>>,
+    metrics: Metrics,
+    gate: Gate,
+    on_change: impl Fn(&Change<PartialObjectMeta<K>>) + Send + Sync + 'static,
+) -> JoinHandle<()>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let connection = connection.clone();
+    let open = move |shard: &ShardUrl| {
+        let api: Api<PartialObjectMeta<K>> = Api::all(connection.wildcard(shard)?);
+        Ok(watcher(api, watcher::Config::default()).map_ok(|event| map_event(event, Ok)).boxed())
+    };
+    tokio::spawn(follow_shards(endpoints, index, metrics, gate, K::kind(&()).to_string(), open, on_change))
+}
+
+type Events<T> = futures::stream::BoxStream<'static, watcher::Result<watcher::Event<Result<T, InvalidObject>>>>;
+
+async fn follow_shards<T>(
+    mut endpoints: Endpoints,
+    index: Arc<Index<T>>,
+    metrics: Metrics,
+    gate: Gate,
+    kind: String,
+    open: impl Fn(&ShardUrl) -> Result<Events<T>, crate::ConnectError>,
+    on_change: impl Fn(&Change<T>) + Send + Sync + 'static,
+) where
+    T: Resource + Send + Sync + 'static,
+{
+    let on_change = Arc::new(on_change);
+    let mut running: BTreeMap<ShardUrl, AbortOnDrop> = BTreeMap::new();
+    loop {
+        let shards = endpoints.borrow_and_update().clone();
+        for shard in &shards {
+            if running.contains_key(shard) {
+                continue;
+            }
+            match open(shard) {
+                Ok(events) => {
+                    let (shard, index, metrics) = (shard.clone(), index.clone(), metrics.clone());
+                    let (gate, kind, on_change) = (gate.clone(), kind.clone(), on_change.clone());
+                    let endpoints = endpoints.clone();
+                    gate.close();
+                    running.insert(
+                        shard.clone(),
+                        AbortOnDrop(tokio::spawn(async move {
+                            follow_shard(&shard, events, &index, &metrics, &kind, &*on_change, || {
+                                if endpoints.borrow().iter().all(|shard| index.is_synced(shard)) {
+                                    gate.open();
+                                }
+                            })
+                            .await;
+                        })),
+                    );
+                }
+                Err(error) => tracing::error!(%error, %shard, kind, "a shard cannot be watched"),
+            }
+        }
+        if shards.iter().all(|shard| index.is_synced(shard)) {
+            gate.open();
+        }
+        if endpoints.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn follow_shard<T: Resource>(
+    shard: &ShardUrl,
+    events: Events<T>,
+    index: &Index<T>,
+    metrics: &Metrics,
+    kind: &str,
+    on_change: &(impl Fn(&Change<T>) + ?Sized),
+    listed: impl Fn(),
+) {
+    let mut events = std::pin::pin!(errors_counted(events, shard, metrics, kind));
+    let mut live = BTreeSet::new();
+    while let Some(event) = events.next().await {
+        metrics.watch_event(kind);
+        match event {
+            watcher::Event::Init => {
+                metrics.relist(kind);
+                live.clear();
+            }
+            watcher::Event::InitApply(object) => {
+                if let Some(key) = take(shard, object, index, metrics, kind, on_change) {
+                    live.insert(key);
+                }
+            }
+            watcher::Event::InitDone => {
+                for change in index.finish_list(shard, &live) {
+                    on_change(&change);
+                }
+                live.clear();
+                listed();
+            }
+            watcher::Event::Apply(object) => {
+                take(shard, object, index, metrics, kind, on_change);
+            }
+            watcher::Event::Delete(object) => {
+                let key = match &object {
+                    Ok(object) => ObjectKey::of(shard, object.meta()),
+                    Err(invalid) => ObjectKey::of(shard, &invalid.metadata),
+                };
+                if let Some(change) = key.ok().and_then(|key| index.delete(&key)) {
+                    on_change(&change);
+                }
+            }
+        }
+        metrics.indexed(kind, index.len());
+    }
+}
+
+fn errors_counted<T: Resource>(
+    events: Events<T>,
+    shard: &ShardUrl,
+    metrics: &Metrics,
+    kind: &str,
+) -> impl Stream<Item = watcher::Event<Result<T, InvalidObject>>> {
+    let (shard, metrics, kind) = (shard.clone(), metrics.clone(), kind.to_owned());
+    events.default_backoff().filter_map(move |event| {
+        let event = event
+            .inspect_err(|error| {
+                metrics.watch_error(&kind);
+                tracing::warn!(%error, %shard, kind, "the watch is interrupted and begins again");
+            })
+            .ok();
+        std::future::ready(event)
+    })
+}
+
+/// Takes an object in. One that cannot be used keeps its key alive in a relist: it is there, so what was known of it before
+/// is not reported as removed.
+fn take<T: Resource>(
+    shard: &ShardUrl,
+    object: Result<T, InvalidObject>,
+    index: &Index<T>,
+    metrics: &Metrics,
+    kind: &str,
+    on_change: &(impl Fn(&Change<T>) + ?Sized),
+) -> Option<ObjectKey> {
+    match object {
+        Ok(mut object) => match ObjectKey::of(shard, object.meta()) {
+            Ok(key) => {
+                object.managed_fields_mut().clear();
+                on_change(&index.apply(key.clone(), object));
+                Some(key)
+            }
+            Err(error) => {
+                metrics.skipped(kind);
+                tracing::error!(%error, %shard, kind, "an object is skipped");
+                None
+            }
+        },
+        Err(invalid) => {
+            metrics.skipped(kind);
+            let key = ObjectKey::of(shard, &invalid.metadata).ok()?;
+            tracing::warn!(error = invalid.error, object = %key, kind, "an object does not parse and is skipped");
+            Some(key)
+        }
+    }
+}
+
+fn map_event<A, B>(event: watcher::Event<A>, map: impl Fn(A) -> B) -> watcher::Event<B> {
+    match event {
+        watcher::Event::Apply(object) => watcher::Event::Apply(map(object)),
+        watcher::Event::Delete(object) => watcher::Event::Delete(map(object)),
+        watcher::Event::Init => watcher::Event::Init,
+        watcher::Event::InitApply(object) => watcher::Event::InitApply(map(object)),
+        watcher::Event::InitDone => watcher::Event::InitDone,
+    }
+}
+
+/// A watch ends with the task that started it.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

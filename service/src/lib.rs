@@ -1,0 +1,16 @@
+//! What every Annex service does alike: logs, signals, and a listener for the operator.
+
+mod logging;
+mod operations;
+mod shutdown;
+
+pub use logging::{LogFormat, init_logging};
+pub use operations::{Operations, Status, serve};
+pub use shutdown::Shutdown;
+
+/// Makes ring the process's TLS provider. Call it first in `main`: reqwest and kube are built without one of their own, so
+/// that a process has one and not two.
+pub fn install_tls_provider() {
+    // An error means that one is installed already, which is what was wanted.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
