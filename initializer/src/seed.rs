@@ -31,6 +31,10 @@ pub const KUBECONFIG_SECRET: &str = "annex-kubeconfig";
 /// The ManagedEnvironment that stands for the workspace itself.
 pub const ENVIRONMENT: &str = "workspace";
 
+/// On the APIBinding of a workspace that the initializer made. It tells the controller to leave the workspace to the
+/// initializer for the first while.
+pub const INITIALIZED_ANNOTATION: &str = "annex.sh/initialized";
+
 const RBAC: &str = "rbac.authorization.k8s.io";
 /// kcp's own role: without `access` on `/` a token is refused before any other rule is asked.
 const ACCESS_ROLE: &str = "system:kcp:workspace:access";
@@ -111,7 +115,10 @@ impl Seed {
                 cluster_role_binding("annex-access", ACCESS_ROLE),
             ],
             api_binding: APIBinding {
-                metadata: cluster_scoped(&config.export_name),
+                metadata: ObjectMeta {
+                    annotations: Some([(INITIALIZED_ANNOTATION.to_owned(), "true".to_owned())].into()),
+                    ..cluster_scoped(&config.export_name)
+                },
                 spec: APIBindingSpec {
                     reference: BindingReference {
                         export: Some(ExportReference {

@@ -1,0 +1,74 @@
+use std::{net::SocketAddr, path::PathBuf};
+
+use annex_core::{DomainRoot, HostName};
+use annex_initializer::SeedArgs;
+use annex_service::LogFormat;
+
+/// Makes Installs true: finds the version, verifies it, gives it a host name and says Ready once the host answers.
+#[derive(clap::Parser, Clone, Debug)]
+#[command(version)]
+pub(crate) struct Args {
+    /// A kubeconfig whose current context is the provider's workspace.
+    #[arg(long, env = "KUBECONFIG")]
+    pub(crate) kubeconfig: PathBuf,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served.
+    #[arg(long, env = "ANNEX_LISTEN", default_value = "127.0.0.1:8090")]
+    pub(crate) listen: SocketAddr,
+    /// Where runners ask which install a host is. Not for the public: whoever reaches it can list who is who.
+    #[arg(long, env = "ANNEX_LOOKUP_LISTEN", default_value = "127.0.0.1:8091")]
+    pub(crate) lookup_listen: SocketAddr,
+    /// Where the runner answers, for asking it for a host before the host is called Ready.
+    #[arg(long, env = "RUNNER_BASE_URL", default_value = "http://127.0.0.1:8080", value_parser = base_url)]
+    pub(crate) runner_url: String,
+    /// Installs versions that nobody verified. For development only.
+    #[arg(long, env = "ANNEX_ALLOW_UNSIGNED")]
+    pub(crate) allow_unsigned: bool,
+    /// How many reconciles run at a time.
+    #[arg(long, env = "ANNEX_CONCURRENCY", default_value_t = 32)]
+    pub(crate) concurrency: usize,
+    /// How many of them may be of one workspace.
+    #[arg(long, env = "ANNEX_CONCURRENCY_PER_WORKSPACE", default_value_t = 4)]
+    pub(crate) concurrency_per_workspace: usize,
+    /// How log lines look.
+    #[arg(long, env = "ANNEX_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    #[command(flatten)]
+    pub(crate) domain: DomainArgs,
+    #[command(flatten)]
+    pub(crate) seed: SeedArgs,
+}
+
+/// Which host names extensions get, and how they are opened.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct DomainArgs {
+    /// The domain below which every extension gets a host name; a wildcard DNS record of it leads to the runner.
+    #[arg(long = "domain-root", env = "EXT_DOMAIN_ROOT", value_parser = domain_root)]
+    pub(crate) root: DomainRoot,
+    /// The scheme of the extensions' URLs.
+    #[arg(long = "domain-scheme", env = "EXT_DOMAIN_SCHEME", default_value = "http", value_parser = ["http", "https"])]
+    pub(crate) scheme: String,
+    /// The port of the extensions' URLs, where it is not the scheme's own.
+    #[arg(long = "domain-port", env = "EXT_DOMAIN_PORT")]
+    pub(crate) port: Option<u16>,
+}
+
+impl DomainArgs {
+    pub(crate) fn url(&self, host: &HostName) -> String {
+        match (self.port, self.scheme.as_str()) {
+            (None, _) | (Some(80), "http") | (Some(443), "https") => format!("{}://{host}/", self.scheme),
+            (Some(port), _) => format!("{}://{host}:{port}/", self.scheme),
+        }
+    }
+}
+
+fn domain_root(text: &str) -> Result<DomainRoot, String> {
+    text.parse::<DomainRoot>().map_err(|error| format!("the domain root {error}"))
+}
+
+fn base_url(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || url.path() != "/" {
+        return Err("must be http or https, with a host and without a path".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}

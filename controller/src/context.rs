@@ -1,0 +1,90 @@
+use std::sync::Arc;
+
+use annex_apis::{ExecutionQuota, Install, ManagedEnvironment};
+use annex_core::HostName;
+use annex_initializer::{Seed, SeedConfig};
+use k8s_openapi::api::{
+    core::v1::{Namespace, Secret, ServiceAccount},
+    rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
+};
+use kube::core::PartialObjectMeta;
+use kube_kcp::{ClusterName, Connection, Index, Lane, ObjectKey, ShardUrl, WorkQueue, kinds::APIBinding};
+
+use crate::{api_writes::ApiWrites, args::DomainArgs, catalog::Catalog, claims::Claims, routes::Routes, runner::Runner};
+
+/// What there is to work on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    /// One Install.
+    Install(ObjectKey),
+    /// A workspace that binds the API, or did.
+    Workspace(ShardUrl, ClusterName),
+}
+
+impl Lane for Key {
+    fn lane(&self) -> &ClusterName {
+        match self {
+            Self::Install(key) => &key.cluster,
+            Self::Workspace(_, cluster) => cluster,
+        }
+    }
+}
+
+/// Everything that a reconcile reads and writes through.
+pub(crate) struct Context {
+    pub(crate) connection: Connection,
+    pub(crate) queue: Arc<WorkQueue<Key>>,
+    pub(crate) tenants: TenantSide,
+    pub(crate) catalog: Arc<Catalog>,
+    /// One Install of an extension in a workspace.
+    pub(crate) extension_claims: Claims<(ClusterName, String)>,
+    /// One Install on a host name.
+    pub(crate) host_claims: Claims<HostName>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) runner: Runner,
+    pub(crate) writes: ApiWrites,
+    pub(crate) domain: DomainArgs,
+    pub(crate) allow_unsigned: bool,
+    pub(crate) seed_config: SeedConfig,
+    pub(crate) seed: Seed,
+}
+
+/// What is watched in all workspaces. Of what Annex only needs to know that it is there, the metadata; no Secret's content
+/// is ever held.
+#[derive(Debug, Default)]
+pub(crate) struct TenantSide {
+    pub(crate) bindings: Arc<Index<APIBinding>>,
+    pub(crate) installs: Arc<Index<Install>>,
+    pub(crate) environments: Arc<Index<ManagedEnvironment>>,
+    pub(crate) quotas: Arc<Index<ExecutionQuota>>,
+    pub(crate) namespaces: Arc<Index<PartialObjectMeta<Namespace>>>,
+    pub(crate) secrets: Arc<Index<PartialObjectMeta<Secret>>>,
+    pub(crate) service_accounts: Arc<Index<PartialObjectMeta<ServiceAccount>>>,
+    pub(crate) roles: Arc<Index<PartialObjectMeta<Role>>>,
+    pub(crate) role_bindings: Arc<Index<PartialObjectMeta<RoleBinding>>>,
+    pub(crate) cluster_roles: Arc<Index<PartialObjectMeta<ClusterRole>>>,
+    pub(crate) cluster_role_bindings: Arc<Index<PartialObjectMeta<ClusterRoleBinding>>>,
+}
+
+impl TenantSide {
+    /// Whether everything on `shard` was listed once: before, what is absent may only not have been seen.
+    pub(crate) fn is_synced(&self, shard: &ShardUrl) -> bool {
+        self.bindings.is_synced(shard)
+            && self.installs.is_synced(shard)
+            && self.environments.is_synced(shard)
+            && self.quotas.is_synced(shard)
+            && self.namespaces.is_synced(shard)
+            && self.secrets.is_synced(shard)
+            && self.service_accounts.is_synced(shard)
+            && self.roles.is_synced(shard)
+            && self.role_bindings.is_synced(shard)
+            && self.cluster_roles.is_synced(shard)
+            && self.cluster_role_bindings.is_synced(shard)
+    }
+
+    /// The workspace's binding of our export.
+    pub(crate) fn binding(&self, shard: &ShardUrl, cluster: &ClusterName) -> Option<Arc<APIBinding>> {
+        let bindings = self.bindings.in_cluster(shard, cluster);
+        bindings.into_iter().map(|(_, binding)| binding).find(|binding| crate::bindings::binds(binding, shard))
+    }
+}

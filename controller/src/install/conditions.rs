@@ -1,0 +1,154 @@
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// The conditions of an Install, in the order in which they become true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    Resolved,
+    Verified,
+    EnvironmentReady,
+    DomainReady,
+    RunnerReady,
+    Installed,
+}
+
+impl Stage {
+    const ALL: [Self; 6] = [
+        Self::Resolved,
+        Self::Verified,
+        Self::EnvironmentReady,
+        Self::DomainReady,
+        Self::RunnerReady,
+        Self::Installed,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Resolved => "Resolved",
+            Self::Verified => "Verified",
+            Self::EnvironmentReady => "EnvironmentReady",
+            Self::DomainReady => "DomainReady",
+            Self::RunnerReady => "RunnerReady",
+            Self::Installed => "Installed",
+        }
+    }
+}
+
+/// The summary.
+pub(super) const READY: &str = "Ready";
+
+/// Why a stage is as it is: a reason in one word, and the same for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Because {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+impl Because {
+    pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// What a pass over the stages found: each one reached, and at the end perhaps one that refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Findings {
+    reached: Vec<(Stage, &'static str, Because)>,
+    refused: Option<(Stage, Because)>,
+}
+
+impl Findings {
+    pub(super) fn passed(&mut self, stage: Stage, because: Because) {
+        self.reached.push((stage, "True", because));
+    }
+
+    /// Passed though not true: only the operator can allow that.
+    pub(super) fn waived(&mut self, stage: Stage, because: Because) {
+        self.reached.push((stage, "False", because));
+    }
+
+    pub(super) fn refused(&mut self, stage: Stage, because: Because) {
+        self.refused = Some((stage, because));
+    }
+
+    /// The conditions that say this, with the times of `before` where nothing changed. Ready has the reason of the stage that
+    /// refused, and `ready` when none did. Stages after a refusal are Unknown: nothing is claimed of them.
+    pub(super) fn conditions(
+        &self,
+        before: &[Condition],
+        generation: Option<i64>,
+        now: Timestamp,
+        ready: &Because,
+    ) -> Vec<Condition> {
+        let at = |name: &str, status: &str, because: &Because| {
+            let was = before.iter().find(|condition| condition.type_ == name && condition.status == status);
+            Condition {
+                type_: name.to_owned(),
+                status: status.to_owned(),
+                reason: because.reason.to_owned(),
+                message: because.message.clone(),
+                observed_generation: generation,
+                last_transition_time: was.map_or(Time(now), |condition| condition.last_transition_time.clone()),
+            }
+        };
+        let mut conditions: Vec<Condition> = Stage::ALL
+            .iter()
+            .map(|&stage| {
+                if let Some((_, status, because)) = self.reached.iter().find(|(reached, ..)| *reached == stage) {
+                    return at(stage.name(), status, because);
+                }
+                match &self.refused {
+                    Some((refused, because)) if *refused == stage => at(stage.name(), "False", because),
+                    Some((refused, _)) => {
+                        let waits = Because::new("Waiting", format!("waits for {}", refused.name()));
+                        at(stage.name(), "Unknown", &waits)
+                    }
+                    None => at(stage.name(), "Unknown", &Because::new("Waiting", "not looked at yet")),
+                }
+            })
+            .collect();
+        conditions.push(match &self.refused {
+            Some((_, because)) => at(READY, "False", because),
+            None => at(READY, "True", ready),
+        });
+        conditions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status_of<'a>(conditions: &'a [Condition], name: &str) -> (&'a str, &'a str) {
+        let condition = conditions.iter().find(|condition| condition.type_ == name).unwrap();
+        (&condition.status, &condition.reason)
+    }
+
+    #[test]
+    fn ready_has_the_reason_of_what_refused_and_the_rest_waits() {
+        let mut findings = Findings::default();
+        findings.passed(Stage::Resolved, Because::new("Resolved", ""));
+        findings.refused(Stage::Verified, Because::new("Unsigned", "no signature"));
+        let conditions = findings.conditions(&[], Some(3), Timestamp::UNIX_EPOCH, &Because::new("Ready", ""));
+        assert_eq!(status_of(&conditions, "Resolved"), ("True", "Resolved"));
+        assert_eq!(status_of(&conditions, "Verified"), ("False", "Unsigned"));
+        assert_eq!(status_of(&conditions, "DomainReady"), ("Unknown", "Waiting"));
+        assert_eq!(status_of(&conditions, "Ready"), ("False", "Unsigned"));
+    }
+
+    #[test]
+    fn a_transition_time_moves_with_the_status_only() {
+        let mut findings = Findings::default();
+        findings.refused(Stage::Resolved, Because::new("A", ""));
+        let first = findings.conditions(&[], None, Timestamp::UNIX_EPOCH, &Because::new("Ready", ""));
+        findings.refused(Stage::Resolved, Because::new("B", ""));
+        let later = Timestamp::from_second(100).unwrap();
+        let second = findings.conditions(&first, None, later, &Because::new("Ready", ""));
+        assert_eq!(second[0].last_transition_time.0, Timestamp::UNIX_EPOCH);
+        assert_eq!(second[0].reason, "B");
+        let mut findings = Findings::default();
+        findings.passed(Stage::Resolved, Because::new("C", ""));
+        let third = findings.conditions(&second, None, later, &Because::new("Ready", ""));
+        assert_eq!(third[0].last_transition_time.0, later);
+    }
+}

@@ -1,0 +1,100 @@
+use std::sync::Arc;
+
+use annex_apis::{Extension, ExtensionVersion, Install, ManagedEnvironment, Tenant};
+use annex_core::InstallIdentity;
+use kube_kcp::{ClusterName, ObjectKey};
+
+use crate::{
+    catalog::Catalog,
+    context::Context,
+    triggers::rank,
+};
+
+/// Everything that deciding about an Install needs, read from the indexes in one go.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    pub(super) key: ObjectKey,
+    pub(super) install: Arc<Install>,
+    pub(super) tenant: Arc<Tenant>,
+    /// The claims that the workspace does not grant.
+    pub(super) missing_claims: Vec<String>,
+    pub(super) extension: Option<Arc<Extension>>,
+    pub(super) versions: Vec<Arc<ExtensionVersion>>,
+    /// The Install of the same workspace that has the extension, where it is another.
+    pub(super) rival: Option<ObjectKey>,
+    /// The Secrets that the Install names and that cannot be seen.
+    pub(super) missing_secrets: Vec<String>,
+    /// What `environmentRef` names, where it names something.
+    pub(super) environment: Option<Option<Arc<ManagedEnvironment>>>,
+    pub(super) allow_unsigned: bool,
+}
+
+/// Why there is nothing to decide upon yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotYet {
+    /// The workspace has no binding of ours: it is being unbound or deleted.
+    Unbound,
+    /// The Tenant is being made; it comes through its watch.
+    NoTenant,
+}
+
+/// Needs no client. Claims the extension in the workspace.
+pub(super) fn dereference(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Result<Facts, NotYet> {
+    let tenants = &context.tenants;
+    let binding = tenants.binding(&key.shard, &key.cluster).ok_or(NotYet::Unbound)?;
+    let tenant = context.catalog.tenants.get(key.cluster.as_str()).ok_or(NotYet::NoTenant)?;
+    let spec = &install.spec;
+
+    let installed = install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
+    let resource = (key.cluster.clone(), spec.extension.clone());
+    let verdict = context.extension_claims.claim(&resource, key, rank(&install, !installed));
+    context.wake(verdict.wake);
+
+    let named = spec.secrets.iter().map(|secret| &secret.name).chain(spec.parameters_from.iter().map(|from| &from.name));
+    let mut missing_secrets: Vec<String> = named
+        .filter(|name| tenants.secrets.get(&sibling(key, name)).is_none())
+        .cloned()
+        .collect();
+    missing_secrets.sort();
+    missing_secrets.dedup();
+
+    Ok(Facts {
+        missing_claims: annex_apis::provider::missing_claims(&binding.spec.permission_claims),
+        extension: context.catalog.extensions.get(&spec.extension),
+        versions: context.catalog.versions.filter(|version| version.spec.extension == spec.extension),
+        rival: (verdict.holder != *key).then_some(verdict.holder),
+        missing_secrets,
+        environment: spec
+            .environment_ref
+            .as_ref()
+            .map(|environment| tenants.environments.get(&sibling(key, &environment.name))),
+        allow_unsigned: context.allow_unsigned,
+        key: key.clone(),
+        install,
+        tenant,
+    })
+}
+
+fn sibling(key: &ObjectKey, name: &str) -> ObjectKey {
+    ObjectKey { name: name.to_owned(), ..key.clone() }
+}
+
+/// What the outside knows a tenant by.
+pub(super) fn tenant_id<'a>(tenant: &'a Tenant, cluster: &'a ClusterName) -> &'a str {
+    tenant.spec.id.as_deref().unwrap_or(cluster.as_str())
+}
+
+/// The identity that an Install's status records, for answering before the first reconcile. A status can be believed: the
+/// export's maximal permission policy lets nobody else write it.
+pub(crate) fn route_of_status(catalog: &Catalog, key: &ObjectKey, install: &Install) -> Option<InstallIdentity> {
+    let status = install.status.as_ref()?;
+    let tenant = catalog.tenants.get(key.cluster.as_str())?;
+    if tenant.spec.suspended || install.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    Some(InstallIdentity {
+        tenant_id: tenant_id(&tenant, &key.cluster).parse().ok()?,
+        extension_id: install.spec.extension.parse().ok()?,
+        content_hash: status.content_hash.as_ref()?.parse().ok()?,
+    })
+}

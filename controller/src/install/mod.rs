@@ -1,0 +1,11 @@
+//! An Install: dereference (what is known, from the indexes) → resolve (pure) → the runner → status.
+
+mod conditions;
+mod facts;
+mod reconcile;
+mod resolve;
+mod status;
+mod writes;
+
+pub(crate) use facts::route_of_status;
+pub(crate) use reconcile::reconcile;

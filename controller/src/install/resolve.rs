@@ -1,0 +1,206 @@
+use std::sync::Arc;
+
+use annex_apis::{ExtensionVersion, UpgradePolicy};
+use annex_core::{ExtensionName, InstallIdentity, compute_domain, DomainRoot, HostName, highest, parse_requirement};
+use semver::Version;
+
+use super::{
+    conditions::{Because, Findings, Stage},
+    facts::{Facts, tenant_id},
+};
+
+/// What is to be installed, and where it is to answer. Who has one has passed every check that needs nothing but what is
+/// known already.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Resolved {
+    pub(super) version: String,
+    pub(super) host: HostName,
+    pub(super) identity: InstallIdentity,
+}
+
+/// Decides, from the facts alone, what is to be installed. What it found on the way is written into `findings`, the first
+/// refusal included.
+pub(super) fn resolve(facts: &Facts, root: &DomainRoot, findings: &mut Findings) -> Option<Resolved> {
+    let version = match version(facts) {
+        Ok(version) => version,
+        Err(because) => {
+            findings.refused(Stage::Resolved, because);
+            return None;
+        }
+    };
+    let number = version.spec.version.clone();
+    findings.passed(Stage::Resolved, Because::new("Resolved", format!("version {number} satisfies {}", facts.install.spec.version)));
+
+    match verification(&version, facts.allow_unsigned) {
+        Verification::Verified => {
+            findings.passed(Stage::Verified, Because::new("Verified", "a trusted publisher signed it"));
+        }
+        Verification::Waived => findings.waived(
+            Stage::Verified,
+            Because::new("UnsignedAllowed", "nobody verified this version; the platform is set up to install it all the same"),
+        ),
+        Verification::Refused(because) => {
+            findings.refused(Stage::Verified, because);
+            return None;
+        }
+    }
+
+    match environment(facts) {
+        Ok(because) => findings.passed(Stage::EnvironmentReady, because),
+        Err(because) => {
+            findings.refused(Stage::EnvironmentReady, because);
+            return None;
+        }
+    }
+
+    match domain(facts, root, &version) {
+        Ok((host, identity)) => Some(Resolved { version: number, host, identity }),
+        Err(because) => {
+            findings.refused(Stage::DomainReady, because);
+            None
+        }
+    }
+}
+
+fn version(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
+    let spec = &facts.install.spec;
+    if !facts.missing_claims.is_empty() {
+        let claims = facts.missing_claims.join(", ");
+        return Err(Because::new(
+            "ClaimsNotAccepted",
+            format!("the workspace's APIBinding does not grant Annex what it asks for: {claims}; accept these claims for objects labelled annex.sh/managed=true"),
+        ));
+    }
+    let tenant = &facts.tenant.spec;
+    if tenant.suspended {
+        return Err(Because::new("TenantSuspended", "the platform has suspended this workspace; ask its operator"));
+    }
+    if tenant.allowed_extensions.as_ref().is_some_and(|allowed| !allowed.contains(&spec.extension)) {
+        return Err(Because::new(
+            "ExtensionNotAllowed",
+            format!("the platform does not allow {} in this workspace; ask its operator", spec.extension),
+        ));
+    }
+    if facts.extension.is_none() {
+        return Err(Because::new("ExtensionNotFound", format!("the catalog has no extension {}", spec.extension)));
+    }
+    if let Some(rival) = &facts.rival {
+        return Err(Because::new(
+            "AlreadyInstalled",
+            format!("{} is installed in this workspace by the Install {}/{}", spec.extension, rival.namespace, rival.name),
+        ));
+    }
+    let chosen = choose(facts)?;
+    if !facts.missing_secrets.is_empty() {
+        return Err(Because::new(
+            "SecretNotFound",
+            format!(
+                "no Secret with the label annex.sh/managed=true in this namespace is named {}",
+                facts.missing_secrets.join(", ")
+            ),
+        ));
+    }
+    Ok(chosen)
+}
+
+fn choose(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
+    let spec = &facts.install.spec;
+    let requirement = parse_requirement(&spec.version)
+        .map_err(|error| Because::new("InvalidVersion", format!("spec.version is no version requirement: {error}")))?;
+    let status = facts.install.status.as_ref();
+    let installed = status.and_then(|status| status.installed_version.as_deref());
+
+    // Manual: what is installed stays, withdrawn or not, as long as nobody asks for something else.
+    let unchanged = status.and_then(|status| status.installed_for.as_deref()) == Some(spec.version.as_str());
+    if spec.upgrade_policy == UpgradePolicy::Manual
+        && unchanged
+        && let Some(kept) = facts.versions.iter().find(|version| Some(version.spec.version.as_str()) == installed)
+    {
+        return Ok(kept.clone());
+    }
+    let offered = facts
+        .versions
+        .iter()
+        .filter(|version| !version.spec.yanked || Some(version.spec.version.as_str()) == installed)
+        .filter_map(|version| Some((Version::parse(&version.spec.version).ok()?, version.clone())));
+    if let Some((_, version)) = highest(&requirement, offered) {
+        return Ok(version);
+    }
+    let mut numbers: Vec<Version> = facts
+        .versions
+        .iter()
+        .filter(|version| !version.spec.yanked)
+        .filter_map(|version| Version::parse(&version.spec.version).ok())
+        .collect();
+    numbers.sort();
+    let offered = match numbers.iter().rev().take(5).map(ToString::to_string).collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "the catalog has no version of it".to_owned(),
+        some => format!("the newest in the catalog are {some}"),
+    };
+    Err(Because::new(
+        "NoMatchingVersion",
+        format!("no version of {} satisfies {}; {offered}", spec.extension, spec.version),
+    ))
+}
+
+enum Verification {
+    Verified,
+    Waived,
+    Refused(Because),
+}
+
+fn verification(version: &ExtensionVersion, allow_unsigned: bool) -> Verification {
+    let conditions = version.status.iter().flat_map(|status| &status.conditions);
+    match conditions.into_iter().find(|condition| condition.type_ == "Verified") {
+        Some(condition) if condition.status == "True" => Verification::Verified,
+        // Somebody looked and said no. That is not the same as nobody having looked, and no flag waives it.
+        Some(condition) if condition.status == "False" => Verification::Refused(Because::new(
+            "VerificationFailed",
+            format!("version {} did not pass verification: {}", version.spec.version, condition.reason),
+        )),
+        _ if allow_unsigned => Verification::Waived,
+        _ => Verification::Refused(Because::new(
+            "Unsigned",
+            format!("nobody has verified version {}; its publisher has to publish it signed", version.spec.version),
+        )),
+    }
+}
+
+fn environment(facts: &Facts) -> Result<Because, Because> {
+    match &facts.environment {
+        None => Ok(Because::new("PlatformCompute", "runs on the platform's compute")),
+        Some(None) => Err(Because::new("EnvironmentNotFound", "spec.environmentRef names no ManagedEnvironment in this namespace")),
+        Some(Some(_)) => Err(Because::new(
+            "EnvironmentUnsupported",
+            "this platform runs every extension on its own compute; remove spec.environmentRef",
+        )),
+    }
+}
+
+fn domain(facts: &Facts, root: &DomainRoot, version: &ExtensionVersion) -> Result<(HostName, InstallIdentity), Because> {
+    let invalid = |message: String| Because::new("DomainInvalid", message);
+    let extension = facts.install.spec.extension.as_str();
+    let id = tenant_id(&facts.tenant, &facts.key.cluster);
+    let tenant_part = facts.tenant.spec.slug.as_deref().unwrap_or(id);
+    let extension_part = match facts.extension.as_ref().and_then(|extension| extension.spec.slug.clone()) {
+        Some(slug) => slug,
+        None => extension
+            .parse::<ExtensionName>()
+            .map_err(|error| error.to_string())
+            .and_then(|name| name.default_slug().map_err(|error| error.to_string()))
+            .map_err(|error| invalid(format!("no host name can be made from the extension's name, which {error}")))?
+            .to_string(),
+    };
+    let host = compute_domain(tenant_part, &extension_part, root)
+        .map_err(|error| invalid(format!("no host name can be made: {error}")))?;
+    let identity = InstallIdentity {
+        tenant_id: id.parse().map_err(|error| invalid(format!("the tenant's id {error}")))?,
+        extension_id: extension.parse().map_err(|error| invalid(format!("the extension's name {error}")))?,
+        content_hash: version
+            .spec
+            .content_hash
+            .parse()
+            .map_err(|error| invalid(format!("the version's content hash {error}")))?,
+    };
+    Ok((host, identity))
+}

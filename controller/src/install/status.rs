@@ -1,0 +1,54 @@
+use annex_apis::{Install, InstallStatus, RunnerReference};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::{
+    conditions::{Because, Findings, READY},
+    resolve::Resolved,
+};
+
+/// What has become true outside. Only what was done reaches a status.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Done {
+    /// The install holds its host.
+    pub(super) host: Option<Held>,
+    /// The runner answered for it.
+    pub(super) answers: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) resolved: Resolved,
+    pub(super) url: String,
+}
+
+/// The status that says what was found and done. Pure. What an earlier pass recorded stays where this one did not get as far:
+/// an upgrade that is refused does not make the installed version forgotten.
+pub(super) fn status(install: &Install, findings: &Findings, done: &Done, now: Timestamp) -> InstallStatus {
+    let before = install.status.clone().unwrap_or_default();
+    let mut status = before.clone();
+    status.observed_generation = install.metadata.generation;
+    if let Some(Held { resolved, url }) = &done.host {
+        status.host = Some(resolved.host.to_string());
+        status.url = Some(url.clone());
+        if done.answers {
+            status.installed_version = Some(resolved.version.clone());
+            status.installed_for = Some(install.spec.version.clone());
+            status.content_hash = Some(resolved.identity.content_hash.to_string());
+            status.runner_ref = Some(RunnerReference { mode: "direct".to_owned(), ..RunnerReference::default() });
+        }
+    }
+    let ready = match &status.url {
+        Some(url) => Because::new("Ready", format!("answers at {url}")),
+        None => Because::new("Ready", "installed"),
+    };
+    status.conditions = findings.conditions(&before.conditions, install.metadata.generation, now, &ready);
+    status
+}
+
+/// The Ready condition of `now`, if it says something else than that of `before`: what is worth an Event.
+pub(super) fn turned<'a>(before: Option<&InstallStatus>, now: &'a InstallStatus) -> Option<&'a Condition> {
+    let ready = |conditions: &'a [Condition]| conditions.iter().find(|condition| condition.type_ == READY);
+    let was = before.and_then(|status| status.conditions.iter().find(|condition| condition.type_ == READY));
+    ready(&now.conditions).filter(|is| was.is_none_or(|was| was.status != is.status || was.reason != is.reason))
+}

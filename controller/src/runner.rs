@@ -1,0 +1,117 @@
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use annex_core::{HostName, InstallIdentity};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// An answer of the runner for a host is taken as still true for this long.
+const TRUSTED_FOR: Duration = Duration::from_secs(300);
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// A single lost probe, of a runner that restarts or a machine that stalls, must not turn every Install over.
+const MISSES: u32 = 3;
+/// The runner's answer is three short strings.
+const LONGEST_ANSWER: usize = 16 * 1024;
+
+/// The runner of direct mode, as the controller sees it.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    http: reqwest::Client,
+    base: String,
+    answered: Mutex<HashMap<HostName, (InstallIdentity, Instant)>>,
+    reachable: watch::Sender<bool>,
+}
+
+/// Why a host does not answer as it should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProbeError {
+    /// No connection, or no answer in time.
+    #[error("the runner cannot be reached")]
+    Unreachable,
+    /// An answer that is not the host's.
+    #[error("the runner answers {0} for this host")]
+    Refused(u16),
+    /// Another identity.
+    #[error("the runner answers for this host, but not yet with this install's content")]
+    Other,
+}
+
+impl Runner {
+    pub(crate) fn new(base: String) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(5))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        Ok(Self { http, base, answered: Mutex::default(), reachable: watch::Sender::new(true) })
+    }
+
+    /// Asks the runner for `host`. `Ok` means that it answers with exactly `identity`.
+    pub(crate) async fn probe(&self, host: &HostName, identity: &InstallIdentity) -> Result<(), ProbeError> {
+        if self.answered.lock().get(host).is_some_and(|(was, at)| was == identity && at.elapsed() < TRUSTED_FOR) {
+            return Ok(());
+        }
+        let unreachable = |error: reqwest::Error| {
+            tracing::debug!(%error, %host, "the runner was asked in vain");
+            ProbeError::Unreachable
+        };
+        let mut response = self
+            .http
+            .get(format!("{}/", self.base))
+            .header(reqwest::header::HOST, host.as_str())
+            .send()
+            .await
+            .map_err(unreachable)?;
+        let status = response.status().as_u16();
+        if status != 200 {
+            return Err(ProbeError::Refused(status));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > LONGEST_ANSWER {
+                return Err(ProbeError::Other);
+            }
+        }
+        if serde_json::from_slice::<InstallIdentity>(&body).ok().as_ref() != Some(identity) {
+            return Err(ProbeError::Other);
+        }
+        self.answered.lock().insert(host.clone(), (identity.clone(), Instant::now()));
+        Ok(())
+    }
+
+    /// What is known of `host` is void.
+    pub(crate) fn forget(&self, host: &HostName) {
+        self.answered.lock().remove(host);
+    }
+
+    /// Whether the runner answered lately; changes wake the receiver.
+    pub(crate) fn reachable(&self) -> watch::Receiver<bool> {
+        self.reachable.subscribe()
+    }
+
+    /// Asks for the runner's health for ever.
+    pub(crate) async fn watch_health(&self) {
+        let mut misses = 0;
+        let mut ticks = tokio::time::interval(PROBE_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            let healthy = self
+                .http
+                .get(format!("{}/healthz", self.base))
+                .send()
+                .await
+                .is_ok_and(|response| response.status().is_success());
+            misses = if healthy { 0 } else { misses + 1 };
+            let now = misses < MISSES;
+            let changed = self.reachable.send_if_modified(|before| std::mem::replace(before, now) != now);
+            if changed {
+                tracing::info!(reachable = now, "the runner");
+                self.answered.lock().clear();
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Which keys a change wakes.
+
+use std::sync::Arc;
+
+use annex_apis::Install;
+use annex_core::HostName;
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::PartialObjectMeta;
+use kube_kcp::{Change, ClusterName, ObjectKey, ShardUrl, kinds::APIBinding};
+
+use crate::{
+    claims::Rank,
+    context::{Context, Key},
+    install::route_of_status,
+};
+
+impl Context {
+    /// An Install came, changed or went. What its status says it holds is claimed before anything is reconciled, so that a
+    /// restart gives nobody's host away.
+    pub(crate) fn install_changed(&self, change: &Change<Install>) {
+        if let Change::Applied { key, object, previous: None } = change {
+            let recorded = object.status.as_ref();
+            if recorded.is_some_and(|status| status.installed_version.is_some()) {
+                let resource = (key.cluster.clone(), object.spec.extension.clone());
+                self.wake(self.extension_claims.claim(&resource, key, rank(object, false)).wake);
+            }
+            if let Some(host) = recorded.and_then(|status| status.host.as_ref()?.parse::<HostName>().ok()) {
+                self.wake(self.host_claims.claim(&host, key, rank(object, false)).wake);
+            }
+        }
+        self.queue.add(Key::Install(change.key().clone()));
+    }
+
+    /// Answers for every host that a status records, before the first reconcile: a restart must not make a host unknown for as
+    /// long as it takes to look at every Install again. Called once, when all that is watched was listed.
+    pub(crate) fn restore_routes(&self) {
+        for (key, install) in self.tenants.installs.all() {
+            let host = install.status.as_ref().and_then(|status| status.host.as_ref()?.parse::<HostName>().ok());
+            if let Some((host, identity)) = host.zip(route_of_status(&self.catalog, &key, &install))
+                && self.host_claims.claim(&host, &key, rank(&install, false)).holder == key
+            {
+                self.routes.set(&key, &host, identity);
+            }
+        }
+    }
+
+    /// A binding came, changed or went: its workspace is looked at, and all that is installed there.
+    pub(crate) fn binding_changed(&self, change: &Change<APIBinding>) {
+        let key = change.key();
+        self.queue.add(Key::Workspace(key.shard.clone(), key.cluster.clone()));
+        self.wake_cluster(&key.shard, &key.cluster);
+    }
+
+    /// A labelled Secret came or went: whatever names it is looked at.
+    pub(crate) fn secret_changed(&self, change: &Change<PartialObjectMeta<Secret>>) {
+        if let Change::Applied { previous: Some(_), .. } = change {
+            return;
+        }
+        let at = change.key();
+        for (key, install) in self.tenants.installs.in_cluster(&at.shard, &at.cluster) {
+            let named = install.spec.secrets.iter().any(|secret| secret.name == at.name)
+                || install.spec.parameters_from.iter().any(|from| from.name == at.name);
+            if named && key.namespace == at.namespace {
+                self.queue.add(Key::Install(key));
+            }
+        }
+        self.seeded_changed(change);
+    }
+
+    /// Something that may be part of a seed went: its workspace is looked at.
+    pub(crate) fn seeded_changed<T>(&self, change: &Change<T>) {
+        if let Change::Removed { key, .. } = change {
+            self.queue.add(Key::Workspace(key.shard.clone(), key.cluster.clone()));
+        }
+    }
+
+    /// A quota changed, which only the platform may do: its workspace is looked at.
+    pub(crate) fn quota_changed<T>(&self, change: &Change<T>) {
+        let key = change.key();
+        self.queue.add(Key::Workspace(key.shard.clone(), key.cluster.clone()));
+    }
+
+    /// A Tenant changed: its workspace is looked at, and all that is installed there.
+    pub(crate) fn tenant_changed(&self, name: &str) {
+        let Ok(cluster) = name.parse::<ClusterName>() else { return };
+        for (key, _) in self.tenants.bindings.all() {
+            if key.cluster == cluster {
+                self.queue.add(Key::Workspace(key.shard.clone(), cluster.clone()));
+                self.wake_cluster(&key.shard, &cluster);
+            }
+        }
+    }
+
+    /// An Extension or one of its versions changed: every Install of it is looked at.
+    pub(crate) fn extension_changed(&self, extension: &str) {
+        for (key, install) in self.tenants.installs.all() {
+            if install.spec.extension == extension {
+                self.queue.add(Key::Install(key));
+            }
+        }
+    }
+
+    /// Everything is looked at.
+    pub(crate) fn wake_all(&self) {
+        self.wake(self.tenants.installs.all().into_iter().map(|(key, _)| key));
+    }
+
+    pub(crate) fn wake(&self, installs: impl IntoIterator<Item = ObjectKey>) {
+        for key in installs {
+            self.queue.add(Key::Install(key));
+        }
+    }
+
+    fn wake_cluster(&self, shard: &ShardUrl, cluster: &ClusterName) {
+        self.wake(self.tenants.installs.in_cluster(shard, cluster).into_iter().map(|(key, _)| key));
+    }
+}
+
+/// Where an Install stands among those that claim the same.
+pub(crate) fn rank(install: &Install, unrecorded: bool) -> Rank {
+    Rank {
+        unrecorded,
+        created: install.metadata.creation_timestamp.as_ref().map_or(i64::MAX, |time| time.0.as_second()),
+        uid: install.metadata.uid.clone().unwrap_or_default(),
+    }
+}
+
+/// Follows the runner: when it is back, or away for good, every Install is looked at.
+pub(crate) async fn follow_runner(context: Arc<Context>) {
+    let mut reachable = context.runner.reachable();
+    while reachable.changed().await.is_ok() {
+        context.wake_all();
+    }
+}

@@ -1,0 +1,142 @@
+//! A workspace that binds the API: it has a Tenant in the provider's workspace, an ExecutionQuota, and the seed.
+
+mod seeding;
+
+use std::time::Duration;
+
+use annex_apis::{ExecutionQuota, ExecutionQuotaSpec, QUOTA_NAME, Tenant, TenantSpec, provider::missing_claims};
+use jiff::Timestamp;
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams, PostParams, Preconditions},
+};
+use kube_kcp::{ClusterName, ObjectKey, Outcome, ShardUrl, kinds::APIBinding};
+
+use crate::{
+    api_writes::WriteError,
+    bindings::{INITIALIZED_ANNOTATION, binds, is_bound},
+    context::Context,
+};
+
+/// How long a new workspace is left to the initializer.
+const INITIALIZERS_TURN: Duration = Duration::from_secs(60);
+
+pub(crate) async fn reconcile(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Outcome {
+    if !context.tenants.is_synced(shard) {
+        return Outcome::Again(Duration::from_secs(1));
+    }
+    let result = match context.tenants.binding(shard, cluster) {
+        None => forget(context, shard, cluster).await,
+        Some(binding) if binding.metadata.deletion_timestamp.is_some() || !is_bound(&binding) => Ok(Outcome::Done),
+        Some(binding) => provide(context, shard, cluster, &binding).await,
+    };
+    result.unwrap_or_else(|error| {
+        tracing::warn!(%cluster, %error, "the workspace is tried again");
+        Outcome::Failed
+    })
+}
+
+async fn provide(
+    context: &Context,
+    shard: &ShardUrl,
+    cluster: &ClusterName,
+    binding: &APIBinding,
+) -> Result<Outcome, WriteError> {
+    let Some(tenant) = context.catalog.tenants.get(cluster.as_str()) else {
+        ensure_tenant(context, cluster).await?;
+        // The rest follows once the Tenant has come through the watch.
+        return Ok(Outcome::Done);
+    };
+    ensure_quota(context, shard, cluster, &tenant).await?;
+    if binding.annotations().contains_key(INITIALIZED_ANNOTATION)
+        && let Some(left) = initializers_turn(binding)
+    {
+        return Ok(Outcome::Again(left));
+    }
+    if !missing_claims(&binding.spec.permission_claims).is_empty() {
+        // Each Install says which; a change of the binding comes back here.
+        return Ok(Outcome::Done);
+    }
+    seeding::ensure(context, shard, cluster).await
+}
+
+fn initializers_turn(binding: &APIBinding) -> Option<Duration> {
+    let created = binding.metadata.creation_timestamp.as_ref()?.0;
+    let age = Duration::try_from(Timestamp::now().duration_since(created)).unwrap_or_default();
+    INITIALIZERS_TURN.checked_sub(age).filter(|left| !left.is_zero())
+}
+
+async fn ensure_tenant(context: &Context, cluster: &ClusterName) -> Result<(), WriteError> {
+    let tenants: Api<Tenant> = Api::all(context.connection.home());
+    let tenant = Tenant::new(cluster.as_str(), TenantSpec::default());
+    match context.writes.count("Tenant", tenants.create(&PostParams::default(), &tenant)).await {
+        Err(error) if error.is_conflict() => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+async fn ensure_quota(
+    context: &Context,
+    shard: &ShardUrl,
+    cluster: &ClusterName,
+    tenant: &Tenant,
+) -> Result<(), WriteError> {
+    let key = ObjectKey {
+        shard: shard.clone(),
+        cluster: cluster.clone(),
+        namespace: String::new(),
+        name: QUOTA_NAME.to_owned(),
+    };
+    let quotas: Api<ExecutionQuota> = Api::all(context.connection.workspace(shard, cluster)?);
+    let spec = ExecutionQuotaSpec { limits: tenant.spec.quota.clone() };
+    let write = match context.tenants.quotas.get(&key) {
+        Some(quota) if quota.spec == spec => return Ok(()),
+        Some(quota) => {
+            let mut changed = (*quota).clone();
+            changed.spec = spec;
+            context.writes.count("ExecutionQuota", quotas.replace(QUOTA_NAME, &PostParams::default(), &changed)).await
+        }
+        None => {
+            let quota = ExecutionQuota::new(QUOTA_NAME, spec);
+            context.writes.count("ExecutionQuota", quotas.create(&PostParams::default(), &quota)).await
+        }
+    };
+    match write {
+        // Another replica wrote it; what it wrote comes through the watch.
+        Err(error) if error.is_conflict() => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+/// The workspace has no binding of ours any more. Its Tenant goes too, unless an operator wrote something into it: that would
+/// be lost, and a tenant who unbinds and binds again must not shake off `suspended`.
+async fn forget(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Result<Outcome, WriteError> {
+    let Some(tenant) = context.catalog.tenants.get(cluster.as_str()) else { return Ok(Outcome::Done) };
+    if tenant.spec != TenantSpec::default() || elsewhere(context, shard, cluster) {
+        return Ok(Outcome::Done);
+    }
+    // A shard that relists empty by a fault must not look like a mass deletion: the workspace itself is asked.
+    let bindings: Api<APIBinding> = Api::all(context.connection.workspace(shard, cluster)?);
+    match bindings.list(&ListParams::default()).await {
+        Ok(list) if list.items.iter().any(|binding| binds(binding, shard)) => return Ok(Outcome::Failed),
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {}
+        Err(error) => return Err(WriteError::Refused { what: "Tenant", error: Box::new(error) }),
+    }
+    let tenants: Api<Tenant> = Api::all(context.connection.home());
+    // Not if an operator writes into it just now.
+    let preconditions = Preconditions { uid: tenant.uid(), resource_version: tenant.resource_version() };
+    let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match context.writes.count("Tenant", tenants.delete(cluster.as_str(), &delete)).await {
+        Err(error) if error.is_gone() => Ok(Outcome::Done),
+        result => result.map(|_| {
+            tracing::info!(%cluster, "the workspace is gone, and its Tenant with it");
+            Outcome::Done
+        }),
+    }
+}
+
+/// Whether another shard has a binding in the cluster: a workspace that moved is not gone.
+fn elsewhere(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> bool {
+    context.tenants.bindings.all().iter().any(|(key, _)| key.cluster == *cluster && key.shard != *shard)
+}
