@@ -1,1 +1,25 @@
-//! 
+//! Annex's domain: identifiers, host names, digests, versions.
+//!
+//! Nothing here knows Kubernetes and nothing does I/O, so every rule can be tried with plain values. Identifiers are
+//! types that can only be made by parsing: who holds a [`HostName`] or a [`ContentHash`] need not check it again.
+
+mod text_type;
+
+pub mod digest;
+pub mod extension;
+pub mod host;
+pub mod identity;
+pub mod slug;
+pub mod version;
+
+#[cfg(test)]
+mod properties;
+
+pub use digest::{ContentHash, ContentHashError};
+pub use extension::{ExtensionName, ExtensionNameError};
+pub use host::{
+    DomainError, DomainRoot, DomainRootError, HostName, HostNameError, LabelError, compute_domain,
+};
+pub use identity::{ExtensionId, IdError, InstallIdentity, TenantId};
+pub use slug::{Slug, SlugError};
+pub use version::{RequirementError, VersionNameError, highest, parse_requirement, version_object_name};

@@ -1,1 +1,20 @@
-fn main() {}
+//! `annex-runner`: serves an extension on its own domain.
+
+use std::process::ExitCode;
+
+use annex_runner::{Config, crypto, logging};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    logging::start(config.log_format);
+    crypto::install_provider();
+    match annex_runner::run(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // In the log like all else, so that what collects it sees why the process ended.
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

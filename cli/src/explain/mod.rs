@@ -1,0 +1,39 @@
+//! `kubectl annex explain`: one object, what of it is ready, what is not and why, and what to do next.
+//!
+//! [`fetch`] reads the object; from there on all is pure: [`report`] says what is to be said, [`text`] how.
+
+mod condition;
+#[cfg(test)]
+mod examples;
+mod fetch;
+mod kubectl;
+mod next;
+mod printable;
+mod report;
+mod target;
+mod text;
+
+pub(crate) use target::Target;
+
+use jiff::Timestamp;
+
+use crate::args::{ExplainArguments, Output};
+use crate::outcome::Outcome;
+use report::Report;
+
+/// Reads the object and explains it.
+pub(crate) fn run(arguments: &ExplainArguments) -> Outcome {
+    let fetched = match fetch::fetch(arguments) {
+        Ok(fetched) => fetched,
+        Err(error) => return Outcome::Unreadable(printable::one_line(&error.to_string())),
+    };
+    let report = Report::of(&fetched.object, arguments.target.kind(), &fetched.kubectl);
+    let printed = match arguments.output {
+        Output::Text => text::render(&report, Timestamp::now()),
+        Output::Json => match serde_json::to_string_pretty(&report) {
+            Ok(json) => json,
+            Err(error) => return Outcome::Unreadable(format!("writing the report as json: {error}")),
+        },
+    };
+    if report.ready { Outcome::Done(printed) } else { Outcome::NotReady(printed) }
+}

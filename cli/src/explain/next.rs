@@ -1,0 +1,215 @@
+//! The one thing to do next.
+
+use annex_apis::MANAGED_LABEL;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::condition::{Condition, first_failing};
+use super::kubectl::{Kubectl, quoted};
+use super::target::Kind;
+
+/// A sentence, and the command that goes with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Next {
+    pub(crate) advice: String,
+    pub(crate) command: String,
+}
+
+/// What the next step depends on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Situation<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) spec: Option<&'a Value>,
+    /// Where the extension opens.
+    pub(crate) url: Option<&'a str>,
+    pub(crate) conditions: &'a [Condition],
+    pub(crate) unseen: bool,
+    pub(crate) deleting: bool,
+}
+
+/// The most useful next step: that for the first condition that is not true.
+pub(crate) fn next(situation: &Situation<'_>, kubectl: &Kubectl) -> Next {
+    let step = Step { situation, kubectl };
+    if situation.deleting {
+        return step.events("see what the deletion waits for");
+    }
+    if situation.conditions.is_empty() {
+        return step.of(
+            "see whether this workspace's binding of the API is Bound, and with which claims",
+            &["get", "apibinding", "annex.sh", "-o", "yaml"],
+        );
+    }
+    match first_failing(situation.conditions) {
+        Some(condition) => step.mend(condition),
+        None if situation.unseen => step.watch("wait until the controller has seen the change"),
+        None => step.enjoy(),
+    }
+}
+
+struct Step<'a> {
+    situation: &'a Situation<'a>,
+    kubectl: &'a Kubectl,
+}
+
+impl Step<'_> {
+    /// By reason. The reasons are the controller's; one that is not here gets the events.
+    fn mend(&self, condition: &Condition) -> Next {
+        match condition.reason.as_str() {
+            "ExtensionNotFound" => self.of_catalog(
+                "find the right name in the provider's catalog; spec.extension cannot be changed, so delete this \
+                 install and apply one with that name",
+                &["get", "extensions.annex.sh"],
+            ),
+            "NoMatchingVersion" => self.of_catalog(
+                "see which versions the provider's catalog has, then set spec.version to fit one",
+                &["get", "extensionversions.annex.sh"],
+            ),
+            "InvalidVersion" => self.edit("set spec.version to a semver requirement such as * or ^1.2"),
+            "AlreadyInstalled" => self.of(
+                "find the workspace's other install of this extension and delete one of the two",
+                &["get", "installs.annex.sh", "--all-namespaces"],
+            ),
+            "Suspended" => self.of(
+                "let it go on",
+                &self.namespaced(&[
+                    "patch",
+                    &self.object(),
+                    "--type=merge",
+                    "--patch",
+                    r#"{"spec":{"suspend":false}}"#,
+                ]),
+            ),
+            "TenantSuspended" => {
+                self.watch("ask the platform's operator, who suspended this tenant; it goes on by itself afterwards")
+            }
+            "ExtensionNotAllowed" => self.watch(
+                "ask the platform's operator to allow this extension for you; it goes on by itself afterwards",
+            ),
+            "SecretNotFound" => self.label_secret(condition),
+            "ParametersInvalid" => self.edit("correct spec.parameters as the message says"),
+            "ClaimsNotAccepted" => self.of(
+                "accept the claims that the message names, in spec.permissionClaims of the binding",
+                &["edit", "apibinding", "annex.sh"],
+            ),
+            "Unsigned" | "VerificationFailed" => self.edit(
+                "set spec.version to a version that verifies, or tell the publisher; this one is not installed",
+            ),
+            "EnvironmentNotFound" => self.of(
+                "see which environments there are, then set spec.environmentRef to one or remove it",
+                &self.namespaced(&["get", "managedenvironments.annex.sh"]),
+            ),
+            "EnvironmentNotReady" => self.explain_environment(),
+            "EnvironmentUnsupported" => {
+                self.edit("remove spec.environmentRef, so that the platform's compute cluster is used")
+            }
+            "RunnerUnreachable" => self.watch(
+                "wait: the platform's runner does not answer and is tried again; if it stays so, tell the \
+                 platform's operator",
+            ),
+            "DomainConflict" => self.watch(
+                "ask the platform's operator for another slug, because the host is taken; it goes on by itself \
+                 afterwards",
+            ),
+            "DomainInvalid" => self.watch(
+                "tell the platform's operator what the message says; it goes on by itself once that is mended",
+            ),
+            "DomainNotAnswering" => match self.curl() {
+                Some(command) => Next { advice: "see what answers there".to_owned(), command },
+                None => self.events("see what happened to it"),
+            },
+            _ => self.events("see what happened to it"),
+        }
+    }
+
+    fn enjoy(&self) -> Next {
+        match self.curl() {
+            Some(command) => Next { advice: "open it".to_owned(), command },
+            None => self.of("look at all of it", &self.namespaced(&["get", &self.object(), "-o", "yaml"])),
+        }
+    }
+
+    /// For a Secret that the controller does not see: it is missing, or lacks the label.
+    fn label_secret(&self, condition: &Condition) -> Next {
+        let label = format!("{MANAGED_LABEL}=true");
+        let secret = self.unseen_secret(&condition.message);
+        self.of(
+            "create the Secret if it is missing; if it is there, label it, because Annex sees no other ones",
+            &self.namespaced(&["label", "secret", secret.unwrap_or("NAME"), &label]),
+        )
+    }
+
+    /// The Secret of the spec that the message names, or the only one of the spec.
+    fn unseen_secret(&self, message: &str) -> Option<&str> {
+        let names = self.secrets();
+        // Whole words: "db" is not meant by "db-password".
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+        let words: Vec<&str> =
+            message.split(|c: char| !is_part(c)).map(|word| word.trim_end_matches('.')).collect();
+        match names.as_slice() {
+            [only] => Some(only),
+            _ => names.into_iter().find(|name| words.contains(name)),
+        }
+    }
+
+    fn secrets(&self) -> Vec<&str> {
+        let Some(spec) = self.situation.spec else { return Vec::new() };
+        let lists = ["secrets", "parametersFrom"].into_iter().filter_map(|list| spec.get(list)?.as_array());
+        let mut names: Vec<&str> = lists
+            .flatten()
+            .chain(spec.get("credentialsSecretRef"))
+            .filter_map(|reference| reference.get("name")?.as_str())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    fn explain_environment(&self) -> Next {
+        let name = self.situation.spec.and_then(|spec| spec.pointer("/environmentRef/name")?.as_str());
+        match name {
+            Some(name) => self.of(
+                "see what the environment lacks",
+                &self.namespaced(&["annex", "explain", &format!("managedenvironment/{name}")]),
+            ),
+            None => self.events("see what happened to it"),
+        }
+    }
+
+    fn curl(&self) -> Option<String> {
+        let url = self.situation.url?;
+        let is_web = url.starts_with("http://") || url.starts_with("https://");
+        is_web.then(|| format!("curl -i {}", quoted(url)))
+    }
+
+    fn edit(&self, advice: &str) -> Next {
+        self.of(advice, &self.namespaced(&["edit", &self.object()]))
+    }
+
+    fn watch(&self, advice: &str) -> Next {
+        self.of(advice, &self.namespaced(&["get", &self.object(), "--watch"]))
+    }
+
+    fn events(&self, advice: &str) -> Next {
+        self.of(advice, &self.namespaced(&["events", "--for", &self.object()]))
+    }
+
+    fn of(&self, advice: &str, words: &[&str]) -> Next {
+        Next { advice: advice.to_owned(), command: self.kubectl.command(words) }
+    }
+
+    fn of_catalog(&self, advice: &str, words: &[&str]) -> Next {
+        Next { advice: advice.to_owned(), command: self.kubectl.catalog_command(words) }
+    }
+
+    fn object(&self) -> String {
+        format!("{}/{}", self.situation.kind.singular(), self.situation.name)
+    }
+
+    fn namespaced<'w>(&'w self, words: &[&'w str]) -> Vec<&'w str> {
+        let mut words = words.to_vec();
+        words.extend(["-n", self.situation.namespace]);
+        words
+    }
+}

@@ -1,0 +1,80 @@
+//! What the operator sets.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use crate::registry_url::RegistryUrl;
+
+/// Serves an extension on its own domain.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "annex-runner", version)]
+pub struct Config {
+    /// Address of the public listener, to which ingress sends the extensions' domains.
+    #[arg(long, env = "RUNNER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+
+    /// Address of the internal listener: /healthz, /readyz, /metrics. Never reachable through a domain.
+    #[arg(
+        long,
+        env = "RUNNER_INTERNAL_LISTEN",
+        default_value = "127.0.0.1:8093",
+        value_name = "ADDRESS:PORT"
+    )]
+    pub internal_listen: SocketAddr,
+
+    /// Where the registry answers, http or https: the runner asks api/installs/lookup-by-host below it.
+    #[arg(long, env = "REGISTRY_BASE_URL", value_name = "URL")]
+    pub registry_base_url: RegistryUrl,
+
+    /// How log lines are written.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// How long one question to the registry may take, in milliseconds, connecting included.
+    #[arg(long, default_value_t = 2000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub lookup_timeout_ms: u64,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line, for collectors.
+    Json,
+}
+
+impl Config {
+    /// [`Self::lookup_timeout_ms`] as a duration.
+    pub fn lookup_timeout(&self) -> Duration {
+        Duration::from_millis(self.lookup_timeout_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Config::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_stay_on_this_machine() {
+        let config = Config::parse_from(["annex-runner", "--registry-base-url", "http://127.0.0.1:8091"]);
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.internal_listen.to_string(), "127.0.0.1:8093");
+        assert_eq!(config.lookup_timeout(), Duration::from_secs(2));
+        assert_eq!(config.log_format, LogFormat::Text);
+    }
+
+    #[test]
+    fn a_timeout_of_zero_is_refused() {
+        let arguments = ["annex-runner", "--registry-base-url", "http://r", "--lookup-timeout-ms", "0"];
+        assert!(Config::try_parse_from(arguments).is_err());
+    }
+}

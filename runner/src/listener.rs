@@ -1,0 +1,67 @@
+//! Accepting connections and letting them end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Some 20 KiB each: a flood of connections ends in the kernel's backlog and not in our memory.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// How long a client may take for a request's headers, or keep a connection idle. An ingress keeps them for about this.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A browser's headers have some 2 KiB; hyper's own limit is 400 KiB for each connection.
+const MAX_HEADER_BYTES: usize = 32 * 1024;
+
+/// Accepting fails when file descriptors run out; trying again at once would only burn the processor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `router` on `listener` over HTTP/1.1. After `stop` accepts no more, closes idle connections, and returns once
+/// the requests under way are answered, however long that takes.
+pub(crate) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let connections = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let _ = stop.run_until_cancelled(accept(&listener, router, &connections, &slots)).await;
+    // Closed before the wait, so that new clients are refused at once and go elsewhere.
+    drop(listener);
+    connections.shutdown().await;
+}
+
+async fn accept(
+    listener: &TcpListener,
+    router: Router,
+    connections: &GracefulShutdown,
+    slots: &Arc<Semaphore>,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
+    // Acquiring fails only on a closed semaphore, and this one is never closed.
+    while let Ok(slot) = Arc::clone(slots).acquire_owned().await {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Answers are written at once; waiting to fill a packet only delays them.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended");
+            }
+            drop(slot);
+        });
+    }
+}

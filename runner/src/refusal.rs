@@ -1,0 +1,56 @@
+//! Answers that say no.
+
+use axum::Json;
+use axum::http::header::{ALLOW, CACHE_CONTROL};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::host_header::HostHeaderError;
+
+/// Why a request gets no identity. What it says to the outside names no tenant and nothing of the inside.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("{0}")]
+    MalformedHost(#[from] HostHeaderError),
+    #[error("nothing is installed on this host")]
+    UnknownHost,
+    #[error("the registry cannot say now which install this host is, try again")]
+    RegistryUnavailable,
+    #[error("there is nothing at this path")]
+    NotFound,
+    #[error("only GET and HEAD are answered here")]
+    MethodNotAllowed,
+}
+
+#[derive(Serialize)]
+struct Body {
+    error: String,
+    code: &'static str,
+}
+
+impl Refusal {
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::MalformedHost(_) => (StatusCode::BAD_REQUEST, "MalformedHost"),
+            Self::UnknownHost => (StatusCode::NOT_FOUND, "UnknownHost"),
+            Self::RegistryUnavailable => (StatusCode::BAD_GATEWAY, "RegistryUnavailable"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "NotFound"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, code) = self.status_and_code();
+        let mut response = (status, Json(Body { error: self.to_string(), code })).into_response();
+        let headers = response.headers_mut();
+        // A host may get its install in the next second.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self == Self::MethodNotAllowed {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        response
+    }
+}

@@ -1,0 +1,159 @@
+//! The questions to the registry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use annex_core::{HostName, InstallIdentity};
+use reqwest::header::{ACCEPT, HeaderName};
+use reqwest::{Client, Response, StatusCode, redirect};
+use tokio::time::Instant;
+
+use crate::metrics::Metrics;
+use crate::registry_url::RegistryUrl;
+use crate::request_id::{HEADER, RequestId};
+
+/// The registry, over one pool of connections. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Registry {
+    client: Client,
+    url: RegistryUrl,
+    metrics: Arc<Metrics>,
+}
+
+/// Why the registry gave no answer to use. For the log: callers outside learn only that it is unavailable.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LookupError {
+    #[error("the registry did not answer in time")]
+    Timeout(#[source] reqwest::Error),
+    #[error("the registry cannot be reached")]
+    Unreachable(#[source] reqwest::Error),
+    #[error("the registry answered with status {0}")]
+    Status(StatusCode),
+    #[error("the registry's answer is larger than {MAX_ANSWER} bytes")]
+    Oversized,
+    #[error("the registry's answer is malformed")]
+    Malformed(#[source] serde_json::Error),
+}
+
+impl LookupError {
+    /// A word for metrics and readiness, out of a fixed few.
+    pub(crate) fn category(&self) -> &'static str {
+        match self {
+            Self::Timeout(_) => "timeout",
+            Self::Unreachable(_) => "unreachable",
+            Self::Status(_) => "status",
+            Self::Oversized => "oversized",
+            Self::Malformed(_) => "malformed",
+        }
+    }
+}
+
+impl From<reqwest::Error> for LookupError {
+    fn from(error: reqwest::Error) -> Self {
+        // The URL holds the host that was asked for, which the log has as a field of its own.
+        let error = error.without_url();
+        if error.is_timeout() { Self::Timeout(error) } else { Self::Unreachable(error) }
+    }
+}
+
+/// An identity has some 600 bytes. More than this is not the registry, and must not fill the memory.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// A host that no install can have (RFC 2606 reserves `.invalid`).
+const NO_HOST: &str = "readiness.invalid";
+
+impl Registry {
+    /// A client of the registry at `url` that spends at most `timeout` on each question.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up: `url` is https and the system has no root certificates.
+    pub(crate) fn new(
+        url: RegistryUrl,
+        timeout: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, reqwest::Error> {
+        let mut builder = Client::builder()
+            .user_agent(concat!("annex-runner/", env!("CARGO_PKG_VERSION")))
+            .timeout(timeout)
+            // A redirect or a proxy from the environment would let another party say which install a host is.
+            .redirect(redirect::Policy::none())
+            .no_proxy();
+        if !url.is_https() {
+            // Without it the client reads the system's root certificates even for http, and fails where there are
+            // none, as in an image from scratch.
+            builder = builder.tls_certs_only([]);
+        }
+        Ok(Self { client: builder.build()?, url, metrics })
+    }
+
+    /// The install that `host` is, or none if the registry does not know it.
+    pub(crate) async fn lookup(
+        &self,
+        host: &HostName,
+        request_id: &RequestId,
+    ) -> Result<Option<InstallIdentity>, LookupError> {
+        let started = Instant::now();
+        let result = self.ask(host, request_id).await;
+        let outcome = match &result {
+            Ok(Some(_)) => "found",
+            Ok(None) => "unknown",
+            Err(error) => error.category(),
+        };
+        self.metrics.lookup_ended(outcome, started.elapsed());
+        result
+    }
+
+    /// Asks for a host that does not exist: any answer that is no server error shows that lookups are possible.
+    pub(crate) async fn probe(&self) -> Result<(), LookupError> {
+        let host = NO_HOST.parse().map_err(|_| LookupError::Status(StatusCode::BAD_REQUEST))?;
+        let response = self.send(&host, &RequestId::new()).await?;
+        let status = response.status();
+        // Reading it lets the connection be used again.
+        body(response).await?;
+        if status.is_server_error() { Err(LookupError::Status(status)) } else { Ok(()) }
+    }
+
+    /// What is asked, for people.
+    pub(crate) fn url(&self) -> &RegistryUrl {
+        &self.url
+    }
+
+    async fn ask(
+        &self,
+        host: &HostName,
+        request_id: &RequestId,
+    ) -> Result<Option<InstallIdentity>, LookupError> {
+        let response = self.send(host, request_id).await?;
+        match response.status() {
+            StatusCode::OK => {
+                let body = body(response).await?;
+                serde_json::from_slice(&body).map(Some).map_err(LookupError::Malformed)
+            }
+            StatusCode::NOT_FOUND => {
+                body(response).await?;
+                Ok(None)
+            }
+            status => Err(LookupError::Status(status)),
+        }
+    }
+
+    async fn send(&self, host: &HostName, request_id: &RequestId) -> Result<Response, LookupError> {
+        let request = self
+            .client
+            .get(self.url.lookup_by_host(host))
+            .header(ACCEPT, "application/json")
+            .header(HeaderName::from_static(HEADER), request_id.as_str());
+        Ok(request.send().await?)
+    }
+}
+
+async fn body(mut response: Response) -> Result<Vec<u8>, LookupError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(LookupError::Oversized);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}

@@ -1,0 +1,44 @@
+//! The id that an answer, its log lines and the question to the registry share.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::X_CONTENT_TYPE_OPTIONS;
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::{Instrument, info_span};
+use uuid::Uuid;
+
+/// The header that carries it.
+pub(crate) const HEADER: &str = "x-request-id";
+
+/// A random UUID. Never the caller's own: one from outside could repeat, or forge log lines.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(Arc<str>);
+
+impl RequestId {
+    pub(crate) fn new() -> Self {
+        Self(Uuid::new_v4().to_string().into())
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Gives every request its id, as an extension for handlers and a field of the log, and every answer the headers that
+/// all have.
+pub(crate) async fn attach(mut request: Request, next: Next) -> Response {
+    let id = RequestId::new();
+    let span =
+        info_span!("request", id = id.as_str(), method = %request.method(), path = request.uri().path());
+    request.extensions_mut().insert(id.clone());
+    let mut response = next.run(request).instrument(span).await;
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(HEADER, value);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
