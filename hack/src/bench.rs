@@ -1,0 +1,29 @@
+//! `cargo xtask bench NAME`: figures, as ratios within one run.
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::checkout::Checkout;
+use crate::guard;
+use crate::interrupt::Interrupts;
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Bench {
+    /// How much the seed adds to the time until a new workspace is ready
+    Seed,
+    /// How many installs get ready in a second, and what each costs
+    Install,
+}
+
+/// Measures; the last line of the output is JSON. Nothing stays running.
+pub(crate) fn run(bench: Bench) -> Result<()> {
+    let checkout = Checkout::find()?;
+    let name = match bench {
+        Bench::Seed => "seed",
+        Bench::Install => "install",
+    };
+    let mut command = checkout.cargo();
+    command.args(["run", "--release", "--quiet", "--package", "annex-e2e", "--bin", "bench", "--", name]);
+    guard::run(&checkout, &Interrupts::catch()?, ".annex/bench", &mut command)
+}

@@ -1,0 +1,91 @@
+//! Annex's own programs, built from this checkout.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::checkout::Checkout;
+use crate::part::Part;
+
+const PACKAGES: [&str; 4] = ["annex-initializer", "annex-controller", "annex-runner", "kubectl-annex"];
+
+/// Where cargo put the programs.
+#[derive(Clone, Debug)]
+pub(crate) struct Binaries {
+    programs: BTreeMap<String, PathBuf>,
+}
+
+impl Binaries {
+    /// Builds them; cargo itself shows how far it is.
+    pub(crate) fn build(checkout: &Checkout, release: bool) -> Result<Self> {
+        let mut command = checkout.cargo();
+        // The messages say where the programs are, whatever target directory a person has configured.
+        command.args(["build", "--bins", "--message-format=json-render-diagnostics"]);
+        command.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+        if release {
+            command.arg("--release");
+        }
+        let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+        if !output.status.success() {
+            bail!("the services do not compile: see above");
+        }
+        let programs = executables(&String::from_utf8_lossy(&output.stdout));
+        for package in PACKAGES {
+            if !programs.contains_key(package) {
+                bail!("package {package} has no program of that name");
+            }
+        }
+        Ok(Self { programs })
+    }
+
+    /// The program of a service. None for kcp, which is not ours.
+    pub(crate) fn service(&self, part: Part) -> Option<&Path> {
+        let name = match part {
+            Part::Kcp => return None,
+            Part::Runner => "annex-runner",
+            Part::Initializer => "annex-initializer",
+            Part::Controller => "annex-controller",
+        };
+        self.programs.get(name).map(PathBuf::as_path)
+    }
+
+    /// The folder to have in PATH for `kubectl annex`.
+    pub(crate) fn plugin_folder(&self) -> Option<&Path> {
+        self.programs.get("kubectl-annex").and_then(|path| path.parent())
+    }
+}
+
+/// Names and paths of the programs that cargo reports.
+fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|message| {
+            let path = message.get("executable")?.as_str()?;
+            let name = message.pointer("/target/name")?.as_str()?;
+            Some((name.to_owned(), PathBuf::from(path)))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_cargos_messages() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"name":"annex_core"},"executable":null}"#,
+            "\nnot json\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"annex-runner"},"executable":"/t/annex-runner"}"#,
+        );
+        let programs = executables(messages);
+        assert_eq!(
+            programs.into_iter().collect::<Vec<_>>(),
+            [("annex-runner".to_owned(), "/t/annex-runner".into())]
+        );
+    }
+}

@@ -1,0 +1,125 @@
+//! `cargo xtask test`: everything that has to hold before a change is taken.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+
+use crate::checkout::Checkout;
+use crate::interrupt::Interrupts;
+use crate::progress::{note, say, seconds};
+use crate::{drift, guard, tools};
+
+const CARGO_DENY: &str = "0.20.2";
+
+/// One step of `cargo xtask test`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Check {
+    /// The sources are formatted
+    Format,
+    /// No lint complains
+    Clippy,
+    /// Only dependencies with licences and from places that we accept
+    Deny,
+    /// The generated files are what apis/ says
+    Drift,
+    /// Tests that need nothing but the sources
+    Unit,
+    /// The documentation builds, without broken links
+    Doc,
+    /// Tests on a real kcp
+    E2e,
+}
+
+impl Check {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Format => "format",
+            Self::Clippy => "clippy",
+            Self::Deny => "deny",
+            Self::Drift => "drift",
+            Self::Unit => "unit",
+            Self::Doc => "doc",
+            Self::E2e => "e2e",
+        }
+    }
+
+    fn run(self, checkout: &Checkout, interrupts: &Interrupts) -> Result<()> {
+        let cargo = |args: &[&str]| {
+            let mut command = checkout.cargo();
+            command.args(args);
+            command
+        };
+        let run = |mut command: Command| {
+            let status = interrupts.run(&mut command)?;
+            if status.success() { Ok(()) } else { bail!("it ended with {status}") }
+        };
+        match self {
+            Self::Format => run(cargo(&["fmt", "--all", "--check"])),
+            Self::Clippy => run(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+            Self::Deny => {
+                let root = tools::cache()?.join(format!("cargo-deny-{CARGO_DENY}"));
+                let program = root.join("bin/cargo-deny");
+                if !program.is_file() {
+                    note(&format!("cargo-deny {CARGO_DENY} is built into the cache, once"));
+                    let mut install =
+                        cargo(&["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--root"]);
+                    install.arg(&root);
+                    run(install).context("cannot install cargo-deny")?;
+                }
+                let mut command = Command::new(program);
+                command.args(["check", "bans", "licenses", "sources"]).current_dir(checkout.root());
+                run(command)
+            }
+            Self::Drift => drift::check(checkout),
+            Self::Unit => run(cargo(&["test", "--workspace", "--exclude", "annex-e2e"])),
+            Self::Doc => {
+                let mut command = cargo(&["doc", "--workspace", "--no-deps"]);
+                command.env("RUSTDOCFLAGS", "-D warnings");
+                run(command)
+            }
+            Self::E2e => guard::run(
+                checkout,
+                interrupts,
+                ".annex/test",
+                &mut cargo(&["test", "--package", "annex-e2e"]),
+            ),
+        }
+    }
+}
+
+/// Runs the steps in order, up to the first that fails. `only` none: all; `skip` is left out.
+pub(crate) fn run(only: &[Check], skip: &[Check]) -> Result<()> {
+    let checkout = Checkout::find()?;
+    let interrupts = Interrupts::catch()?;
+    let chosen = |check: &Check| (only.is_empty() || only.contains(check)) && !skip.contains(check);
+    let mut times: Vec<(Check, Duration)> = Vec::new();
+    for check in Check::value_variants().iter().copied().filter(chosen) {
+        say(&format!("\n== {}", check.name()));
+        let started = Instant::now();
+        let outcome = check.run(&checkout, &interrupts);
+        if let Err(error) = outcome {
+            print_times(&times);
+            say(&format!("{:>8}  {} failed", seconds(started.elapsed()), check.name()));
+            let again = format!("to repeat just this: `cargo xtask test --only {}`", check.name());
+            return Err(error.context(format!("check {} failed; {again}", check.name())));
+        }
+        times.push((check, started.elapsed()));
+    }
+    print_times(&times);
+    say(&format!("{:>8}  in all", seconds(times.iter().map(|(_, time)| *time).sum())));
+    if only.is_empty() && skip.is_empty() {
+        say("all checks passed");
+    } else {
+        say("the chosen checks passed");
+    }
+    Ok(())
+}
+
+fn print_times(times: &[(Check, Duration)]) {
+    say("");
+    for (check, time) in times {
+        say(&format!("{:>8}  {}", seconds(*time), check.name()));
+    }
+}

@@ -1,0 +1,228 @@
+//! Two tenants, an install each, both answering: every command as a person would type it.
+
+use std::env;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::checkout::Checkout;
+use crate::http;
+use crate::kubeconfig::Endpoint;
+use crate::part::Part;
+use crate::progress::{say, seconds};
+use crate::settings::Settings;
+use crate::stack::Stack;
+
+/// What a workspace is waited for with.
+const READY: &str = "--for=jsonpath='{.status.phase}'=Ready --timeout=60s";
+
+struct Tenant {
+    user: &'static str,
+    workspace: &'static str,
+}
+
+const TENANTS: [Tenant; 2] =
+    [Tenant { user: "alice", workspace: "acme" }, Tenant { user: "bob", workspace: "globex" }];
+
+/// Runs the demo; everything is left running.
+pub(crate) fn run(settings: &Settings) -> Result<()> {
+    let started = Instant::now();
+    let stack = Stack::up(settings)?;
+    let shell = Shell::new(&stack)?;
+    shell.introduce();
+
+    let mut answers = Vec::new();
+    for Tenant { user, workspace } in &TENANTS {
+        say(&format!("\n# {user} makes a workspace and installs the sample extension in it."));
+        let config = shell.path(&stack.paths().user_kubeconfig(user));
+        let kubectl = format!("kubectl --kubeconfig {config}");
+        let create = format!("apply -f manifests/samples/workspace-{workspace}.yaml");
+        if settings.kcp_kubeconfig.is_none() {
+            shell.run(&format!("{kubectl} {create}"))?;
+            shell.run(&format!("{kubectl} wait workspace {workspace} {READY}"))?;
+        } else {
+            // There the administrator plays the tenants. kcp notes the owner of a workspace together with the scope of
+            // the impersonation (the parent workspace alone), so that one made so would never get ready (v0.31.2).
+            let admin = format!("kubectl --kubeconfig {}", shell.path(&stack.paths().kcp_kubeconfig()));
+            let inside = format!("{admin} --server {}/clusters/root:{workspace}", server(&stack));
+            let owner =
+                format!("create clusterrolebinding owner-{user} --clusterrole=cluster-admin --user={user}");
+            shell.run(&format!("{admin} {create}"))?;
+            shell.run(&format!("{admin} wait workspace {workspace} {READY}"))?;
+            shell.run(&format!("{inside} {owner} --dry-run=client -o yaml | {inside} apply -f -"))?;
+        }
+        let inside = format!("{kubectl} --context {workspace}");
+        shell.run(&format!("{inside} apply -f manifests/samples/install.yaml"))?;
+        shell.run(&format!("{inside} wait install/hello --for=condition=Ready --timeout=60s"))?;
+        shell.run(&format!("{inside} get installs"))?;
+        let url =
+            shell.run(&format!("{inside} get install hello -o jsonpath='{{.status.url}}{{\"\\n\"}}'"))?;
+        answers.push((workspace, url.trim().to_owned()));
+    }
+    say("\n# What the operator sees, in the provider's workspace.");
+    let admin =
+        format!("kubectl --kubeconfig {} --context annex", shell.path(&stack.paths().kcp_kubeconfig()));
+    shell.run(&format!("{admin} get tenants,extensions,extensionversions"))?;
+
+    say("\n# Each domain answers with its own tenant.");
+    let mut identities = Vec::new();
+    for (workspace, url) in &answers {
+        say(&format!("$ curl -s {url}"));
+        let body =
+            fetch(url).with_context(|| format!("the install of {workspace} is Ready but does not answer"))?;
+        say(body.trim_end());
+        identities.push(tenant_id(&body).with_context(|| format!("{url} answers without a tenant_id"))?);
+    }
+    if let [first, second] = identities.as_slice()
+        && first == second
+    {
+        bail!("both domains answer as tenant {first}: see {}", stack.paths().log(Part::Runner).display());
+    }
+    say(&format!("\n{}", next_steps(&shell, &stack)));
+    say(&format!("Done in {}. Everything is left running.", seconds(started.elapsed())));
+    Ok(())
+}
+
+/// Runs lines as a person's shell in the checkout would, after printing them.
+struct Shell {
+    checkout: Checkout,
+    path: String,
+    cache: PathBuf,
+}
+
+impl Shell {
+    fn new(stack: &Stack) -> Result<Self> {
+        let tools = stack.kubectl_path().parent().context("kubectl has a folder")?;
+        let plugins = stack.plugin_folder().context("kubectl-annex has a folder")?;
+        let path = format!("{}:{}", tools.display(), plugins.display());
+        Ok(Self { checkout: Checkout::find()?, path, cache: stack.paths().kubectl_cache() })
+    }
+
+    fn introduce(&self) {
+        say(
+            "\n# To repeat any of the following, so that kubectl is the pinned one and knows `kubectl annex`:",
+        );
+        if env::current_dir().is_ok_and(|here| here != self.checkout.root()) {
+            say(&format!("$ cd {}", self.checkout.root().display()));
+        }
+        say(&format!("$ export PATH=\"{}:$PATH\"", self.path));
+    }
+
+    fn path(&self, path: &std::path::Path) -> String {
+        self.checkout.display(path)
+    }
+
+    /// Prints the line, what it prints, and returns the latter.
+    fn run(&self, line: &str) -> Result<String> {
+        say(&format!("$ {line}"));
+        let path = env::var("PATH").unwrap_or_default();
+        let output = Command::new("sh")
+            .args(["-c", line])
+            .current_dir(self.checkout.root())
+            .env("PATH", format!("{}:{path}", self.path))
+            .env("KUBECACHEDIR", &self.cache)
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run sh")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !text.is_empty() {
+            say(text.trim_end_matches('\n'));
+        }
+        if !output.status.success() {
+            bail!("that command failed; `cargo xtask status` says what is not ready, and where the logs are");
+        }
+        Ok(text)
+    }
+}
+
+/// What curl does: names under `.localhost` are this machine, whatever its resolver says.
+fn fetch(url: &str) -> Result<String> {
+    let (host, port, path) = split_url(url).with_context(|| format!("{url:?} is no http address"))?;
+    let answer = http::get(port, &host, &path)?;
+    if answer.status != 200 {
+        bail!("{url} answers {}: {}", answer.status, answer.body.trim());
+    }
+    Ok(answer.body)
+}
+
+/// `http://host:port/path` → the Host header, the port, the path.
+fn split_url(url: &str) -> Option<(String, u16, String)> {
+    let rest = url.strip_prefix("http://")?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let port = match host.rsplit_once(':') {
+        Some((_, port)) => port.parse().ok()?,
+        None => 80,
+    };
+    (!host.is_empty()).then(|| (host.to_owned(), port, format!("/{path}")))
+}
+
+fn tenant_id(body: &str) -> Option<String> {
+    serde_json::from_str::<Value>(body).ok()?.get("tenant_id")?.as_str().map(str::to_owned)
+}
+
+fn next_steps(shell: &Shell, stack: &Stack) -> String {
+    let config = shell.path(&stack.paths().user_kubeconfig("alice"));
+    let alice = format!("kubectl --kubeconfig {config}");
+    let mallory = format!("kubectl --kubeconfig {}", shell.path(&stack.paths().user_kubeconfig("mallory")));
+    let steps = [
+        // Kubectl takes no options before the name of a plugin.
+        (
+            "why an install is, or is not, ready",
+            format!("kubectl annex explain install/hello -n default --kubeconfig {config} --context acme"),
+        ),
+        ("every field that you may write", format!("{alice} --context acme explain install.spec")),
+        (
+            "what the initializer put into the workspace",
+            format!("{alice} --context acme -n annex get sa,secrets,roles"),
+        ),
+        ("what happened, in order", format!("{alice} --context acme get events --sort-by=.lastTimestamp")),
+        (
+            "delete the install: its domain answers no more",
+            format!("{alice} --context acme delete install hello"),
+        ),
+        (
+            "somebody else's workspace is closed",
+            format!("{mallory} --server {}/clusters/root:acme get installs", server(stack)),
+        ),
+        (
+            "what runs, where it logs; end it; end it and forget it",
+            "cargo xtask status; cargo xtask down; cargo xtask down --purge".to_owned(),
+        ),
+    ];
+    let mut text = "# What to try next\n".to_owned();
+    for (why, command) in steps {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "# {why}\n$ {command}");
+    }
+    text
+}
+
+fn server(stack: &Stack) -> String {
+    Endpoint::read(&stack.paths().kcp_kubeconfig())
+        .map_or_else(|_| stack.ops_url(Part::Kcp), |endpoint| endpoint.base)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_addresses() {
+        let split = |url| split_url(url).map(|(host, port, path)| format!("{host} {port} {path}"));
+        assert_eq!(split("http://a.apps.localhost:8080").unwrap(), "a.apps.localhost:8080 8080 /");
+        assert_eq!(split("http://a/x/y").unwrap(), "a 80 /x/y");
+        assert_eq!(split("https://a"), None);
+        assert_eq!(split("http://"), None);
+    }
+
+    #[test]
+    fn reads_the_identity() {
+        assert_eq!(tenant_id(r#"{"tenant_id":"x","extension_id":"y"}"#).unwrap(), "x");
+        assert_eq!(tenant_id("<html>"), None);
+    }
+}

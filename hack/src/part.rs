@@ -1,0 +1,40 @@
+//! The processes of the environment.
+
+use std::fmt;
+
+/// One process that `up` starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// The control plane, with its embedded etcd. Absent where kcp runs elsewhere.
+    Kcp,
+    /// What answers on the installs' domains.
+    Runner,
+    /// What seeds new workspaces.
+    Initializer,
+    /// What reconciles installs, and answers the runner's lookups.
+    Controller,
+}
+
+impl Part {
+    /// All of them, in the order in which they start.
+    pub const ALL: [Self; 4] = [Self::Kcp, Self::Runner, Self::Initializer, Self::Controller];
+    /// Annex's own, in the order in which they start.
+    pub const SERVICES: [Self; 3] = [Self::Runner, Self::Initializer, Self::Controller];
+
+    /// The name of its log and of its process record.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kcp => "kcp",
+            Self::Runner => "runner",
+            Self::Initializer => "initializer",
+            Self::Controller => "controller",
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

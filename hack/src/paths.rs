@@ -1,0 +1,103 @@
+//! The layout of a state directory.
+
+use std::path::{Path, PathBuf};
+
+use crate::part::Part;
+
+/// The files of one environment.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    state: PathBuf,
+}
+
+impl Paths {
+    pub(crate) fn new(state: &Path) -> Self {
+        Self { state: state.to_path_buf() }
+    }
+
+    /// The state directory itself.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// The administrator's kubeconfig: contexts `root` (current) and `annex`, the provider's workspace.
+    #[must_use]
+    pub fn kcp_kubeconfig(&self) -> PathBuf {
+        self.state.join("kcp.kubeconfig")
+    }
+
+    /// A user's kubeconfig: `alice` (contexts `root`, `acme`), `bob` (`root`, `globex`) or `mallory` (`root`).
+    #[must_use]
+    pub fn user_kubeconfig(&self, user: &str) -> PathBuf {
+        self.state.join("users").join(format!("{user}.kubeconfig"))
+    }
+
+    /// The kubeconfig of a service's own identity in the provider's workspace: the controller's or the initializer's.
+    #[must_use]
+    pub fn service_kubeconfig(&self, part: Part) -> PathBuf {
+        self.state.join("services").join(format!("{part}.kubeconfig"))
+    }
+
+    /// The certificate authority of kcp's address. Absent where the system's own authorities vouch for it.
+    #[must_use]
+    pub fn kcp_ca(&self) -> PathBuf {
+        self.state.join("kcp-ca.crt")
+    }
+
+    /// What a part has printed, over all its starts.
+    #[must_use]
+    pub fn log(&self, part: Part) -> PathBuf {
+        self.logs().join(format!("{part}.log"))
+    }
+
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.state.join("logs")
+    }
+
+    pub(crate) fn pid_record(&self, part: Part) -> PathBuf {
+        self.pids().join(format!("{part}.json"))
+    }
+
+    pub(crate) fn state_file(&self) -> PathBuf {
+        self.state.join("state.json")
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.state.join("lock")
+    }
+
+    pub(crate) fn kcp_root(&self) -> PathBuf {
+        self.state.join("kcp")
+    }
+
+    pub(crate) fn kcp_tokens(&self) -> PathBuf {
+        self.state.join("kcp-tokens.csv")
+    }
+
+    /// Kubectl's memory of which kinds a server has, kept out of the person's own: it outlives a purged kcp by minutes.
+    pub(crate) fn kubectl_cache(&self) -> PathBuf {
+        self.state.join("kubectl-cache")
+    }
+
+    pub(crate) fn pids(&self) -> PathBuf {
+        self.state.join("pids")
+    }
+
+    /// Everything that is ever written here; the record that says whose it is comes last.
+    pub(crate) fn written(&self) -> Vec<PathBuf> {
+        vec![
+            self.kcp_root(),
+            self.kcp_kubeconfig(),
+            self.kcp_ca(),
+            self.kcp_tokens(),
+            self.state.join("users"),
+            self.state.join("services"),
+            self.logs(),
+            self.pids(),
+            self.kubectl_cache(),
+            self.lock(),
+            self.state_file(),
+        ]
+    }
+}

@@ -1,0 +1,96 @@
+//! How Annex's own services are started.
+
+use std::path::Path;
+
+use crate::part::Part;
+use crate::paths::Paths;
+use crate::process::Launch;
+use crate::settings::Settings;
+
+/// How a service is started; `server` is kcp's address as tenants see it. Kcp is not a service.
+pub(crate) fn launch(settings: &Settings, paths: &Paths, server: &str, part: Part, program: &Path) -> Launch {
+    let mut args = Vec::new();
+    let mut env = Vec::new();
+    let mut inputs = Vec::new();
+    let listen = |port: u16| format!("127.0.0.1:{port}");
+    let mut arg = |name: &str, value: String| args.extend([name.to_owned(), value]);
+
+    arg(
+        "--listen",
+        listen(if part == Part::Runner { settings.runner_port } else { settings.ops_port(part) }),
+    );
+    if matches!(part, Part::Controller | Part::Initializer) {
+        arg("--kubeconfig", paths.service_kubeconfig(part).display().to_string());
+        arg("--tenant-server", server.to_owned());
+        inputs.push(paths.service_kubeconfig(part));
+        if paths.kcp_ca().is_file() {
+            arg("--tenant-ca-file", paths.kcp_ca().display().to_string());
+            inputs.push(paths.kcp_ca());
+        }
+    }
+    match part {
+        Part::Kcp | Part::Initializer => {}
+        Part::Runner => {
+            arg("--internal-listen", listen(settings.runner_internal_port()));
+            env.push((
+                "REGISTRY_BASE_URL".to_owned(),
+                format!("http://127.0.0.1:{}", settings.lookup_port()),
+            ));
+        }
+        Part::Controller => {
+            arg("--lookup-listen", listen(settings.lookup_port()));
+            arg("--runner-url", settings.runner_url());
+            // The sample extension has no publisher who could sign it.
+            args.push("--allow-unsigned".to_owned());
+            env.push(("EXT_DOMAIN_ROOT".to_owned(), settings.domain_root.clone()));
+            env.push(("EXT_DOMAIN_PORT".to_owned(), settings.runner_port.to_string()));
+        }
+    }
+    Launch { program: program.to_path_buf(), args, env, inputs }
+}
+
+/// Adds `extra` to `args`; where both name an option, the extra one counts, because a service refuses it twice.
+pub(crate) fn merge_args(args: Vec<String>, extra: &[String]) -> Vec<String> {
+    let name = |arg: &str| arg.starts_with("--").then(|| arg.split('=').next().unwrap_or(arg).to_owned());
+    let replaced: Vec<String> = extra.iter().filter_map(|arg| name(arg)).collect();
+    let mut merged = Vec::new();
+    let mut args = args.into_iter().peekable();
+    while let Some(arg) = args.next() {
+        let with_value = !arg.contains('=') && args.peek().is_some_and(|next| !next.starts_with("--"));
+        let value = if name(&arg).is_some() && with_value { args.next() } else { None };
+        if name(&arg).is_none_or(|name| !replaced.contains(&name)) {
+            merged.push(arg);
+            merged.extend(value);
+        }
+    }
+    merged.extend_from_slice(extra);
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(words: &str) -> Vec<String> {
+        words.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn extra_arguments_win() {
+        let merged = merge_args(strings("start --a=1 --b 2 --flag --c 3"), &strings("--b 9 --a=8 --new"));
+        assert_eq!(merged, strings("start --flag --c 3 --b 9 --a=8 --new"));
+        assert_eq!(merge_args(strings("--a 1"), &[]), strings("--a 1"));
+    }
+
+    #[test]
+    fn the_runner_has_no_identity() {
+        let settings = Settings::new(Path::new("/state"));
+        let paths = Paths::new(&settings.state_dir);
+        let runner = launch(&settings, &paths, "https://k", Part::Runner, Path::new("/bin/runner"));
+        assert!(!runner.args.iter().any(|arg| arg.contains("kubeconfig")));
+        assert_eq!(runner.env, [("REGISTRY_BASE_URL".to_owned(), "http://127.0.0.1:8091".to_owned())]);
+        let controller =
+            launch(&settings, &paths, "https://k", Part::Controller, Path::new("/bin/controller"));
+        assert!(controller.args.join(" ").contains("--lookup-listen 127.0.0.1:8091"));
+    }
+}

@@ -1,0 +1,221 @@
+//! What a person may choose about an environment.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::{collections::BTreeMap, env};
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::part::Part;
+
+/// The choices behind one environment; recorded in its state directory, so that later commands need no options.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// Where everything about the environment is kept. Not recorded: the folder may be moved.
+    #[serde(skip)]
+    pub state_dir: PathBuf,
+    /// kcp's own address.
+    pub kcp_port: u16,
+    /// The embedded etcd's address for clients; the next port is the one for its peers.
+    pub etcd_port: u16,
+    /// Where the installs' domains answer.
+    pub runner_port: u16,
+    /// The first of five ports for the services' own use.
+    pub services_port: u16,
+    /// The name under which installs get theirs.
+    pub domain_root: String,
+    /// A kcp that runs elsewhere: the current context of this file is its administrator. None: one is started here.
+    pub kcp_kubeconfig: Option<PathBuf>,
+    /// A kcp binary to use instead of the pinned one.
+    pub kcp_bin: Option<PathBuf>,
+    /// Whether etcd waits for the disk. Only tests do without: a power cut loses the environment.
+    pub fsync: bool,
+    /// Whether the services are built with optimisation.
+    pub release: bool,
+}
+
+impl Settings {
+    /// What `cargo xtask up` without options uses.
+    #[must_use]
+    pub fn new(state_dir: &Path) -> Self {
+        Self {
+            state_dir: state_dir.to_path_buf(),
+            kcp_port: 6443,
+            etcd_port: 2379,
+            runner_port: 8080,
+            services_port: 8090,
+            domain_root: "apps.localhost".to_owned(),
+            kcp_kubeconfig: None,
+            kcp_bin: env::var_os("KCP_BIN").filter(|path| !path.is_empty()).map(PathBuf::from),
+            fsync: true,
+            release: false,
+        }
+    }
+
+    /// Settings for a test: ports that nobody uses at this moment, and an etcd that does not wait for the disk.
+    ///
+    /// # Errors
+    /// When no block of free ports is found.
+    pub fn with_free_ports(state_dir: &Path) -> Result<Self> {
+        /// kcp, etcd and its peers, runner, five of the services.
+        const BLOCK: u16 = 9;
+        let mut random = File::open("/dev/urandom").context("cannot open /dev/urandom")?;
+        for _ in 0..50 {
+            let mut bytes = [0; 2];
+            random.read_exact(&mut bytes).context("cannot read /dev/urandom")?;
+            // Below the range from which the system takes outgoing ports: kcp opens hundreds of connections to itself
+            // and would otherwise take a port that a service is about to listen on.
+            let base = 18_000 + u16::from_le_bytes(bytes) % 12_000;
+            if (base..base + BLOCK).all(is_free) {
+                return Ok(Self {
+                    kcp_port: base,
+                    etcd_port: base + 1,
+                    runner_port: base + 3,
+                    services_port: base + 4,
+                    fsync: false,
+                    ..Self::new(state_dir)
+                });
+            }
+        }
+        bail!("found no {BLOCK} free ports in a row between 18000 and 30000")
+    }
+
+    /// Where a part answers `/healthz`, `/readyz` and `/metrics`.
+    #[must_use]
+    pub fn ops_url(&self, part: Part) -> String {
+        let scheme = if part == Part::Kcp { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.ops_port(part))
+    }
+
+    /// The port of [`Settings::ops_url`].
+    #[must_use]
+    pub fn ops_port(&self, part: Part) -> u16 {
+        match part {
+            Part::Kcp => self.kcp_port,
+            // Not on its public port: that one belongs to the installs' domains.
+            Part::Runner => self.runner_internal_port(),
+            Part::Controller => self.services_port,
+            Part::Initializer => self.services_port.saturating_add(2),
+        }
+    }
+
+    /// Where the controller answers which install a host is.
+    #[must_use]
+    pub fn lookup_port(&self) -> u16 {
+        self.services_port.saturating_add(1)
+    }
+
+    /// Where the installs' domains answer.
+    #[must_use]
+    pub fn runner_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.runner_port)
+    }
+
+    /// Where the runner answers everything but the installs' domains.
+    #[must_use]
+    pub fn runner_internal_port(&self) -> u16 {
+        self.services_port.saturating_add(3)
+    }
+
+    pub(crate) fn etcd_peer_port(&self) -> u16 {
+        self.etcd_port.saturating_add(1)
+    }
+
+    /// The ports that a part listens on, each with what it is for and the option that moves it.
+    pub(crate) fn ports(&self, part: Part) -> Vec<PortUse> {
+        let port = |number, purpose, option| PortUse { number, purpose, option };
+        match part {
+            Part::Kcp => vec![
+                port(self.kcp_port, "kcp", "--kcp-port"),
+                port(self.etcd_port, "kcp's etcd", "--etcd-port"),
+                port(self.etcd_peer_port(), "kcp's etcd peers (one after --etcd-port)", "--etcd-port"),
+            ],
+            Part::Runner => vec![
+                port(self.runner_port, "the runner", "--runner-port"),
+                port(self.runner_internal_port(), "the runner's health and metrics", "--services-port"),
+            ],
+            Part::Initializer => {
+                vec![port(self.ops_port(part), "the initializer's health and metrics", "--services-port")]
+            }
+            Part::Controller => vec![
+                port(self.ops_port(part), "the controller's health and metrics", "--services-port"),
+                port(self.lookup_port(), "the controller's lookup API", "--services-port"),
+            ],
+        }
+    }
+
+    /// The parts that run here.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part> + use<> {
+        let elsewhere = self.kcp_kubeconfig.is_some();
+        Part::ALL.into_iter().filter(move |part| *part != Part::Kcp || !elsewhere)
+    }
+
+    /// Refuses what cannot work, before anything has been started.
+    pub(crate) fn validate(&self) -> Result<()> {
+        if self.services_port > u16::MAX - 4 || self.etcd_port == u16::MAX {
+            bail!("--services-port needs four more ports after it, --etcd-port one: choose lower numbers");
+        }
+        let mut seen = BTreeMap::new();
+        for used in self.parts().flat_map(|part| self.ports(part)) {
+            if used.number == 0 {
+                bail!("{} must not be 0: others have to know the port", used.option);
+            }
+            if let Some(other) = seen.insert(used.number, used.purpose) {
+                bail!(
+                    "port {} is for {other} and for {}: move one with {}",
+                    used.number,
+                    used.purpose,
+                    used.option
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One port that a part listens on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PortUse {
+    pub(crate) number: u16,
+    pub(crate) purpose: &'static str,
+    pub(crate) option: &'static str,
+}
+
+/// Whether somebody could listen there now.
+pub(crate) fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_do_not_collide() {
+        Settings::new(Path::new("state")).validate().unwrap();
+    }
+
+    #[test]
+    fn free_ports_do_not_collide() {
+        let settings = Settings::with_free_ports(Path::new("state")).unwrap();
+        settings.validate().unwrap();
+        assert!(settings.parts().flat_map(|part| settings.ports(part)).all(|used| is_free(used.number)));
+    }
+
+    #[test]
+    fn one_port_for_two_things_is_refused_by_name() {
+        let settings = Settings { runner_port: 8090, ..Settings::new(Path::new("state")) };
+        let message = settings.validate().unwrap_err().to_string();
+        assert!(message.contains("8090") && message.contains("--services-port"), "{message}");
+    }
+
+    #[test]
+    fn ports_beyond_the_last_are_refused() {
+        let settings = Settings { services_port: 65_533, ..Settings::new(Path::new("state")) };
+        assert!(settings.validate().is_err());
+    }
+}

@@ -1,0 +1,397 @@
+//! A whole environment: kcp, the provider, the services.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use crate::binaries::Binaries;
+use crate::checkout::Checkout;
+use crate::kubectl::Kubectl;
+use crate::part::Part;
+use crate::paths::Paths;
+use crate::process::{Launch, ProcessRecord};
+use crate::progress::{note, step};
+use crate::settings::Settings;
+use crate::state::{self, Lock};
+use crate::tools::Tools;
+use crate::{http, identities, kcp, ports, prerequisites, provider, services, users};
+
+/// kcp needs about 20 s for a first start on two idle cores, and several times that while others compile.
+const KCP_READY: Duration = Duration::from_secs(180);
+/// A service is ready in seconds; one that waits longer for something names it.
+const SERVICE_READY: Duration = Duration::from_secs(90);
+/// How often a person is told what a service waits for.
+const REPORT: Duration = Duration::from_secs(15);
+/// How long a process may take to end in order.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// An environment that was brought up. Dropping it ends nothing: that is what [`Stack::down`] is for.
+#[derive(Debug)]
+pub struct Stack {
+    settings: Settings,
+    paths: Paths,
+    tools: Tools,
+    binaries: Option<Binaries>,
+    extras: Mutex<BTreeMap<Part, Extra>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Extra {
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+impl Stack {
+    /// Builds what is missing, starts what is not running, applies the provider, and returns when everything is ready.
+    ///
+    /// What runs already and is what would be started now is left alone, so that this also repairs.
+    ///
+    /// # Errors
+    /// Whatever a person has to mend first: a missing prerequisite, a port that another process has, a service that
+    /// does not get ready, with what it waits for and the end of its log. What was started until then still runs.
+    pub fn up(settings: &Settings) -> Result<Self> {
+        Self::bring_up(settings, true)
+    }
+
+    /// Like [`Stack::up`] without Annex's services, which [`Stack::start`] may start one by one.
+    ///
+    /// # Errors
+    /// Like [`Stack::up`].
+    pub fn up_without_services(settings: &Settings) -> Result<Self> {
+        Self::bring_up(settings, false)
+    }
+
+    fn bring_up(settings: &Settings, with_services: bool) -> Result<Self> {
+        let checkout = Checkout::find()?;
+        let settings = Settings {
+            state_dir: std::path::absolute(&settings.state_dir)
+                .context("the state directory is not a path")?,
+            ..settings.clone()
+        };
+        let paths = Paths::new(&settings.state_dir);
+        settings.validate()?;
+        prerequisites::check(&checkout, &settings)?;
+        // Before the long builds: whoever has to choose other ports should not have waited for them.
+        require_free_ports(&settings, &paths)?;
+        let _lock = Lock::acquire(&paths)?;
+        state::save(&settings)?;
+
+        let tools = Tools::ensure(&checkout, &settings)?;
+        let binaries = step("build the services", || Binaries::build(&checkout, settings.release))?;
+        let stack = Self { settings, paths, tools, binaries: Some(binaries), extras: Mutex::default() };
+        if stack.settings.kcp_kubeconfig.is_none() {
+            users::ensure_tokens(&stack.paths)?;
+            step("start kcp", || stack.start(Part::Kcp))?;
+        } else {
+            // One may run here from before the person chose another.
+            stack.stop(Part::Kcp)?;
+            step("reach kcp", || stack.connect().and_then(|()| kcp::check(&stack.admin())))?;
+        }
+        step("apply the provider", || provider::apply(&checkout, &stack.admin()))?;
+        let (endpoint, credentials) = stack.endpoint()?;
+        let impersonator = stack.settings.kcp_kubeconfig.is_some().then_some(&credentials);
+        users::write_users(&stack.paths, &endpoint, impersonator)?;
+        identities::write(&stack.paths, &endpoint, &stack.admin().context("annex"))?;
+        if with_services {
+            step("start the services", || stack.start_services())?;
+        }
+        Ok(stack)
+    }
+
+    /// An environment as it is, without building or starting anything.
+    pub(crate) fn as_is(settings: Settings) -> Result<Self> {
+        let checkout = Checkout::find()?;
+        let paths = Paths::new(&settings.state_dir);
+        let tools = Tools::locate(&checkout, &settings)?;
+        Ok(Self { settings, paths, tools, binaries: None, extras: Mutex::default() })
+    }
+
+    /// Ends everything that runs, services first; `purge` also removes the state directory.
+    ///
+    /// # Errors
+    /// When a process cannot be ended or the directory not be removed.
+    pub fn down(&self, purge: bool) -> Result<()> {
+        down(&self.settings.state_dir, purge).map(drop)
+    }
+
+    /// The files of this environment.
+    #[must_use]
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// How this environment is set up.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Kubectl as kcp's administrator, in workspace `root`; [`Kubectl::context`] `annex` is the provider's workspace.
+    #[must_use]
+    pub fn admin(&self) -> Kubectl {
+        self.kubectl(&self.paths.kcp_kubeconfig())
+    }
+
+    /// Kubectl as `alice`, `bob` or `mallory`, in workspace `root`.
+    #[must_use]
+    pub fn user(&self, name: &str) -> Kubectl {
+        self.kubectl(&self.paths.user_kubeconfig(name))
+    }
+
+    /// Kubectl with any kubeconfig.
+    #[must_use]
+    pub fn kubectl(&self, kubeconfig: &Path) -> Kubectl {
+        Kubectl::new(&self.tools.kubectl, kubeconfig.to_path_buf(), self.paths.kubectl_cache())
+    }
+
+    /// The pinned kubectl's own path.
+    #[must_use]
+    pub fn kubectl_path(&self) -> &Path {
+        &self.tools.kubectl
+    }
+
+    /// The folder of `kubectl-annex`, which kubectl looks for in PATH.
+    #[must_use]
+    pub fn plugin_folder(&self) -> Option<&Path> {
+        self.binaries.as_ref().and_then(Binaries::plugin_folder)
+    }
+
+    /// Where a part answers `/healthz`, `/readyz` and `/metrics`.
+    #[must_use]
+    pub fn ops_url(&self, part: Part) -> String {
+        self.settings.ops_url(part)
+    }
+
+    /// What the next [`Stack::start`] of this part adds, in place of what was added before. An argument that names an
+    /// option which the part gets anyway takes its place.
+    pub fn configure(&self, part: Part, args: &[&str], env: &[(&str, &str)]) {
+        let extra = Extra {
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            env: env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        };
+        self.extras.lock().unwrap_or_else(PoisonError::into_inner).insert(part, extra);
+    }
+
+    /// What [`Stack::start`] would run, for a second replica of one's own making; the caller ends that one.
+    /// `args` are added like those of [`Stack::configure`]: two cannot listen on the same port.
+    ///
+    /// # Errors
+    /// When the part has no program here.
+    pub fn command(&self, part: Part, args: &[&str]) -> Result<Command> {
+        let mut launch = self.launch_of(part)?;
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        launch.args = services::merge_args(launch.args, &args);
+        Ok(launch.command())
+    }
+
+    /// Starts a part, unless just that already runs, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When its port is taken, or it does not get ready; the message holds what it waits for and the end of its log.
+    pub fn start(&self, part: Part) -> Result<()> {
+        self.launch(part)?;
+        self.await_ready(&[part])
+    }
+
+    /// Starts all of Annex's services, and waits until all are ready.
+    ///
+    /// # Errors
+    /// Like [`Stack::start`].
+    pub fn start_services(&self) -> Result<()> {
+        // All first, then wait: they wait for one another.
+        Part::SERVICES.iter().try_for_each(|part| self.launch(*part))?;
+        self.await_ready(&Part::SERVICES)
+    }
+
+    /// Asks a part to end, and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not end even when killed.
+    pub fn stop(&self, part: Part) -> Result<()> {
+        match self.record(part)? {
+            Some(record) => record.stop(GRACE),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a part at once, as a crash would.
+    ///
+    /// # Errors
+    /// When it does not end even so.
+    pub fn kill(&self, part: Part) -> Result<()> {
+        match self.record(part)? {
+            Some(record) => record.kill(),
+            None => Ok(()),
+        }
+    }
+
+    /// The process id of a part that runs.
+    ///
+    /// # Errors
+    /// When its record cannot be read.
+    pub fn pid(&self, part: Part) -> Result<Option<i32>> {
+        Ok(self.record(part)?.filter(ProcessRecord::is_running).map(|record| record.pid()))
+    }
+
+    /// Whether a part is ready now; otherwise the error says what it waits for.
+    ///
+    /// # Errors
+    /// When it is not ready.
+    pub fn check_ready(&self, part: Part) -> Result<()> {
+        if part == Part::Kcp {
+            return kcp::check(&self.admin());
+        }
+        let answer = http::get(self.settings.ops_port(part), "127.0.0.1", "/readyz")?;
+        if answer.status == 200 { Ok(()) } else { bail!("/readyz: {} {}", answer.status, answer.body.trim()) }
+    }
+
+    /// Waits until all of these parts are ready.
+    ///
+    /// # Errors
+    /// When one ends instead, or takes too long; the message holds what it waits for and the end of its log.
+    pub fn await_ready(&self, parts: &[Part]) -> Result<()> {
+        let limit = if parts.contains(&Part::Kcp) { KCP_READY } else { SERVICE_READY };
+        let started = Instant::now();
+        let mut waiting = parts.to_vec();
+        let mut reported = started;
+        loop {
+            let mut reasons = Vec::new();
+            for part in std::mem::take(&mut waiting) {
+                let connected = if part == Part::Kcp { self.connect() } else { Ok(()) };
+                let Err(reason) = connected.and_then(|()| self.check_ready(part)) else { continue };
+                if self.pid(part)?.is_none() {
+                    bail!("the {part} has ended{}", self.end_of_log(part));
+                }
+                waiting.push(part);
+                reasons.push((part, reason));
+            }
+            let Some((first, _)) = reasons.first() else { return Ok(()) };
+            if started.elapsed() > limit {
+                let late = format!(
+                    "the {first} is not ready after {} s{}",
+                    limit.as_secs(),
+                    self.end_of_log(*first)
+                );
+                let why =
+                    reasons.iter().map(|(part, reason)| format!("{part}: {reason:#}")).collect::<Vec<_>>();
+                return Err(anyhow!(why.join("\n  ")).context(late));
+            }
+            // kcp's own reasons are pages, and that it takes its time is nothing new.
+            if reported.elapsed() > REPORT && *first != Part::Kcp {
+                reported = Instant::now();
+                reasons
+                    .iter()
+                    .for_each(|(part, reason)| note(&format!("the {part} is not ready: {reason:#}")));
+            }
+            thread::sleep(Duration::from_millis(if *first == Part::Kcp { 300 } else { 50 }));
+        }
+    }
+
+    fn launch(&self, part: Part) -> Result<()> {
+        let launch = self.launch_of(part)?;
+        if let Some(record) = self.record(part)?.filter(ProcessRecord::is_running) {
+            if record.is(&launch)? {
+                return Ok(());
+            }
+            record.stop(GRACE)?;
+        }
+        ports::require_free(&self.settings.ports(part))?;
+        ProcessRecord::start(&launch, &self.paths.log(part), &self.paths.pid_record(part)).map(drop)
+    }
+
+    fn launch_of(&self, part: Part) -> Result<Launch> {
+        let mut launch = if part == Part::Kcp {
+            let binary = self.tools.kcp.as_deref().context("kcp runs elsewhere: it is not started here")?;
+            kcp::launch(&self.settings, &self.paths, binary)
+        } else {
+            let binaries = self.binaries.as_ref().context("the services have not been built")?;
+            let program = binaries.service(part).with_context(|| format!("the {part} has no program"))?;
+            let (endpoint, _) = self.endpoint()?;
+            services::launch(&self.settings, &self.paths, &endpoint.base, part, program)
+        };
+        let extras = self.extras.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(extra) = extras.get(&part) {
+            launch.args = services::merge_args(launch.args, &extra.args);
+            launch.env.extend_from_slice(&extra.env);
+        }
+        Ok(launch)
+    }
+
+    fn endpoint(&self) -> Result<(crate::kubeconfig::Endpoint, serde_json::Value)> {
+        kcp::endpoint(&self.settings, &self.paths, &self.tools.kubectl)
+    }
+
+    /// Writes the administrator's kubeconfig, which everything else goes through.
+    fn connect(&self) -> Result<()> {
+        let (endpoint, credentials) = self.endpoint()?;
+        users::write_admin(&self.paths, &endpoint, &credentials)
+    }
+
+    fn record(&self, part: Part) -> Result<Option<ProcessRecord>> {
+        ProcessRecord::load(&self.paths.pid_record(part))
+    }
+
+    fn end_of_log(&self, part: Part) -> String {
+        const LINES: usize = 20;
+        let path = self.paths.log(part);
+        let text =
+            fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
+        format!("; the end of {}:\n    {}", path.display(), last.join("\n    "))
+    }
+}
+
+/// Ends every process that the records in `state_dir` name and that still is the one recorded: services first, kcp
+/// last. Returns which were running. `purge` also removes the directory.
+///
+/// # Errors
+/// When a process cannot be ended, or when the directory to remove is not one of ours.
+pub fn down(state_dir: &Path, purge: bool) -> Result<Vec<Part>> {
+    let state_dir = std::path::absolute(state_dir).context("the state directory is not a path")?;
+    let paths = Paths::new(&state_dir);
+    if !paths.state_file().exists() && !paths.pids().exists() {
+        // Nothing of ours is here, so nothing is written here either.
+        return if purge { state::purge(&state_dir).map(|()| Vec::new()) } else { Ok(Vec::new()) };
+    }
+    let _lock = Lock::acquire(&paths)?;
+    let mut ended = Vec::new();
+    for group in [Part::SERVICES.as_slice(), &[Part::Kcp]] {
+        let mut running = Vec::new();
+        for part in group {
+            if let Some(record) =
+                ProcessRecord::load(&paths.pid_record(*part))?.filter(ProcessRecord::is_running)
+            {
+                record.terminate()?;
+                running.push((*part, record));
+            }
+        }
+        for (part, record) in running {
+            step(&format!("end the {part}"), || record.stop(GRACE))?;
+            ended.push(part);
+        }
+    }
+    for part in Part::ALL {
+        drop(fs::remove_file(paths.pid_record(part)));
+    }
+    if purge {
+        state::purge(&state_dir)?;
+    }
+    Ok(ended)
+}
+
+fn require_free_ports(settings: &Settings, paths: &Paths) -> Result<()> {
+    let mut wanted = Vec::new();
+    for part in settings.parts() {
+        if !ProcessRecord::load(&paths.pid_record(part))?.is_some_and(|record| record.is_running()) {
+            wanted.extend(settings.ports(part));
+        }
+    }
+    ports::require_free(&wanted)
+}
