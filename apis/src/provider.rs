@@ -53,6 +53,8 @@ pub fn permission_claims() -> Vec<PermissionClaim> {
         (rbac, "clusterroles", read_write),
         (rbac, "rolebindings", read_write),
         (rbac, "roles", read_write),
+        // Events are stored as the core kind whatever group they are written through, and kcp asks for the claims of both.
+        ("", "events", ["create", "patch"].as_slice()),
         ("events.k8s.io", "events", ["create", "patch"].as_slice()),
         ("authorization.k8s.io", "subjectaccessreviews", ["create"].as_slice()),
     ]
@@ -155,7 +157,7 @@ mod tests {
         }
         assert_eq!(
             missing_claims(&claims),
-            ["secrets", "serviceaccounts", "roles.rbac.authorization.k8s.io", "events.events.k8s.io"]
+            ["secrets", "serviceaccounts", "roles.rbac.authorization.k8s.io", "events", "events.events.k8s.io"]
         );
     }
 

@@ -1,1 +1,13 @@
+//! What the end-to-end tests and the benchmarks share: a real environment, its users, and waiting for what they see.
+//!
+//! Nothing here sleeps in place of a condition: every wait is a watch with a limit.
 
+mod runner_client;
+mod waiting;
+mod workspaces;
+mod world;
+
+pub use runner_client::RunnerClient;
+pub use waiting::{PATIENCE, until, when};
+pub use workspaces::{Tenancy, Workspace, condition};
+pub use world::World;

@@ -40,8 +40,8 @@ pub(crate) fn launch(settings: &Settings, paths: &Paths, server: &str, part: Par
         Part::Controller => {
             arg("--lookup-listen", listen(settings.lookup_port()));
             arg("--runner-url", settings.runner_url());
-            // The sample extension has no publisher who could sign it.
-            args.push("--allow-unsigned".to_owned());
+            // The sample extension has no publisher who could sign it. By the environment, so that a test can take it back.
+            env.push(("ANNEX_ALLOW_UNSIGNED".to_owned(), "true".to_owned()));
             env.push(("EXT_DOMAIN_ROOT".to_owned(), settings.domain_root.clone()));
             env.push(("EXT_DOMAIN_PORT".to_owned(), settings.runner_port.to_string()));
         }

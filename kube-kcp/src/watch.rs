@@ -231,3 +231,103 @@ impl Drop for AbortOnDrop {
         self.0.abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+    use parking_lot::Mutex;
+    use prometheus_client::{encoding::text::encode, registry::Registry};
+
+    fn meta(cluster: Option<&str>, name: &str) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name.into()),
+            namespace: Some("default".into()),
+            annotations: cluster.map(|cluster| [(crate::CLUSTER_ANNOTATION.to_owned(), cluster.to_owned())].into()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    fn object(cluster: &str, name: &str) -> Result<ConfigMap, InvalidObject> {
+        Ok(ConfigMap { metadata: meta(Some(cluster), name), ..ConfigMap::default() })
+    }
+
+    fn invalid(cluster: Option<&str>, name: &str) -> Result<ConfigMap, InvalidObject> {
+        Err(InvalidObject { error: "a string where a map should be".into(), metadata: meta(cluster, name) })
+    }
+
+    /// What the changes say, in their order, and the metrics. The events are scripted: a real server's schema lets no
+    /// such object in.
+    async fn follow(events: Vec<watcher::Event<Result<ConfigMap, InvalidObject>>>) -> (Vec<String>, String) {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let said = Mutex::new(Vec::new());
+        let shard = "https://s".parse().unwrap();
+        let events = futures::stream::iter(events.into_iter().map(Ok)).boxed();
+        let on_change = |change: &Change<ConfigMap>| {
+            let what = match change {
+                Change::Applied { previous: None, .. } => "new",
+                Change::Applied { .. } => "changed",
+                Change::Removed { .. } => "removed",
+            };
+            said.lock().push(format!("{what} {}", change.key()));
+        };
+        follow_shard(&shard, events, &Index::default(), &metrics, "ConfigMap", &on_change, || {
+            said.lock().push("listed".into());
+        })
+        .await;
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        (said.into_inner(), text)
+    }
+
+    #[tokio::test]
+    async fn one_that_does_not_parse_is_skipped_counted_and_not_taken_for_removed() {
+        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+        let (said, metrics) = follow(vec![
+            Init,
+            InitApply(object("a", "good")),
+            InitApply(object("a", "turns-bad")),
+            InitApply(invalid(Some("b"), "bad")),
+            InitApply(invalid(None, "from-nowhere")),
+            InitDone,
+            Apply(invalid(Some("a"), "turns-bad")),
+            Init,
+            InitApply(object("a", "good")),
+            InitApply(invalid(Some("a"), "turns-bad")),
+            InitDone,
+            Delete(invalid(Some("a"), "turns-bad")),
+            Delete(object("a", "never-seen")),
+        ])
+        .await;
+        assert_eq!(
+            said,
+            [
+                "new a|default/good",
+                "new a|default/turns-bad",
+                "listed",
+                "changed a|default/good",
+                "listed",
+                "removed a|default/turns-bad",
+            ]
+        );
+        assert!(metrics.contains("kube_kcp_objects_skipped_total{kind=\"ConfigMap\"} 4"), "{metrics}");
+    }
+
+    #[tokio::test]
+    async fn what_a_relist_no_longer_holds_is_removed() {
+        use watcher::Event::{Init, InitApply, InitDone};
+        let (said, _) = follow(vec![
+            Init,
+            InitApply(object("a", "x")),
+            InitApply(object("b", "x")),
+            InitDone,
+            Init,
+            InitApply(object("b", "x")),
+            InitDone,
+        ])
+        .await;
+        assert_eq!(said.last().unwrap(), "listed");
+        assert!(said.contains(&"removed a|default/x".to_owned()) && !said.contains(&"removed b|default/x".to_owned()));
+    }
+}

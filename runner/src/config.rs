@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use annex_service::LogFormat;
+use clap::Parser;
 
 use crate::registry_url::RegistryUrl;
 
@@ -28,22 +29,13 @@ pub struct Config {
     #[arg(long, env = "REGISTRY_BASE_URL", value_name = "URL")]
     pub registry_base_url: RegistryUrl,
 
-    /// How log lines are written.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    /// How log lines look.
+    #[arg(long, env = "ANNEX_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 
     /// How long one question to the registry may take, in milliseconds, connecting included.
     #[arg(long, default_value_t = 2000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub lookup_timeout_ms: u64,
-}
-
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object per line, for collectors.
-    Json,
 }
 
 impl Config {

@@ -6,8 +6,6 @@
 
 mod config;
 mod host_header;
-mod internal;
-mod listener;
 mod metrics;
 mod process;
 mod public;
@@ -18,10 +16,7 @@ mod registry_url;
 mod request_id;
 mod server;
 
-pub mod crypto;
-pub mod logging;
-
-pub use config::{Config, LogFormat};
+pub use config::Config;
 pub use process::run;
 pub use registry_url::{RegistryUrl, RegistryUrlError};
 pub use server::Server;

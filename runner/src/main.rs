@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use annex_runner::{Config, crypto, logging};
+use annex_runner::Config;
 use clap::Parser;
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    logging::start(config.log_format);
-    crypto::install_provider();
+    annex_service::init_logging(config.log_format);
+    annex_service::install_tls_provider();
     match annex_runner::run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

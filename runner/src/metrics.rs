@@ -4,20 +4,14 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// The content type of [`Metrics::text`].
-pub(crate) const CONTENT_TYPE_OPENMETRICS: &str =
-    "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// Metrics of one runner. Every label has a fixed few values: what a request brings is never one.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    registry: Registry,
     requests: Family<Class, Counter>,
     lookups: Family<Outcome, Histogram>,
 }
@@ -36,8 +30,7 @@ struct Outcome {
 const LOOKUP_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
-        let mut registry = Registry::with_prefix("annex_runner");
+    pub(crate) fn register(registry: &mut Registry) -> Self {
         let requests = Family::default();
         registry.register("requests", "Requests answered by the public listener", requests.clone());
         let lookups = Family::new_with_constructor((|| Histogram::new(LOOKUP_BUCKETS)) as fn() -> Histogram);
@@ -47,7 +40,7 @@ impl Metrics {
             Unit::Seconds,
             lookups.clone(),
         );
-        Self { registry, requests, lookups }
+        Self { requests, lookups }
     }
 
     /// Counts an answer of the public listener.
@@ -65,12 +58,5 @@ impl Metrics {
     /// Counts a lookup. `outcome` must be one of a fixed few words.
     pub(crate) fn lookup_ended(&self, outcome: &'static str, took: Duration) {
         self.lookups.get_or_create(&Outcome { outcome }).observe(took.as_secs_f64());
-    }
-
-    /// All of it in the OpenMetrics text format, which Prometheus reads.
-    pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
-        let mut text = String::new();
-        encode(&mut text, &self.registry)?;
-        Ok(text)
     }
 }

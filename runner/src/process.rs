@@ -1,10 +1,9 @@
 //! The life of the process: start, signals, end.
 
-use std::pin::pin;
 use std::time::Duration;
 
+use annex_service::Shutdown;
 use anyhow::{Context, Result, bail};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -27,7 +26,7 @@ pub fn run(config: &Config) -> Result<()> {
 
 async fn serve_until_signal(config: &Config) -> Result<()> {
     // Before the ports: a signal that comes while they are taken must not be lost.
-    let mut signals = Signals::catch().context("catching signals")?;
+    let shutdown = Shutdown::on_signals().context("catching signals")?;
     let server = Server::bind(config).await?;
     tracing::info!(
         public = %server.public_address()?,
@@ -37,37 +36,16 @@ async fn serve_until_signal(config: &Config) -> Result<()> {
     );
 
     let stop = CancellationToken::new();
-    let mut serving = pin!(server.serve(stop.clone()));
+    let drained_too_long = async {
+        shutdown.requested().await;
+        stop.cancel();
+        tokio::time::sleep(DRAIN).await;
+    };
     tokio::select! {
-        () = &mut serving => bail!("the listeners ended"),
-        name = signals.next() => tracing::info!(signal = name, "stopping: finishing requests"),
-    }
-    stop.cancel();
-    tokio::select! {
-        () = &mut serving => {
+        () = server.serve(stop.clone()) => {
             tracing::info!("stopped");
             Ok(())
         }
-        () = tokio::time::sleep(DRAIN) => bail!("requests did not end within {} s", DRAIN.as_secs()),
-        name = signals.next() => bail!("aborted by a second signal, {name}"),
-    }
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn catch() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// Waits for the next one and names it.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
+        () = drained_too_long => bail!("requests did not end within {} s", DRAIN.as_secs()),
     }
 }

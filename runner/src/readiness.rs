@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use annex_service::Status;
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -33,17 +34,22 @@ impl Readiness {
         Self { registry: registry.url().to_string(), state: Mutex::default() }
     }
 
+    /// What the operator is told.
+    pub(crate) fn status(&self) -> Status {
+        Status { waiting_for: self.waits_for().into_iter().collect(), notes: Vec::new() }
+    }
+
     /// What the runner waits for, or none if it is ready.
-    pub(crate) fn waits_for(&self) -> Option<String> {
+    fn waits_for(&self) -> Option<String> {
         let state = self.state.lock();
         if state.stopping {
-            return Some("stopping: waiting for requests to end".to_owned());
+            return Some("requests to end: stopping".to_owned());
         }
         if state.answered.is_some_and(|at| at.elapsed() <= RECENT) {
             return None;
         }
         let last = state.failure.unwrap_or("not asked yet");
-        Some(format!("waiting for the registry at {} to answer (last: {last})", self.registry))
+        Some(format!("the registry at {} to answer (last: {last})", self.registry))
     }
 
     /// From now on not ready, for good.
@@ -98,7 +104,7 @@ mod tests {
     async fn ready_once_the_registry_answered() {
         let readiness = readiness();
         let waits = readiness.waits_for().unwrap();
-        assert_eq!(waits, "waiting for the registry at http://registry to answer (last: not asked yet)");
+        assert_eq!(waits, "the registry at http://registry to answer (last: not asked yet)");
         readiness.probed(Err("timeout"));
         assert!(readiness.waits_for().unwrap().ends_with("(last: timeout)"));
         readiness.probed(Ok(()));
@@ -131,6 +137,6 @@ mod tests {
         let readiness = readiness();
         readiness.probed(Ok(()));
         readiness.stop();
-        assert!(readiness.waits_for().unwrap().starts_with("stopping"));
+        assert!(readiness.waits_for().unwrap().ends_with("stopping"));
     }
 }

@@ -75,6 +75,8 @@ impl Registry {
         let mut builder = Client::builder()
             .user_agent(concat!("annex-runner/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
+            // Sooner than the registry closes them: a question on a connection that is just closed fails.
+            .pool_idle_timeout(Duration::from_secs(20))
             // A redirect or a proxy from the environment would let another party say which install a host is.
             .redirect(redirect::Policy::none())
             .no_proxy();

@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use annex_service::{Operations, serve_until};
 use anyhow::{Context, Result, ensure};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::public;
 use crate::readiness::{Readiness, keep_probing};
 use crate::registry::Registry;
-use crate::{internal, listener, public};
 
 /// A runner that holds its two ports and does not answer yet.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct Server {
     internal: TcpListener,
     registry: Registry,
     metrics: Arc<Metrics>,
+    measured: prometheus_client::registry::Registry,
 }
 
 impl Server {
@@ -34,7 +36,8 @@ impl Server {
             "--listen and --internal-listen both have port {}: what is internal must not share the public port",
             public.port()
         );
-        let metrics = Arc::new(Metrics::new());
+        let mut measured = prometheus_client::registry::Registry::with_prefix("annex_runner");
+        let metrics = Arc::new(Metrics::register(&mut measured));
         let registry =
             Registry::new(config.registry_base_url.clone(), config.lookup_timeout(), Arc::clone(&metrics))
                 .context("setting up the client of the registry")?;
@@ -43,7 +46,7 @@ impl Server {
         let internal = TcpListener::bind(internal)
             .await
             .with_context(|| format!("listening on {internal} (--internal-listen)"))?;
-        Ok(Self { public, internal, registry, metrics })
+        Ok(Self { public, internal, registry, metrics, measured })
     }
 
     /// The address of the public listener.
@@ -67,12 +70,16 @@ impl Server {
     /// While it finishes them, the internal listener still answers, not ready.
     pub async fn serve(self, stop: CancellationToken) {
         let readiness = Arc::new(Readiness::new(&self.registry));
-        let public = public::router(self.registry.clone(), Arc::clone(&self.metrics));
-        let internal = internal::router(Arc::clone(&readiness), self.metrics);
+        let status = {
+            let readiness = Arc::clone(&readiness);
+            Box::new(move || readiness.status())
+        };
+        let public = public::router(self.registry.clone(), self.metrics);
+        let internal = Operations { status, registry: self.measured }.router();
         let public_ended = CancellationToken::new();
 
         let serve_public = async {
-            listener::serve(self.public, public, stop.clone()).await;
+            serve_until(self.public, public, stop.cancelled()).await;
             public_ended.cancel();
         };
         let announce_stop = async {
@@ -82,7 +89,7 @@ impl Server {
         tokio::join!(
             serve_public,
             announce_stop,
-            listener::serve(self.internal, internal, public_ended.clone()),
+            serve_until(self.internal, internal, public_ended.cancelled()),
             stop.run_until_cancelled(keep_probing(self.registry, &readiness)),
         );
     }

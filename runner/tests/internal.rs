@@ -10,8 +10,7 @@ async fn ready_once_the_registry_answers() {
     let runner = Runner::start(&registry.url()).await;
     eventually("ready", async || runner.internal("/readyz").await.status == 200).await;
     let answer = runner.internal("/healthz").await;
-    assert_eq!((answer.status, answer.body.as_str()), (200, "ok"));
-    answer.check_common_headers();
+    assert_eq!((answer.status, answer.body.as_str()), (200, "ok\n"));
 }
 
 #[tokio::test]
@@ -73,5 +72,6 @@ async fn what_is_public_is_not_here() {
     let registry = RegistryDouble::start(Behaviour::Answers).await;
     let runner = Runner::start(&registry.url()).await;
     let answer = support::get_from(runner.internal, "/", KNOWN).await;
-    assert_eq!((answer.status, answer.code().as_str()), (404, "NotFound"));
+    assert_eq!(answer.status, 404);
+    assert_eq!(registry.questions(), 0);
 }

@@ -1,11 +1,13 @@
-//! What every Annex service does alike: logs, signals, and a listener for the operator.
+//! What every Annex service does alike: logs, signals, how it listens, and the operator's listener.
 
+mod listener;
 mod logging;
 mod operations;
 mod shutdown;
 
+pub use listener::{serve, serve_until};
 pub use logging::{LogFormat, init_logging};
-pub use operations::{Operations, Status, serve};
+pub use operations::{Operations, Status};
 pub use shutdown::Shutdown;
 
 /// Makes ring the process's TLS provider. Call it first in `main`: reqwest and kube are built without one of their own, so

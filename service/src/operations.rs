@@ -1,11 +1,13 @@
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use anyhow::Context as _;
-use axum::{Router, extract::State, http::{StatusCode, header::CONTENT_TYPE}, response::IntoResponse, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use tokio::net::TcpListener;
-
-use crate::Shutdown;
 
 /// What `/readyz` says.
 #[derive(Clone, Debug, Default)]
@@ -25,8 +27,7 @@ pub struct Operations {
 }
 
 impl Operations {
-    /// The routes, for [`serve`].
-    #[must_use]
+    /// The routes, for [`serve`](crate::serve).
     pub fn router(self) -> Router {
         Router::new()
             .route("/healthz", get(async || "ok\n"))
@@ -39,7 +40,11 @@ impl Operations {
 async fn readyz(State(operations): State<Arc<Operations>>) -> impl IntoResponse {
     let Status { waiting_for, notes } = (operations.status)();
     let code = if waiting_for.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let first = if waiting_for.is_empty() { "ok".to_owned() } else { format!("waiting for {}", waiting_for.join(", ")) };
+    let first = if waiting_for.is_empty() {
+        "ok".to_owned()
+    } else {
+        format!("waiting for {}", waiting_for.join(", "))
+    };
     let mut text = std::iter::once(first).chain(notes).collect::<Vec<_>>().join("\n");
     text.push('\n');
     (code, text)
@@ -48,18 +53,8 @@ async fn readyz(State(operations): State<Arc<Operations>>) -> impl IntoResponse 
 async fn metrics(State(operations): State<Arc<Operations>>) -> impl IntoResponse {
     let mut text = String::new();
     match encode(&mut text, &operations.registry) {
-        Ok(()) => ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Ok(()) => ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+            .into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
-}
-
-/// Serves `router` at `address` until `shutdown`, and lets requests end.
-///
-/// # Errors
-/// The address cannot be bound; the message names it.
-pub async fn serve(name: &'static str, address: SocketAddr, router: Router, shutdown: Shutdown) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(address).await.with_context(|| format!("{name} cannot listen on {address}"))?;
-    tracing::info!(%address, "{name} listens");
-    axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.requested().await }).await?;
-    Ok(())
 }

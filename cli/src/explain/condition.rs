@@ -81,8 +81,12 @@ fn position(kind: &str) -> usize {
     known.map_or(ORDER.len() * 2 - 3, |index| index * 2)
 }
 
-/// The condition to mend first: the first that is not true, Ready only if all others are.
+/// The condition to mend first: the first that is not true, Ready only if all others are. None while Ready is true, whatever
+/// else is not: the operator may have waived it, as with an unsigned version.
 pub(crate) fn first_failing(conditions: &[Condition]) -> Option<&Condition> {
+    if conditions.iter().any(|condition| condition.kind == READY && condition.is_true()) {
+        return None;
+    }
     conditions.iter().find(|condition| !condition.is_true() && condition.kind != REMEDIATED)
 }
 

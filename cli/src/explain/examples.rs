@@ -40,7 +40,7 @@ fn ready_install() -> Value {
         condition("RunnerReady", "True", "RunnerAnswers", ""),
         condition("DomainReady", "True", "DomainAnswers", ""),
         condition("EnvironmentReady", "True", "PlatformCompute", ""),
-        condition("Verified", "True", "UnsignedAllowed", "unsigned, and the operator allows it"),
+        condition("Verified", "False", "UnsignedAllowed", "unsigned, and the operator allows it"),
         condition("Resolved", "True", "Resolved", ""),
     ]);
     object["status"]["installedVersion"] = json!("1.2.3");
@@ -85,7 +85,7 @@ install/hello in namespace default
   url        http://acme--hello.apps.localhost:8080
 
   ✓ Resolved          Resolved, since 3m
-  ✓ Verified          UnsignedAllowed, since 3m
+  ✗ Verified          UnsignedAllowed, since 3m
       unsigned, and the operator allows it
   ✓ EnvironmentReady  PlatformCompute, since 3m
   ✓ DomainReady       DomainAnswers, since 3m

@@ -29,7 +29,15 @@ pub(super) fn resolve(facts: &Facts, root: &DomainRoot, findings: &mut Findings)
         }
     };
     let number = version.spec.version.clone();
-    findings.passed(Stage::Resolved, Because::new("Resolved", format!("version {number} satisfies {}", facts.install.spec.version)));
+    let satisfies = format!("version {number} satisfies {}", facts.install.spec.version);
+    findings.passed(
+        Stage::Resolved,
+        match claims_refusal(facts) {
+            None => Because::new("Resolved", satisfies),
+            // Not a reason to stop what runs: a new release of Annex may ask for more than the workspace once granted.
+            Some(missing) => Because::new(missing.reason, format!("{satisfies}, but {}", missing.message)),
+        },
+    );
 
     match verification(&version, facts.allow_unsigned) {
         Verification::Verified => {
@@ -64,12 +72,10 @@ pub(super) fn resolve(facts: &Facts, root: &DomainRoot, findings: &mut Findings)
 
 fn version(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
     let spec = &facts.install.spec;
-    if !facts.missing_claims.is_empty() {
-        let claims = facts.missing_claims.join(", ");
-        return Err(Because::new(
-            "ClaimsNotAccepted",
-            format!("the workspace's APIBinding does not grant Annex what it asks for: {claims}; accept these claims for objects labelled annex.sh/managed=true"),
-        ));
+    if let Some(missing) = claims_refusal(facts)
+        && facts.install.status.as_ref().is_none_or(|status| status.installed_version.is_none())
+    {
+        return Err(missing);
     }
     let tenant = &facts.tenant.spec;
     if tenant.suspended {
@@ -101,6 +107,19 @@ fn version(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
         ));
     }
     Ok(chosen)
+}
+
+fn claims_refusal(facts: &Facts) -> Option<Because> {
+    (!facts.missing_claims.is_empty()).then(|| {
+        let claims = facts.missing_claims.join(", ");
+        Because::new(
+            "ClaimsNotAccepted",
+            format!(
+                "the workspace's APIBinding does not grant Annex what it asks for: {claims}; \
+                 accept these claims for objects labelled annex.sh/managed=true"
+            ),
+        )
+    })
 }
 
 fn choose(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {

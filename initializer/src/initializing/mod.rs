@@ -132,7 +132,10 @@ async fn initialize(context: Arc<Context>, key: ObjectKey) -> Outcome {
             Outcome::Done
         }
         // What fails because the workspace has gone in the meantime has not failed.
-        Err(_) if context.workspaces.get(&key).is_none() => Outcome::Done,
+        Err(_) if context.workspaces.get(&key).is_none() => {
+            context.progress.forget(&key.cluster);
+            Outcome::Done
+        }
         Err(error) => {
             context.progress.failed(&key.cluster, error.category(), &error.to_string());
             tracing::warn!(cluster = %key.cluster, %error, "the workspace is not seeded yet and is tried again");

@@ -14,7 +14,7 @@ pub use apis::{
 };
 pub use core::{LogicalCluster, LogicalClusterPhase, LogicalClusterSpec, LogicalClusterStatus};
 pub use tenancy::{
-    VirtualWorkspace, VirtualWorkspaceType, Workspace, WorkspaceSpec, WorkspaceStatus, WorkspaceType, WorkspaceTypeExtension,
+    DefaultAPIBinding, VirtualWorkspace, VirtualWorkspaceType, Workspace, WorkspaceSpec, WorkspaceStatus, WorkspaceType, WorkspaceTypeExtension,
     WorkspaceTypeReference, WorkspaceTypeSpec, WorkspaceTypeStatus,
 };
 

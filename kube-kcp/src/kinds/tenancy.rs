@@ -58,7 +58,17 @@ pub struct WorkspaceTypeSpec {
     pub extend: Option<WorkspaceTypeExtension>,
     /// Exports bound in each new workspace, every claim accepted with matchAll.
     #[serde(default, rename = "defaultAPIBindings", skip_serializing_if = "Vec::is_empty")]
-    pub default_api_bindings: Vec<super::APIExportReference>,
+    pub default_api_bindings: Vec<DefaultAPIBinding>,
+}
+
+/// An export that new workspaces bind.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct DefaultAPIBinding {
+    /// The path of the export's workspace.
+    #[serde(default)]
+    pub path: String,
+    /// The export's name.
+    pub export: String,
 }
 
 /// The types that a type adds to.

@@ -140,7 +140,7 @@ impl Runner {
     }
 
     pub async fn start_with_timeout(registry: &str, milliseconds: u64) -> Self {
-        annex_runner::crypto::install_provider();
+        annex_service::install_tls_provider();
         let timeout = milliseconds.to_string();
         let config = Config::try_parse_from([
             "annex-runner",

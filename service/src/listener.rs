@@ -1,16 +1,18 @@
 //! Accepting connections and letting them end.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use axum::Router;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, sync::Semaphore};
+
+use crate::Shutdown;
 
 /// Some 20 KiB each: a flood of connections ends in the kernel's backlog and not in our memory.
 const MAX_CONNECTIONS: usize = 1024;
@@ -24,12 +26,32 @@ const MAX_HEADER_BYTES: usize = 32 * 1024;
 /// Accepting fails when file descriptors run out; trying again at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Serves `router` at `address` until `shutdown`, and lets requests end.
+///
+/// # Errors
+/// The address cannot be bound; the message names it.
+pub async fn serve(
+    name: &'static str,
+    address: SocketAddr,
+    router: Router,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("{name} cannot listen on {address}"))?;
+    tracing::info!(%address, "{name} listens");
+    serve_until(listener, router, shutdown.requested()).await;
+    Ok(())
+}
+
 /// Serves `router` on `listener` over HTTP/1.1. After `stop` accepts no more, closes idle connections, and returns once
 /// the requests under way are answered, however long that takes.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+pub async fn serve_until(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let connections = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let _ = stop.run_until_cancelled(accept(&listener, router, &connections, &slots)).await;
+    tokio::select! {
+        () = stop => {}
+        () = accept(&listener, router, &connections, &slots) => {}
+    }
     // Closed before the wait, so that new clients are refused at once and go elsewhere.
     drop(listener);
     connections.shutdown().await;

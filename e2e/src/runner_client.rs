@@ -1,0 +1,49 @@
+use reqwest::StatusCode;
+use serde_json::Value;
+use xtask::Settings;
+
+/// Asks the runner for a host, and the lookup who a host is.
+#[derive(Clone, Debug)]
+pub struct RunnerClient {
+    http: reqwest::Client,
+    runner: String,
+    lookup: String,
+}
+
+impl RunnerClient {
+    pub(crate) fn new(settings: &Settings) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(10)).build()?;
+        let lookup = format!("http://127.0.0.1:{}/api/installs/lookup-by-host", settings.lookup_port());
+        Ok(Self { http, runner: settings.runner_url(), lookup })
+    }
+
+    /// `GET /` with this Host header: the status, and the body where it is JSON.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn get(&self, host: &str) -> anyhow::Result<(StatusCode, Value)> {
+        answer(self.http.get(&self.runner).header("host", host)).await
+    }
+
+    /// Asks the lookup for a host.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn lookup(&self, host: &str) -> anyhow::Result<(StatusCode, Value)> {
+        answer(self.http.get(&self.lookup).query(&[("host", host)])).await
+    }
+
+    /// The body of any URL of the environment.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn text(&self, url: &str) -> anyhow::Result<String> {
+        Ok(self.http.get(url).send().await?.text().await?)
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> anyhow::Result<(StatusCode, Value)> {
+    let response = request.send().await?;
+    let status = response.status();
+    Ok((status, serde_json::from_str(&response.text().await?).unwrap_or_default()))
+}

@@ -1,0 +1,70 @@
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube_kcp::Connection;
+use xtask::{Settings, Stack};
+
+use crate::{RunnerClient, Tenancy};
+
+/// A running environment.
+#[derive(Debug)]
+pub struct World {
+    /// The processes.
+    pub stack: Stack,
+}
+
+impl World {
+    /// Brings an environment up on free ports, in the folder that `ANNEX_E2E_STATE` names, with kcp, provider and services.
+    /// It stays up: `cargo xtask test` and `cargo xtask bench` take it down, whatever happens.
+    ///
+    /// # Errors
+    /// The environment does not come up.
+    pub fn up(release: bool) -> anyhow::Result<Self> {
+        annex_service::install_tls_provider();
+        let state = std::env::var_os("ANNEX_E2E_STATE").map_or_else(default_state, PathBuf::from);
+        xtask::down(&state, true).context("the last environment cannot be taken down")?;
+        let settings = Settings { release, ..Settings::with_free_ports(&state)? };
+        Ok(Self { stack: Stack::up(&settings)? })
+    }
+
+    /// kcp as its administrator sees it.
+    ///
+    /// # Errors
+    /// The kubeconfig cannot be used.
+    pub async fn admin(&self) -> anyhow::Result<Tenancy> {
+        self.open(self.stack.paths().kcp_kubeconfig()).await
+    }
+
+    /// kcp as one of the users `alice`, `bob` or `mallory` sees it.
+    ///
+    /// # Errors
+    /// The kubeconfig cannot be used.
+    pub async fn user(&self, name: &str) -> anyhow::Result<Tenancy> {
+        self.open(self.stack.paths().user_kubeconfig(name)).await
+    }
+
+    /// kcp as the current context of a kubeconfig sees it.
+    ///
+    /// # Errors
+    /// The kubeconfig cannot be used.
+    pub async fn open(&self, kubeconfig: PathBuf) -> anyhow::Result<Tenancy> {
+        let config = Kubeconfig::read_from(&kubeconfig).with_context(|| kubeconfig.display().to_string())?;
+        let mut config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+        let server = format!("https://127.0.0.1:{}", self.stack.settings().kcp_port);
+        config.cluster_url = server.parse()?;
+        Ok(Tenancy::new(Connection::new(config)?, server))
+    }
+
+    /// The runner, as browsers reach it.
+    ///
+    /// # Errors
+    /// No client can be made.
+    pub fn runner(&self) -> anyhow::Result<RunnerClient> {
+        RunnerClient::new(self.stack.settings())
+    }
+}
+
+fn default_state() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.annex/test")
+}

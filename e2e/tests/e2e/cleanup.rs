@@ -1,0 +1,73 @@
+use annex_apis::Tenant;
+use annex_e2e::until;
+use kube::{Api, api::DeleteParams};
+use serde_json::json;
+
+use crate::environment::shared;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_install_leaves_nothing() -> anyhow::Result<()> {
+    let (world, _turn) = shared().await;
+    let workspace = world.user("alice").await?.tenant("acme-uninstalls").await?;
+    let runner = world.runner()?;
+    workspace.install("hello", "com.example.hello", json!({})).await?;
+    let host = workspace.installed("hello").await?.status.expect("a status").host.expect("a host");
+    assert_eq!(runner.get(&host).await?.0, 200);
+
+    workspace.installs().delete("hello", &DeleteParams::default()).await?;
+    let gone = || async { Ok(workspace.installs().get_opt("hello").await?.is_none().then_some(())) };
+    until("the Install is gone", gone).await?;
+    assert_eq!(runner.lookup(&host).await?.0, 404);
+    assert_eq!(runner.get(&host).await?.0, 404);
+
+    // And it can come again.
+    workspace.install("again", "com.example.hello", json!({})).await?;
+    assert_eq!(workspace.installed("again").await?.status.expect("a status").host, Some(host));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_workspace_leaves_nothing() -> anyhow::Result<()> {
+    let (world, _turn) = shared().await;
+    let alice = world.user("alice").await?;
+    let workspace = alice.tenant("acme-leaves").await?;
+    let runner = world.runner()?;
+    workspace.install("hello", "com.example.hello", json!({})).await?;
+    let host = workspace.installed("hello").await?.status.expect("a status").host.expect("a host");
+    let tenants: Api<Tenant> = Api::all(world.admin().await?.at("root:annex")?);
+    assert!(tenants.get_opt(workspace.cluster.as_str()).await?.is_some());
+
+    alice.delete("acme-leaves").await?;
+    until("the host is free", || async { Ok((runner.lookup(&host).await?.0 == 404).then_some(())) }).await?;
+    let gone = || async { Ok(tenants.get_opt(workspace.cluster.as_str()).await?.is_none().then_some(())) };
+    until("the Tenant is gone", gone).await?;
+    let admin = world.admin().await?;
+    let workspaces: Api<kube_kcp::kinds::Workspace> = Api::all(admin.at("root")?);
+    let gone = || async { Ok(workspaces.get_opt("acme-leaves").await?.is_none().then_some(())) };
+    until("no finalizer holds the workspace", gone).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_wrote_into_a_tenant_outlives_its_binding() -> anyhow::Result<()> {
+    let (world, _turn) = shared().await;
+    let alice = world.user("alice").await?;
+    let workspace = alice.tenant("acme-unbinds").await?;
+    let tenants: Api<Tenant> = Api::all(world.admin().await?.at("root:annex")?);
+    let name = workspace.cluster.to_string();
+    annex_e2e::when(&tenants, &name, "the Tenant is there", |_| true).await?;
+    let suspended = kube::api::Patch::Merge(json!({ "spec": { "suspended": true } }));
+    tenants.patch(&name, &Default::default(), &suspended).await?;
+    workspace.install("hello", "com.example.hello", json!({})).await?;
+    workspace.refused("hello", "TenantSuspended").await?;
+
+    let bindings: Api<kube_kcp::kinds::APIBinding> = Api::all(workspace.client.clone());
+    bindings.delete("annex.sh", &DeleteParams::default()).await?;
+    until("the API is unbound", || async { Ok(bindings.get_opt("annex.sh").await?.is_none().then_some(())) }).await?;
+    crate::tenants::bind(&workspace, "annex.sh", annex_apis::provider::accepted_claims()).await?;
+    let ask_again = || async {
+        Ok(workspace.install("again", "com.example.hello", json!({})).await.is_ok().then_some(()))
+    };
+    until("the API is bound again", ask_again).await?;
+    workspace.refused("again", "TenantSuspended").await?;
+    Ok(())
+}
