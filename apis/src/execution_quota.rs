@@ -17,7 +17,11 @@ pub const QUOTA_NAME: &str = "default";
     derive = "PartialEq",
     category = "annex",
     printcolumn(name = "Installs", type_ = "integer", json_path = ".spec.limits.installs"),
-    printcolumn(name = "Requests per minute", type_ = "integer", json_path = ".spec.limits.requestsPerMinute"),
+    printcolumn(
+        name = "Requests per minute",
+        type_ = "integer",
+        json_path = ".spec.limits.requestsPerMinute"
+    ),
     printcolumn(name = "Concurrency", type_ = "integer", json_path = ".spec.limits.concurrency"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

@@ -31,7 +31,12 @@ pub struct ExtensionVersionSpec {
     #[schemars(length(min = 3, max = 200))]
     pub extension: String,
     /// The version, by semver 2.0.
-    #[schemars(length(min = 5, max = 50), regex(pattern = r"^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})(-[0-9a-z.-]+)?(\+[0-9a-z.-]+)?$"))]
+    #[schemars(
+        length(min = 5, max = 50),
+        regex(
+            pattern = r"^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})(-[0-9a-z.-]+)?(\+[0-9a-z.-]+)?$"
+        )
+    )]
     pub version: String,
     /// SHA-256 over the bundle's canonical listing: `sha256:` and 64 hex digits.
     #[schemars(length(max = 71), regex(pattern = "^sha256:[0-9a-f]{64}$"))]

@@ -23,11 +23,24 @@ use crate::{KeyReference, NameReference};
     category = "annex",
     printcolumn(name = "Extension", type_ = "string", json_path = ".spec.extension"),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.installedVersion"),
-    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
-    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
+    ),
     printcolumn(name = "Host", type_ = "string", json_path = ".status.host"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1)
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -36,7 +49,10 @@ use crate::{KeyReference, NameReference};
 pub struct InstallSpec {
     /// The extension to install: the name of an Extension in the platform's catalog, a reverse DNS name such as
     /// `com.example.notes`. It cannot be changed later.
-    #[schemars(length(min = 3, max = 200), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$"))]
+    #[schemars(
+        length(min = 3, max = 200),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$")
+    )]
     pub extension: String,
     /// Which versions are acceptable, as a semver requirement: `1.2.3` (compatible with it), `=1.2.3` (exactly it),
     /// `~1.2`, `>=1.0, <2.0`, or `*` for any release.

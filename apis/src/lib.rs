@@ -4,6 +4,10 @@
 //! APIExport `annex.sh`. [`Extension`], [`ExtensionVersion`] and [`Tenant`] are the provider's, in its own workspace.
 //! The field docs are what `kubectl explain` shows.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each print column has the same keys; clippy takes them for one attribute"
+)]
 
 mod execution_quota;
 mod extension;
@@ -14,21 +18,21 @@ pub mod provider;
 mod reference;
 mod tenant;
 
-pub use reference::{KeyReference, NameReference};
 pub use execution_quota::{ExecutionQuota, ExecutionQuotaSpec, ExecutionQuotaStatus, QUOTA_NAME};
 pub use extension::{Extension, ExtensionSpec};
 pub use extension_version::{
-    Archive, Dependency, Endpoint, ExtensionVersion, ExtensionVersionSpec, ExtensionVersionStatus, Limits, Module,
-    Signature,
+    Archive, Dependency, Endpoint, ExtensionVersion, ExtensionVersionSpec, ExtensionVersionStatus, Limits,
+    Module, Signature,
 };
 pub use install::{
-    DeletionPolicy, DependencyPolicy, DependencyStatus, Flow, FlowAction, FlowRecord, FlowStage, Install, InstallSpec,
-    InstallStatus, OnFailure, RunnerReference, StageStatus, UpgradePolicy,
+    DeletionPolicy, DependencyPolicy, DependencyStatus, Flow, FlowAction, FlowRecord, FlowStage, Install,
+    InstallSpec, InstallStatus, OnFailure, RunnerReference, StageStatus, UpgradePolicy,
 };
 pub use managed_environment::{
     KUBECONFIG_KEY, MANAGED_ENVIRONMENT_SECRET_TYPE, ManagedEnvironment, ManagedEnvironmentSpec,
     ManagedEnvironmentStatus,
 };
+pub use reference::{KeyReference, NameReference};
 pub use tenant::{QuotaDefaults, Tenant, TenantSpec};
 
 /// The API group of every kind in this crate.

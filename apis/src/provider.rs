@@ -12,7 +12,9 @@ use kube_kcp::{
     resource_schema,
 };
 
-use crate::{ExecutionQuota, Extension, ExtensionVersion, GROUP, Install, MANAGED_LABEL, ManagedEnvironment, Tenant};
+use crate::{
+    ExecutionQuota, Extension, ExtensionVersion, GROUP, Install, MANAGED_LABEL, ManagedEnvironment, Tenant,
+};
 
 /// The APIExport's name, and that of the APIBinding that the seed makes.
 pub const EXPORT_NAME: &str = "annex.sh";
@@ -102,7 +104,8 @@ pub fn missing_claims(granted: &[AcceptablePermissionClaim]) -> Vec<String> {
 
 fn grants(granted: &AcceptablePermissionClaim, needed: &AcceptablePermissionClaim) -> bool {
     let same = granted.claim.group == needed.claim.group && granted.claim.resource == needed.claim.resource;
-    let every_verb = needed.claim.verbs.iter().all(|verb| granted.claim.verbs.iter().any(|v| v == verb || v == "*"));
+    let every_verb =
+        needed.claim.verbs.iter().all(|verb| granted.claim.verbs.iter().any(|v| v == verb || v == "*"));
     let every_object = granted.selector.match_all
         || (granted.selector.match_labels == needed.selector.match_labels
             && granted.selector.match_expressions.is_empty());
@@ -157,7 +160,13 @@ mod tests {
         }
         assert_eq!(
             missing_claims(&claims),
-            ["secrets", "serviceaccounts", "roles.rbac.authorization.k8s.io", "events", "events.events.k8s.io"]
+            [
+                "secrets",
+                "serviceaccounts",
+                "roles.rbac.authorization.k8s.io",
+                "events",
+                "events.events.k8s.io"
+            ]
         );
     }
 

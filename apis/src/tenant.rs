@@ -26,6 +26,7 @@ pub struct TenantSpec {
     /// The tenant's part of host names. Absent: made from `id`. Give one to resolve a DomainConflict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 12), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("self != 'xn'").message("spec.slug cannot be xn: browsers read xn-- as another alphabet"))]
     pub slug: Option<String>,
     /// True: none of the tenant's extensions answers, and none is installed.
     #[serde(default)]

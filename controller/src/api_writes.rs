@@ -25,7 +25,7 @@ struct Label {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WriteError {
     /// The server said no, or could not be reached.
-    #[error("{what} cannot be written: {error}")]
+    #[error("{what} cannot be written: {}", kube_kcp::Brief(&**error))]
     Refused {
         /// What was written.
         what: &'static str,

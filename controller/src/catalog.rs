@@ -1,4 +1,8 @@
-use std::{collections::{BTreeMap, BTreeSet}, fmt::Debug, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    sync::Arc,
+};
 
 use annex_apis::{Extension, ExtensionVersion, Tenant};
 use futures::StreamExt as _;
@@ -97,7 +101,10 @@ pub(crate) async fn follow<K>(
                     on_change(&object);
                 }
             }
-            Err(error) => tracing::warn!(%error, kind = %K::kind(&()), "the catalog's watch is interrupted"),
+            Err(error) => {
+                let error = kube_kcp::Brief(&error);
+                tracing::warn!(%error, kind = %K::kind(&()), "the catalog's watch is interrupted");
+            }
         }
     }
 }

@@ -10,7 +10,9 @@ use k8s_openapi::api::{
 use kube::core::PartialObjectMeta;
 use kube_kcp::{ClusterName, Connection, Index, Lane, ObjectKey, ShardUrl, WorkQueue, kinds::APIBinding};
 
-use crate::{api_writes::ApiWrites, args::DomainArgs, catalog::Catalog, claims::Claims, routes::Routes, runner::Runner};
+use crate::{
+    api_writes::ApiWrites, args::DomainArgs, catalog::Catalog, claims::Claims, routes::Routes, runner::Runner,
+};
 
 /// What there is to work on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +87,9 @@ impl TenantSide {
     /// The workspace's binding of our export.
     pub(crate) fn binding(&self, shard: &ShardUrl, cluster: &ClusterName) -> Option<Arc<APIBinding>> {
         let bindings = self.bindings.in_cluster(shard, cluster);
-        bindings.into_iter().map(|(_, binding)| binding).find(|binding| crate::bindings::binds(binding, shard))
+        bindings
+            .into_iter()
+            .map(|(_, binding)| binding)
+            .find(|binding| crate::bindings::binds(binding, shard))
     }
 }

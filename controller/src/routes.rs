@@ -36,6 +36,11 @@ impl Routes {
         }
     }
 
+    /// Whether `install` answers anywhere.
+    pub(crate) fn has(&self, install: &ObjectKey) -> bool {
+        self.state.read().of.contains_key(install)
+    }
+
     /// `install` answers nowhere.
     pub(crate) fn remove(&self, install: &ObjectKey) {
         self.state.write().remove(install);
@@ -79,7 +84,8 @@ mod tests {
     #[test]
     fn an_install_answers_on_its_last_host_only() {
         let routes = Routes::default();
-        let (one, two): (HostName, HostName) = ("a--x.apps.localhost".parse().unwrap(), "b--x.apps.localhost".parse().unwrap());
+        let (one, two): (HostName, HostName) =
+            ("a--x.apps.localhost".parse().unwrap(), "b--x.apps.localhost".parse().unwrap());
         routes.set(&key("a"), &one, identity("t"));
         routes.set(&key("a"), &two, identity("t"));
         assert_eq!((routes.lookup(&one), routes.lookup(&two)), (None, Some(identity("t"))));

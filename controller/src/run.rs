@@ -42,7 +42,8 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let seed_config = args.seed.load()?;
     let kubeconfig = Kubeconfig::read_from(&args.kubeconfig)
         .with_context(|| format!("--kubeconfig {} cannot be used", args.kubeconfig.display()))?;
-    let client_config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let client_config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
 
     let mut registry = Registry::with_prefix("annex_controller");
     let metrics = Metrics::register(&mut registry);
@@ -77,8 +78,15 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             Status {
                 waiting_for: readiness.waiting_for(),
                 notes: vec![
-                    format!("installs: {}, hosts: {routes}, queued: {}", context.tenants.installs.len(), context.queue.depth()),
-                    format!("runner: {}", if *context.runner.reachable().borrow() { "answers" } else { "does not answer" }),
+                    format!(
+                        "installs: {}, hosts: {routes}, queued: {}",
+                        context.tenants.installs.len(),
+                        context.queue.depth()
+                    ),
+                    format!(
+                        "runner: {}",
+                        if *context.runner.reachable().borrow() { "answers" } else { "does not answer" }
+                    ),
                 ],
             }
         })
@@ -91,7 +99,8 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         lookup::router(context.routes.clone(), complete)
     };
 
-    let endpoints = export_endpoints(connection.home(), EXPORT_NAME, readiness.gate("the APIExport's endpoint slice"));
+    let endpoints =
+        export_endpoints(connection.home(), EXPORT_NAME, readiness.gate("the APIExport's endpoint slice"));
     let followers = follow(&context, &endpoints, &metrics, &readiness);
     let ended = shutdown.clone();
     let workers = async {
@@ -131,23 +140,40 @@ async fn reconcile(context: Arc<Context>, key: Key) -> Outcome {
 }
 
 /// Starts everything that is followed.
-fn follow(context: &Arc<Context>, endpoints: &Endpoints, metrics: &Metrics, readiness: &Readiness) -> Vec<JoinHandle<()>> {
+fn follow(
+    context: &Arc<Context>,
+    endpoints: &Endpoints,
+    metrics: &Metrics,
+    readiness: &Readiness,
+) -> Vec<JoinHandle<()>> {
     let watches = Watches { context, endpoints, metrics, readiness };
     let side = &context.tenants;
     let health = context.clone();
     vec![
-        watches.catalog("extensions", |catalog| &catalog.extensions, |context, extension| {
-            context.extension_changed(extension.metadata.name.as_deref().unwrap_or_default());
-        }),
-        watches.catalog("extension versions", |catalog| &catalog.versions, |context, version| {
-            context.extension_changed(&version.spec.extension);
-        }),
-        watches.catalog("tenants", |catalog| &catalog.tenants, |context, tenant| {
-            context.tenant_changed(tenant.metadata.name.as_deref().unwrap_or_default());
-        }),
+        watches.catalog(
+            "extensions",
+            |catalog| &catalog.extensions,
+            |context, extension| {
+                context.extension_changed(extension.metadata.name.as_deref().unwrap_or_default());
+            },
+        ),
+        watches.catalog(
+            "extension versions",
+            |catalog| &catalog.versions,
+            |context, version| {
+                context.extension_changed(&version.spec.extension);
+            },
+        ),
+        watches.catalog(
+            "tenants",
+            |catalog| &catalog.tenants,
+            |context, tenant| {
+                context.tenant_changed(tenant.metadata.name.as_deref().unwrap_or_default());
+            },
+        ),
         watches.objects(&side.bindings, Context::binding_changed),
         watches.objects(&side.installs, Context::install_changed),
-        watches.objects(&side.environments, Context::seeded_changed),
+        watches.objects(&side.environments, Context::environment_changed),
         watches.objects(&side.quotas, Context::quota_changed),
         watches.metadata(&side.secrets, Context::secret_changed),
         watches.metadata(&side.namespaces, Context::seeded_changed),
@@ -213,7 +239,8 @@ impl Watches<'_> {
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
     {
         let (context, catalog) = (self.context.clone(), self.context.catalog.clone());
-        let (client, gate) = (self.context.connection.home(), self.readiness.gate(format!("the list of {what}")));
+        let (client, gate) =
+            (self.context.connection.home(), self.readiness.gate(format!("the list of {what}")));
         tokio::spawn(catalog::follow(client, catalog, store, gate, move |object| on_change(&context, object)))
     }
 

@@ -50,7 +50,12 @@ impl Runner {
 
     /// Asks the runner for `host`. `Ok` means that it answers with exactly `identity`.
     pub(crate) async fn probe(&self, host: &HostName, identity: &InstallIdentity) -> Result<(), ProbeError> {
-        if self.answered.lock().get(host).is_some_and(|(was, at)| was == identity && at.elapsed() < TRUSTED_FOR) {
+        if self
+            .answered
+            .lock()
+            .get(host)
+            .is_some_and(|(was, at)| was == identity && at.elapsed() < TRUSTED_FOR)
+        {
             return Ok(());
         }
         let unreachable = |error: reqwest::Error| {

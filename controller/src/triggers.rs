@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use annex_apis::Install;
+use annex_apis::{Install, ManagedEnvironment};
 use annex_core::HostName;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
@@ -35,7 +35,8 @@ impl Context {
     /// long as it takes to look at every Install again. Called once, when all that is watched was listed.
     pub(crate) fn restore_routes(&self) {
         for (key, install) in self.tenants.installs.all() {
-            let host = install.status.as_ref().and_then(|status| status.host.as_ref()?.parse::<HostName>().ok());
+            let host =
+                install.status.as_ref().and_then(|status| status.host.as_ref()?.parse::<HostName>().ok());
             if let Some((host, identity)) = host.zip(route_of_status(&self.catalog, &key, &install))
                 && self.host_claims.claim(&host, &key, rank(&install, false)).holder == key
             {
@@ -60,6 +61,19 @@ impl Context {
         for (key, install) in self.tenants.installs.in_cluster(&at.shard, &at.cluster) {
             let named = install.spec.secrets.iter().any(|secret| secret.name == at.name)
                 || install.spec.parameters_from.iter().any(|from| from.name == at.name);
+            if named && key.namespace == at.namespace {
+                self.queue.add(Key::Install(key));
+            }
+        }
+        self.seeded_changed(change);
+    }
+
+    /// An environment came, changed or went: whatever names it is looked at.
+    pub(crate) fn environment_changed(&self, change: &Change<ManagedEnvironment>) {
+        let at = change.key();
+        for (key, install) in self.tenants.installs.in_cluster(&at.shard, &at.cluster) {
+            let named =
+                install.spec.environment_ref.as_ref().is_some_and(|environment| environment.name == at.name);
             if named && key.namespace == at.namespace {
                 self.queue.add(Key::Install(key));
             }

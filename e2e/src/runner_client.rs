@@ -12,7 +12,8 @@ pub struct RunnerClient {
 
 impl RunnerClient {
     pub(crate) fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(10)).build()?;
+        let http =
+            reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(10)).build()?;
         let lookup = format!("http://127.0.0.1:{}/api/installs/lookup-by-host", settings.lookup_port());
         Ok(Self { http, runner: settings.runner_url(), lookup })
     }

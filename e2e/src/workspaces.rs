@@ -148,7 +148,13 @@ impl Workspace {
     ///
     /// # Errors
     /// It does not come to that.
-    pub async fn install_with(&self, name: &str, type_: &str, status: &str, reason: &str) -> anyhow::Result<Install> {
+    pub async fn install_with(
+        &self,
+        name: &str,
+        type_: &str,
+        status: &str,
+        reason: &str,
+    ) -> anyhow::Result<Install> {
         let says = |install: &Install| {
             condition(install, type_).is_some_and(|condition| {
                 condition.status == status

@@ -34,7 +34,9 @@ pub struct SeedConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum SeedConfigError {
     /// Not a base URL.
-    #[error("--tenant-server must be an https URL without a path, such as https://kcp.example.com:6443, not {0:?}")]
+    #[error(
+        "--tenant-server must be an https URL without a path, such as https://kcp.example.com:6443, not {0:?}"
+    )]
     Server(String),
     /// The CA file.
     #[error("--tenant-ca-file {path} cannot be read: {error}")]
@@ -94,7 +96,8 @@ mod tests {
     use super::*;
 
     fn load(server: &str) -> Result<SeedConfig, SeedConfigError> {
-        SeedArgs { tenant_server: server.into(), tenant_ca_file: None, export_path: "root:annex".into() }.load()
+        SeedArgs { tenant_server: server.into(), tenant_ca_file: None, export_path: "root:annex".into() }
+            .load()
     }
 
     #[test]

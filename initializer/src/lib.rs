@@ -5,4 +5,7 @@ mod config;
 mod seed;
 
 pub use config::{SeedArgs, SeedConfig, SeedConfigError};
-pub use seed::{ENVIRONMENT, INITIALIZED_ANNOTATION, KUBECONFIG_SECRET, NAMESPACE, SERVICE_ACCOUNT, Seed, TOKEN_SECRET, token_of};
+pub use seed::{
+    ENVIRONMENT, INITIALIZED_ANNOTATION, KUBECONFIG_SECRET, NAMESPACE, SERVICE_ACCOUNT, Seed, TOKEN_SECRET,
+    token_of,
+};

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use annex_apis::{
-    KUBECONFIG_KEY, MANAGED_ENVIRONMENT_SECRET_TYPE, MANAGED_LABEL, ManagedEnvironment, ManagedEnvironmentSpec,
-    NameReference, provider,
+    KUBECONFIG_KEY, MANAGED_ENVIRONMENT_SECRET_TYPE, MANAGED_LABEL, ManagedEnvironment,
+    ManagedEnvironmentSpec, NameReference, provider,
 };
 use k8s_openapi::{
     ByteString,
@@ -83,7 +83,10 @@ impl Seed {
             Some([("kubernetes.io/service-account.name".to_owned(), SERVICE_ACCOUNT.to_owned())].into());
         Self {
             namespace: Namespace { metadata: cluster_scoped(NAMESPACE), ..Namespace::default() },
-            service_account: ServiceAccount { metadata: namespaced(SERVICE_ACCOUNT), ..ServiceAccount::default() },
+            service_account: ServiceAccount {
+                metadata: namespaced(SERVICE_ACCOUNT),
+                ..ServiceAccount::default()
+            },
             token_secret: Secret {
                 metadata: token_meta,
                 type_: Some("kubernetes.io/service-account-token".into()),

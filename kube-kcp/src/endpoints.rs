@@ -12,9 +12,9 @@ use crate::{
     kinds::{APIExportEndpointSlice, VirtualWorkspaceType, WorkspaceType},
 };
 
-/// The shards that serve a virtual workspace, as they are now. Empty is a normal state: a shard is listed while it holds
-/// at least one binding.
-pub type Endpoints = watch::Receiver<BTreeSet<ShardUrl>>;
+/// The shards that serve a virtual workspace, as they are now; `None` until they were read for the first time. An empty set is
+/// a normal state: a shard is listed while it holds at least one binding.
+pub type Endpoints = watch::Receiver<Option<BTreeSet<ShardUrl>>>;
 
 /// Follows the endpoints of an APIExport: the slice that kcp makes with the export's name. `provider` is a client of the
 /// export's workspace. `gate` opens once the slice was read. The task ends when every receiver is dropped.
@@ -22,7 +22,12 @@ pub type Endpoints = watch::Receiver<BTreeSet<ShardUrl>>;
 pub fn export_endpoints(provider: Client, export: &str, gate: Gate) -> Endpoints {
     let api: Api<APIExportEndpointSlice> = Api::all(provider);
     follow(api, export, gate, |slice: &APIExportEndpointSlice| {
-        slice.status.iter().flat_map(|status| &status.endpoints).map(|endpoint| endpoint.url.clone()).collect()
+        slice
+            .status
+            .iter()
+            .flat_map(|status| &status.endpoints)
+            .map(|endpoint| endpoint.url.clone())
+            .collect()
     })
 }
 
@@ -44,15 +49,20 @@ pub fn initializing_endpoints(provider: Client, workspace_type: &str, gate: Gate
 
 fn follow<K>(api: Api<K>, name: &str, gate: Gate, urls: fn(&K) -> Vec<String>) -> Endpoints
 where
-    K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + serde::de::DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + 'static,
 {
-    let (sender, receiver) = watch::channel(BTreeSet::new());
+    let (sender, receiver) = watch::channel(None);
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let name = name.to_owned();
     tokio::spawn(async move {
         let mut objects = watcher(api, config)
             .default_backoff()
-            .inspect_err(|error| tracing::warn!(%error, "endpoints cannot be watched"))
+            .inspect_err(|error| tracing::warn!(error = %crate::Brief(error), "endpoints cannot be watched"))
             .applied_objects()
             .boxed();
         while let Some(next) = tokio::select! {
@@ -66,18 +76,22 @@ where
                     Ok(shard) => {
                         shards.insert(shard);
                     }
-                    Err(error) => tracing::warn!(%error, object = object.name_any(), "an endpoint is ignored"),
+                    Err(error) => {
+                        tracing::warn!(%error, object = object.name_any(), "an endpoint is ignored")
+                    }
                 }
             }
-            gate.open();
             sender.send_if_modified(|current| {
-                let changed = *current != shards;
+                let changed = current.as_ref() != Some(&shards);
                 if changed {
+                    let shards: Vec<&str> = shards.iter().map(ShardUrl::as_str).collect();
                     tracing::info!(object = name, ?shards, "endpoints changed");
-                    *current = shards;
                 }
+                *current = Some(shards);
                 changed
             });
+            // After the send: whoever waits for this gate must not see the endpoints as unknown.
+            gate.open();
         }
     });
     receiver

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod brief;
 mod client;
 mod endpoints;
 mod index;
@@ -12,11 +13,15 @@ mod schema;
 mod watch;
 mod worker;
 
+pub use brief::Brief;
 pub use client::{ConnectError, Connection};
 pub use endpoints::{Endpoints, export_endpoints, initializing_endpoints};
 pub use index::{Change, Index, RemovedBecause};
 pub use metrics::Metrics;
-pub use names::{CLUSTER_ANNOTATION, ClusterName, MissingCluster, NameError, ObjectKey, PATH_ANNOTATION, ShardUrl, cluster_of};
+pub use names::{
+    CLUSTER_ANNOTATION, ClusterName, MissingCluster, NameError, ObjectKey, PATH_ANNOTATION, ShardUrl,
+    cluster_of,
+};
 pub use queue::{Backoff, Lane, Outcome, WorkQueue};
 pub use readiness::{Gate, Readiness};
 pub use schema::{SchemaError, resource_schema};

@@ -49,9 +49,17 @@ impl Metrics {
         };
         let kcp = registry.sub_registry_with_prefix("kube_kcp");
         kcp.register("watch_events", "Events received from watches", metrics.events.clone());
-        kcp.register("watch_relists", "Lists begun, the first one of each shard included", metrics.relists.clone());
+        kcp.register(
+            "watch_relists",
+            "Lists begun, the first one of each shard included",
+            metrics.relists.clone(),
+        );
         kcp.register("watch_errors", "Interrupted watches", metrics.errors.clone());
-        kcp.register("objects_skipped", "Objects that do not parse or name no cluster", metrics.skipped.clone());
+        kcp.register(
+            "objects_skipped",
+            "Objects that do not parse or name no cluster",
+            metrics.skipped.clone(),
+        );
         kcp.register("objects_indexed", "Objects in the index", metrics.objects.clone());
         kcp.register("reconciles", "Ended reconciles", metrics.reconciles.clone());
         kcp.register("reconcile_duration_seconds", "How long a reconcile took", metrics.duration.clone());
@@ -76,7 +84,9 @@ impl Metrics {
     }
 
     pub(crate) fn indexed(&self, kind: &str, objects: usize) {
-        self.objects.get_or_create(&Kind { kind: kind.to_owned() }).set(i64::try_from(objects).unwrap_or(i64::MAX));
+        self.objects
+            .get_or_create(&Kind { kind: kind.to_owned() })
+            .set(i64::try_from(objects).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn reconciled(&self, outcome: &'static str, took: Duration) {

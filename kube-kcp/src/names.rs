@@ -13,7 +13,9 @@ pub const PATH_ANNOTATION: &str = "kcp.io/path";
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NameError {
     /// Not a logical cluster name.
-    #[error("{0:?} is not a logical cluster name: 1 to 63 characters of a-z, 0-9 and -, beginning and ending with a letter or digit")]
+    #[error(
+        "{0:?} is not a logical cluster name: 1 to 63 characters of a-z, 0-9 and -, beginning and ending with a letter or digit"
+    )]
     Cluster(String),
     /// Not the URL of a virtual workspace.
     #[error("{0:?} is not an absolute http or https URL without query")]

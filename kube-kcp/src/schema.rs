@@ -47,7 +47,12 @@ pub fn resource_schema(crd: &CustomResourceDefinition) -> Result<APIResourceSche
         group: crd.spec.group.clone(),
         names: CustomResourceDefinitionNames {
             // A CustomResourceDefinition's is filled in by the server; kcp requires it.
-            list_kind: crd.spec.names.list_kind.clone().or_else(|| Some(format!("{}List", crd.spec.names.kind))),
+            list_kind: crd
+                .spec
+                .names
+                .list_kind
+                .clone()
+                .or_else(|| Some(format!("{}List", crd.spec.names.kind))),
             ..crd.spec.names.clone()
         },
         scope: crd.spec.scope.clone(),

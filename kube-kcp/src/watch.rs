@@ -38,8 +38,10 @@ where
 {
     let connection = connection.clone();
     let open = move |shard: &ShardUrl| {
-        let api: Api<DeserializeGuard<K>> = Api::all(connection.wildcard(shard)?);
-        Ok(watcher(api, watcher::Config::default()).map_ok(|event| map_event(event, |guard| guard.0)).boxed())
+        let api: Api<DeserializeGuard<K>> = Api::all(connection.wildcard(shard).map_err(Box::new)?);
+        Ok(watcher(api, watcher::Config::default())
+            .map_ok(|event| map_event(event, |guard| guard.0.map_err(Box::new)))
+            .boxed())
     };
     tokio::spawn(follow_shards(endpoints, index, metrics, gate, K::kind(&()).to_string(), open, on_change))
 }
@@ -59,13 +61,16 @@ where
 {
     let connection = connection.clone();
     let open = move |shard: &ShardUrl| {
-        let api: Api<PartialObjectMeta<K>> = Api::all(connection.wildcard(shard)?);
+        let api: Api<PartialObjectMeta<K>> = Api::all(connection.wildcard(shard).map_err(Box::new)?);
         Ok(watcher(api, watcher::Config::default()).map_ok(|event| map_event(event, Ok)).boxed())
     };
     tokio::spawn(follow_shards(endpoints, index, metrics, gate, K::kind(&()).to_string(), open, on_change))
 }
 
-type Events<T> = futures::stream::BoxStream<'static, watcher::Result<watcher::Event<Result<T, InvalidObject>>>>;
+/// Boxed, because the error is as large as an API server's whole answer.
+type OpenError = Box<crate::ConnectError>;
+type Events<T> =
+    futures::stream::BoxStream<'static, watcher::Result<watcher::Event<Result<T, Box<InvalidObject>>>>>;
 
 async fn follow_shards<T>(
     mut endpoints: Endpoints,
@@ -73,16 +78,21 @@ async fn follow_shards<T>(
     metrics: Metrics,
     gate: Gate,
     kind: String,
-    open: impl Fn(&ShardUrl) -> Result<Events<T>, crate::ConnectError>,
+    open: impl Fn(&ShardUrl) -> Result<Events<T>, OpenError>,
     on_change: impl Fn(&Change<T>) + Send + Sync + 'static,
 ) where
     T: Resource + Send + Sync + 'static,
 {
     let on_change = Arc::new(on_change);
     let mut running: BTreeMap<ShardUrl, AbortOnDrop> = BTreeMap::new();
+    let mut delisted: BTreeSet<ShardUrl> = BTreeSet::new();
     loop {
         let shards = endpoints.borrow_and_update().clone();
-        for shard in &shards {
+        for shard in shards.iter().flatten() {
+            // A delisted shard answers 404, and its watch backs off. When it is back, that wait must not be sat out.
+            if delisted.remove(shard) {
+                running.remove(shard);
+            }
             if running.contains_key(shard) {
                 continue;
             }
@@ -91,14 +101,11 @@ async fn follow_shards<T>(
                     let (shard, index, metrics) = (shard.clone(), index.clone(), metrics.clone());
                     let (gate, kind, on_change) = (gate.clone(), kind.clone(), on_change.clone());
                     let endpoints = endpoints.clone();
-                    gate.close();
                     running.insert(
                         shard.clone(),
                         AbortOnDrop(tokio::spawn(async move {
                             follow_shard(&shard, events, &index, &metrics, &kind, &*on_change, || {
-                                if endpoints.borrow().iter().all(|shard| index.is_synced(shard)) {
-                                    gate.open();
-                                }
+                                set(&gate, all_listed(&endpoints, &index));
                             })
                             .await;
                         })),
@@ -107,13 +114,23 @@ async fn follow_shards<T>(
                 Err(error) => tracing::error!(%error, %shard, kind, "a shard cannot be watched"),
             }
         }
-        if shards.iter().all(|shard| index.is_synced(shard)) {
-            gate.open();
+        if let Some(shards) = &shards {
+            delisted.extend(running.keys().filter(|shard| !shards.contains(*shard)).cloned());
         }
+        set(&gate, all_listed(&endpoints, &index));
         if endpoints.changed().await.is_err() {
             return;
         }
     }
+}
+
+/// Whether the endpoints are known and every one of them was listed to the end.
+fn all_listed<T>(endpoints: &Endpoints, index: &Index<T>) -> bool {
+    endpoints.borrow().as_ref().is_some_and(|shards| shards.iter().all(|shard| index.is_synced(shard)))
+}
+
+fn set(gate: &Gate, open: bool) {
+    if open { gate.open() } else { gate.close() }
 }
 
 async fn follow_shard<T: Resource>(
@@ -168,12 +185,13 @@ fn errors_counted<T: Resource>(
     shard: &ShardUrl,
     metrics: &Metrics,
     kind: &str,
-) -> impl Stream<Item = watcher::Event<Result<T, InvalidObject>>> {
+) -> impl Stream<Item = watcher::Event<Result<T, Box<InvalidObject>>>> {
     let (shard, metrics, kind) = (shard.clone(), metrics.clone(), kind.to_owned());
     events.default_backoff().filter_map(move |event| {
         let event = event
             .inspect_err(|error| {
                 metrics.watch_error(&kind);
+                let error = crate::Brief(error);
                 tracing::warn!(%error, %shard, kind, "the watch is interrupted and begins again");
             })
             .ok();
@@ -185,7 +203,7 @@ fn errors_counted<T: Resource>(
 /// is not reported as removed.
 fn take<T: Resource>(
     shard: &ShardUrl,
-    object: Result<T, InvalidObject>,
+    object: Result<T, Box<InvalidObject>>,
     index: &Index<T>,
     metrics: &Metrics,
     kind: &str,
@@ -243,22 +261,28 @@ mod tests {
         ObjectMeta {
             name: Some(name.into()),
             namespace: Some("default".into()),
-            annotations: cluster.map(|cluster| [(crate::CLUSTER_ANNOTATION.to_owned(), cluster.to_owned())].into()),
+            annotations: cluster
+                .map(|cluster| [(crate::CLUSTER_ANNOTATION.to_owned(), cluster.to_owned())].into()),
             ..ObjectMeta::default()
         }
     }
 
-    fn object(cluster: &str, name: &str) -> Result<ConfigMap, InvalidObject> {
+    fn object(cluster: &str, name: &str) -> Result<ConfigMap, Box<InvalidObject>> {
         Ok(ConfigMap { metadata: meta(Some(cluster), name), ..ConfigMap::default() })
     }
 
-    fn invalid(cluster: Option<&str>, name: &str) -> Result<ConfigMap, InvalidObject> {
-        Err(InvalidObject { error: "a string where a map should be".into(), metadata: meta(cluster, name) })
+    fn invalid(cluster: Option<&str>, name: &str) -> Result<ConfigMap, Box<InvalidObject>> {
+        Err(Box::new(InvalidObject {
+            error: "a string where a map should be".into(),
+            metadata: meta(cluster, name),
+        }))
     }
 
     /// What the changes say, in their order, and the metrics. The events are scripted: a real server's schema lets no
     /// such object in.
-    async fn follow(events: Vec<watcher::Event<Result<ConfigMap, InvalidObject>>>) -> (Vec<String>, String) {
+    async fn follow(
+        events: Vec<watcher::Event<Result<ConfigMap, Box<InvalidObject>>>>,
+    ) -> (Vec<String>, String) {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let said = Mutex::new(Vec::new());
@@ -328,6 +352,9 @@ mod tests {
         ])
         .await;
         assert_eq!(said.last().unwrap(), "listed");
-        assert!(said.contains(&"removed a|default/x".to_owned()) && !said.contains(&"removed b|default/x".to_owned()));
+        assert!(
+            said.contains(&"removed a|default/x".to_owned())
+                && !said.contains(&"removed b|default/x".to_owned())
+        );
     }
 }

@@ -35,6 +35,9 @@ pub(crate) fn next(situation: &Situation<'_>, kubectl: &Kubectl) -> Next {
     if situation.deleting {
         return step.events("see what the deletion waits for");
     }
+    if situation.conditions.is_empty() && situation.kind == Kind::ManagedEnvironment {
+        return step.events("see whether anything was said of it");
+    }
     if situation.conditions.is_empty() {
         return step.of(
             "see whether this workspace's binding of the API is Bound, and with which claims",

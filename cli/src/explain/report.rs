@@ -78,7 +78,7 @@ impl Report {
             requested_version: text_at(&object.data, &["spec", "version"]),
             url: url.or_else(|| text_at(&object.data, &["spec", "apiURL"])),
             deleting_since: deleting,
-            notes: notes(object, &conditions, unseen),
+            notes: notes(kind, object, &conditions, unseen),
             conditions,
             next,
             name,
@@ -94,14 +94,20 @@ fn is_unseen(object: &DynamicObject) -> bool {
     observed.zip(object.metadata.generation).is_some_and(|(observed, generation)| observed < generation)
 }
 
-fn notes(object: &DynamicObject, conditions: &[Condition], unseen: bool) -> Vec<String> {
+fn notes(kind: Kind, object: &DynamicObject, conditions: &[Condition], unseen: bool) -> Vec<String> {
     let mut notes = Vec::new();
     if object.metadata.deletion_timestamp.is_some() {
         let finalizers = one_line(&object.finalizers().join(", "));
         notes.push(format!("it is being deleted, held by the finalizers: {finalizers}"));
     }
     if conditions.is_empty() {
-        notes.push("no controller has looked at it: is the API bound?".to_owned());
+        notes.push(match kind {
+            Kind::Install => "no controller has looked at it: is the API bound?".to_owned(),
+            Kind::ManagedEnvironment => {
+                "this release of Annex does not check environments: whether its kubeconfig works is not known"
+                    .to_owned()
+            }
+        });
     }
     if unseen {
         notes.push("the controller has not seen the last change yet".to_owned());

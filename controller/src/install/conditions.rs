@@ -72,13 +72,15 @@ impl Findings {
     }
 
     /// The conditions that say this, with the times of `before` where nothing changed. Ready has the reason of the stage that
-    /// refused, and `ready` when none did. Stages after a refusal are Unknown: nothing is claimed of them.
+    /// refused, and `ready` when none did. Stages after a refusal are Unknown: nothing is claimed of them. Unless `running`, a
+    /// version that goes on answering: then they stay what they were for it, with the generation that they spoke of.
     pub(super) fn conditions(
         &self,
         before: &[Condition],
         generation: Option<i64>,
         now: Timestamp,
         ready: &Because,
+        running: Option<&str>,
     ) -> Vec<Condition> {
         let at = |name: &str, status: &str, because: &Because| {
             let was = before.iter().find(|condition| condition.type_ == name && condition.status == status);
@@ -88,27 +90,39 @@ impl Findings {
                 reason: because.reason.to_owned(),
                 message: because.message.clone(),
                 observed_generation: generation,
-                last_transition_time: was.map_or(Time(now), |condition| condition.last_transition_time.clone()),
+                last_transition_time: was
+                    .map_or(Time(now), |condition| condition.last_transition_time.clone()),
             }
         };
         let mut conditions: Vec<Condition> = Stage::ALL
             .iter()
             .map(|&stage| {
-                if let Some((_, status, because)) = self.reached.iter().find(|(reached, ..)| *reached == stage) {
+                if let Some((_, status, because)) =
+                    self.reached.iter().find(|(reached, ..)| *reached == stage)
+                {
                     return at(stage.name(), status, because);
                 }
-                match &self.refused {
-                    Some((refused, because)) if *refused == stage => at(stage.name(), "False", because),
-                    Some((refused, _)) => {
+                let kept =
+                    before.iter().find(|condition| running.is_some() && condition.type_ == stage.name());
+                match (&self.refused, kept) {
+                    (Some((refused, because)), _) if *refused == stage => at(stage.name(), "False", because),
+                    (Some(_), Some(kept)) => kept.clone(),
+                    (Some((refused, _)), None) => {
                         let waits = Because::new("Waiting", format!("waits for {}", refused.name()));
                         at(stage.name(), "Unknown", &waits)
                     }
-                    None => at(stage.name(), "Unknown", &Because::new("Waiting", "not looked at yet")),
+                    (None, _) => at(stage.name(), "Unknown", &Because::new("Waiting", "not looked at yet")),
                 }
             })
             .collect();
         conditions.push(match &self.refused {
-            Some((_, because)) => at(READY, "False", because),
+            Some((_, because)) => {
+                let message = match running {
+                    Some(version) => format!("{}; version {version} goes on as it was", because.message),
+                    None => because.message.clone(),
+                };
+                at(READY, "False", &Because { reason: because.reason, message })
+            }
             None => at(READY, "True", ready),
         });
         conditions
@@ -129,7 +143,8 @@ mod tests {
         let mut findings = Findings::default();
         findings.passed(Stage::Resolved, Because::new("Resolved", ""));
         findings.refused(Stage::Verified, Because::new("Unsigned", "no signature"));
-        let conditions = findings.conditions(&[], Some(3), Timestamp::UNIX_EPOCH, &Because::new("Ready", ""));
+        let conditions =
+            findings.conditions(&[], Some(3), Timestamp::UNIX_EPOCH, &Because::new("Ready", ""), None);
         assert_eq!(status_of(&conditions, "Resolved"), ("True", "Resolved"));
         assert_eq!(status_of(&conditions, "Verified"), ("False", "Unsigned"));
         assert_eq!(status_of(&conditions, "DomainReady"), ("Unknown", "Waiting"));
@@ -137,18 +152,36 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_change_leaves_what_is_said_of_the_running_version() {
+        let mut findings = Findings::default();
+        for stage in Stage::ALL {
+            findings.passed(stage, Because::new("Good", ""));
+        }
+        let ready = Because::new("Ready", "");
+        let before = findings.conditions(&[], Some(1), Timestamp::UNIX_EPOCH, &ready, None);
+        let mut findings = Findings::default();
+        findings.refused(Stage::Resolved, Because::new("NoMatchingVersion", "none"));
+        let after = findings.conditions(&before, Some(2), Timestamp::UNIX_EPOCH, &ready, Some("1.0.0"));
+        assert_eq!(status_of(&after, "Resolved"), ("False", "NoMatchingVersion"));
+        assert_eq!(status_of(&after, "DomainReady"), ("True", "Good"));
+        assert_eq!(after[3].observed_generation, Some(1));
+        assert_eq!(status_of(&after, "Ready"), ("False", "NoMatchingVersion"));
+        assert!(after[6].message.contains("1.0.0 goes on"));
+    }
+
+    #[test]
     fn a_transition_time_moves_with_the_status_only() {
         let mut findings = Findings::default();
         findings.refused(Stage::Resolved, Because::new("A", ""));
-        let first = findings.conditions(&[], None, Timestamp::UNIX_EPOCH, &Because::new("Ready", ""));
+        let first = findings.conditions(&[], None, Timestamp::UNIX_EPOCH, &Because::new("Ready", ""), None);
         findings.refused(Stage::Resolved, Because::new("B", ""));
         let later = Timestamp::from_second(100).unwrap();
-        let second = findings.conditions(&first, None, later, &Because::new("Ready", ""));
+        let second = findings.conditions(&first, None, later, &Because::new("Ready", ""), None);
         assert_eq!(second[0].last_transition_time.0, Timestamp::UNIX_EPOCH);
         assert_eq!(second[0].reason, "B");
         let mut findings = Findings::default();
         findings.passed(Stage::Resolved, Because::new("C", ""));
-        let third = findings.conditions(&second, None, later, &Because::new("Ready", ""));
+        let third = findings.conditions(&second, None, later, &Because::new("Ready", ""), None);
         assert_eq!(third[0].last_transition_time.0, later);
     }
 }

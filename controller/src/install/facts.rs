@@ -4,11 +4,7 @@ use annex_apis::{Extension, ExtensionVersion, Install, ManagedEnvironment, Tenan
 use annex_core::InstallIdentity;
 use kube_kcp::{ClusterName, ObjectKey};
 
-use crate::{
-    catalog::Catalog,
-    context::Context,
-    triggers::rank,
-};
+use crate::{catalog::Catalog, context::Context, triggers::rank};
 
 /// Everything that deciding about an Install needs, read from the indexes in one go.
 #[derive(Clone, Debug)]
@@ -39,7 +35,11 @@ pub(super) enum NotYet {
 }
 
 /// Needs no client. Claims the extension in the workspace.
-pub(super) fn dereference(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Result<Facts, NotYet> {
+pub(super) fn dereference(
+    context: &Context,
+    key: &ObjectKey,
+    install: Arc<Install>,
+) -> Result<Facts, NotYet> {
     let tenants = &context.tenants;
     let binding = tenants.binding(&key.shard, &key.cluster).ok_or(NotYet::Unbound)?;
     let tenant = context.catalog.tenants.get(key.cluster.as_str()).ok_or(NotYet::NoTenant)?;
@@ -50,11 +50,13 @@ pub(super) fn dereference(context: &Context, key: &ObjectKey, install: Arc<Insta
     let verdict = context.extension_claims.claim(&resource, key, rank(&install, !installed));
     context.wake(verdict.wake);
 
-    let named = spec.secrets.iter().map(|secret| &secret.name).chain(spec.parameters_from.iter().map(|from| &from.name));
-    let mut missing_secrets: Vec<String> = named
-        .filter(|name| tenants.secrets.get(&sibling(key, name)).is_none())
-        .cloned()
-        .collect();
+    let named = spec
+        .secrets
+        .iter()
+        .map(|secret| &secret.name)
+        .chain(spec.parameters_from.iter().map(|from| &from.name));
+    let mut missing_secrets: Vec<String> =
+        named.filter(|name| tenants.secrets.get(&sibling(key, name)).is_none()).cloned().collect();
     missing_secrets.sort();
     missing_secrets.dedup();
 
@@ -86,7 +88,11 @@ pub(super) fn tenant_id<'a>(tenant: &'a Tenant, cluster: &'a ClusterName) -> &'a
 
 /// The identity that an Install's status records, for answering before the first reconcile. A status can be believed: the
 /// export's maximal permission policy lets nobody else write it.
-pub(crate) fn route_of_status(catalog: &Catalog, key: &ObjectKey, install: &Install) -> Option<InstallIdentity> {
+pub(crate) fn route_of_status(
+    catalog: &Catalog,
+    key: &ObjectKey,
+    install: &Install,
+) -> Option<InstallIdentity> {
     let status = install.status.as_ref()?;
     let tenant = catalog.tenants.get(key.cluster.as_str())?;
     if tenant.spec.suspended || install.metadata.deletion_timestamp.is_some() {

@@ -10,7 +10,7 @@ use super::{
     conditions::{Because, Findings, Stage},
     facts::{Facts, NotYet, dereference},
     resolve::{Resolved, resolve},
-    status::{Done, Held, status, turned},
+    status::{Done, Held, status, suspended, turned},
     writes::Writer,
 };
 use crate::{api_writes::WriteError, context::Context, runner::ProbeError, triggers::rank};
@@ -72,28 +72,34 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Install) -> Result
 }
 
 async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Result<Outcome, WriteError> {
-    if install.spec.suspend && install.status.is_some() {
-        return Ok(Outcome::Done);
-    }
     let facts = match dereference(context, key, install.clone()) {
         Ok(facts) => facts,
         Err(NotYet::Unbound) => return Ok(Outcome::Again(REFUSED_RESYNC)),
         Err(NotYet::NoTenant) => return Ok(Outcome::Again(Duration::from_secs(1))),
     };
-    let writer = Writer { client: context.connection.workspace(&key.shard, &key.cluster)?, writes: &context.writes };
+    let writer =
+        Writer { client: context.connection.workspace(&key.shard, &key.cluster)?, writes: &context.writes };
     // Before anything is held that a deletion must give back.
     let held = install.finalizers().iter().any(|finalizer| finalizer == INSTALL_FINALIZER);
     let install = if held { install } else { Arc::new(writer.hold(&install).await?) };
 
-    let mut findings = Findings::default();
-    let (done, next) = if install.spec.suspend {
-        findings.refused(Stage::Resolved, Because::new("Suspended", "nothing is installed while spec.suspend is true"));
-        (Done::default(), Next::Resync(RESYNC))
+    let installed = install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
+    let (status, next) = if install.spec.suspend && installed && !facts.tenant.spec.suspended {
+        (suspended(&install, Timestamp::now()), Next::Resync(RESYNC))
     } else {
-        install_it(context, &facts, &mut findings).await
+        let mut findings = Findings::default();
+        let (done, next) = if install.spec.suspend {
+            findings.refused(
+                Stage::Resolved,
+                Because::new("Suspended", "nothing is installed while spec.suspend is true"),
+            );
+            (Done::default(), Next::Resync(RESYNC))
+        } else {
+            install_it(context, &facts, &mut findings).await
+        };
+        let answering = context.routes.has(key) && done.host.is_none();
+        (status(&install, &findings, &done, answering, Timestamp::now()), next)
     };
-
-    let status = status(&install, &findings, &done, Timestamp::now());
     if install.status.as_ref() != Some(&status) {
         let turned = turned(install.status.as_ref(), &status).cloned();
         writer.status(&install, status).await?;
@@ -123,7 +129,10 @@ async fn install_it(context: &Context, facts: &Facts, findings: &mut Findings) -
             Stage::DomainReady,
             Because::new(
                 "DomainConflict",
-                format!("the host name {} is taken; ask the platform's operator for another slug", resolved.host),
+                format!(
+                    "the host name {} is taken; ask the platform's operator for another slug",
+                    resolved.host
+                ),
             ),
         );
         return (Done::default(), Next::Resync(REFUSED_RESYNC));
@@ -137,7 +146,8 @@ async fn install_it(context: &Context, facts: &Facts, findings: &mut Findings) -
 
 /// Whether the Install has its host name, now or already.
 fn hold_host(context: &Context, facts: &Facts, host: &HostName) -> bool {
-    let recorded = facts.install.status.as_ref().and_then(|status| status.host.as_deref()) == Some(host.as_str());
+    let recorded =
+        facts.install.status.as_ref().and_then(|status| status.host.as_deref()) == Some(host.as_str());
     let verdict = context.host_claims.claim(host, &facts.key, rank(&facts.install, !recorded));
     context.wake(verdict.wake);
     verdict.holder == facts.key
@@ -146,19 +156,35 @@ fn hold_host(context: &Context, facts: &Facts, host: &HostName) -> bool {
 async fn answers(context: &Context, resolved: &Resolved, findings: &mut Findings) -> bool {
     match context.runner.probe(&resolved.host, &resolved.identity).await {
         Ok(()) => {
-            findings.passed(Stage::DomainReady, Because::new("DomainAnswers", format!("{} answers", resolved.host)));
-            findings.passed(Stage::RunnerReady, Because::new("RunnerAnswers", "the runner serves this install"));
-            findings.passed(Stage::Installed, Because::new("Installed", format!("version {} is installed", resolved.version)));
+            findings.passed(
+                Stage::DomainReady,
+                Because::new("DomainAnswers", format!("{} answers", resolved.host)),
+            );
+            findings
+                .passed(Stage::RunnerReady, Because::new("RunnerAnswers", "the runner serves this install"));
+            findings.passed(
+                Stage::Installed,
+                Because::new("Installed", format!("version {} is installed", resolved.version)),
+            );
             true
         }
         Err(error @ ProbeError::Unreachable) => {
-            findings.passed(Stage::DomainReady, Because::new("DomainHeld", format!("{} is this install's", resolved.host)));
-            findings.refused(Stage::RunnerReady, Because::new("RunnerUnreachable", format!("{error}; it is tried again by itself")));
+            findings.passed(
+                Stage::DomainReady,
+                Because::new("DomainHeld", format!("{} is this install's", resolved.host)),
+            );
+            findings.refused(
+                Stage::RunnerReady,
+                Because::new("RunnerUnreachable", format!("{error}; it is tried again by itself")),
+            );
             false
         }
         Err(error) => {
             context.runner.forget(&resolved.host);
-            findings.refused(Stage::DomainReady, Because::new("DomainNotAnswering", format!("{error}; it is tried again by itself")));
+            findings.refused(
+                Stage::DomainReady,
+                Because::new("DomainNotAnswering", format!("{error}; it is tried again by itself")),
+            );
             false
         }
     }

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use annex_apis::{ExtensionVersion, UpgradePolicy};
-use annex_core::{ExtensionName, InstallIdentity, compute_domain, DomainRoot, HostName, highest, parse_requirement};
+use annex_core::{
+    DomainRoot, ExtensionName, HostName, InstallIdentity, compute_domain, highest, parse_requirement,
+};
 use semver::Version;
 
 use super::{
@@ -45,7 +47,10 @@ pub(super) fn resolve(facts: &Facts, root: &DomainRoot, findings: &mut Findings)
         }
         Verification::Waived => findings.waived(
             Stage::Verified,
-            Because::new("UnsignedAllowed", "nobody verified this version; the platform is set up to install it all the same"),
+            Because::new(
+                "UnsignedAllowed",
+                "nobody verified this version; the platform is set up to install it all the same",
+            ),
         ),
         Verification::Refused(because) => {
             findings.refused(Stage::Verified, because);
@@ -79,7 +84,10 @@ fn version(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
     }
     let tenant = &facts.tenant.spec;
     if tenant.suspended {
-        return Err(Because::new("TenantSuspended", "the platform has suspended this workspace; ask its operator"));
+        return Err(Because::new(
+            "TenantSuspended",
+            "the platform has suspended this workspace; ask its operator",
+        ));
     }
     if tenant.allowed_extensions.as_ref().is_some_and(|allowed| !allowed.contains(&spec.extension)) {
         return Err(Because::new(
@@ -88,12 +96,18 @@ fn version(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
         ));
     }
     if facts.extension.is_none() {
-        return Err(Because::new("ExtensionNotFound", format!("the catalog has no extension {}", spec.extension)));
+        return Err(Because::new(
+            "ExtensionNotFound",
+            format!("the catalog has no extension {}", spec.extension),
+        ));
     }
     if let Some(rival) = &facts.rival {
         return Err(Because::new(
             "AlreadyInstalled",
-            format!("{} is installed in this workspace by the Install {}/{}", spec.extension, rival.namespace, rival.name),
+            format!(
+                "{} is installed in this workspace by the Install {}/{}",
+                spec.extension, rival.namespace, rival.name
+            ),
         ));
     }
     let chosen = choose(facts)?;
@@ -115,8 +129,8 @@ fn claims_refusal(facts: &Facts) -> Option<Because> {
         Because::new(
             "ClaimsNotAccepted",
             format!(
-                "the workspace's APIBinding does not grant Annex what it asks for: {claims}; \
-                 accept these claims for objects labelled annex.sh/managed=true"
+                "the workspace's APIBinding does not grant Annex what it asks for: {claims}; accept these claims with every \
+                 verb, for objects labelled annex.sh/managed=true (subjectaccessreviews with matchAll)"
             ),
         )
     })
@@ -124,8 +138,9 @@ fn claims_refusal(facts: &Facts) -> Option<Because> {
 
 fn choose(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
     let spec = &facts.install.spec;
-    let requirement = parse_requirement(&spec.version)
-        .map_err(|error| Because::new("InvalidVersion", format!("spec.version is no version requirement: {error}")))?;
+    let requirement = parse_requirement(&spec.version).map_err(|error| {
+        Because::new("InvalidVersion", format!("spec.version is no version requirement: {error}"))
+    })?;
     let status = facts.install.status.as_ref();
     let installed = status.and_then(|status| status.installed_version.as_deref());
 
@@ -133,7 +148,8 @@ fn choose(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
     let unchanged = status.and_then(|status| status.installed_for.as_deref()) == Some(spec.version.as_str());
     if spec.upgrade_policy == UpgradePolicy::Manual
         && unchanged
-        && let Some(kept) = facts.versions.iter().find(|version| Some(version.spec.version.as_str()) == installed)
+        && let Some(kept) =
+            facts.versions.iter().find(|version| Some(version.spec.version.as_str()) == installed)
     {
         return Ok(kept.clone());
     }
@@ -180,7 +196,10 @@ fn verification(version: &ExtensionVersion, allow_unsigned: bool) -> Verificatio
         _ if allow_unsigned => Verification::Waived,
         _ => Verification::Refused(Because::new(
             "Unsigned",
-            format!("nobody has verified version {}; its publisher has to publish it signed", version.spec.version),
+            format!(
+                "nobody has verified version {}; its publisher has to publish it signed",
+                version.spec.version
+            ),
         )),
     }
 }
@@ -188,7 +207,10 @@ fn verification(version: &ExtensionVersion, allow_unsigned: bool) -> Verificatio
 fn environment(facts: &Facts) -> Result<Because, Because> {
     match &facts.environment {
         None => Ok(Because::new("PlatformCompute", "runs on the platform's compute")),
-        Some(None) => Err(Because::new("EnvironmentNotFound", "spec.environmentRef names no ManagedEnvironment in this namespace")),
+        Some(None) => Err(Because::new(
+            "EnvironmentNotFound",
+            "spec.environmentRef names no ManagedEnvironment in this namespace",
+        )),
         Some(Some(_)) => Err(Because::new(
             "EnvironmentUnsupported",
             "this platform runs every extension on its own compute; remove spec.environmentRef",
@@ -196,7 +218,11 @@ fn environment(facts: &Facts) -> Result<Because, Because> {
     }
 }
 
-fn domain(facts: &Facts, root: &DomainRoot, version: &ExtensionVersion) -> Result<(HostName, InstallIdentity), Because> {
+fn domain(
+    facts: &Facts,
+    root: &DomainRoot,
+    version: &ExtensionVersion,
+) -> Result<(HostName, InstallIdentity), Because> {
     let invalid = |message: String| Because::new("DomainInvalid", message);
     let extension = facts.install.spec.extension.as_str();
     let id = tenant_id(&facts.tenant, &facts.key.cluster);
@@ -207,7 +233,9 @@ fn domain(facts: &Facts, root: &DomainRoot, version: &ExtensionVersion) -> Resul
             .parse::<ExtensionName>()
             .map_err(|error| error.to_string())
             .and_then(|name| name.default_slug().map_err(|error| error.to_string()))
-            .map_err(|error| invalid(format!("no host name can be made from the extension's name, which {error}")))?
+            .map_err(|error| {
+                invalid(format!("no host name can be made from the extension's name, which {error}"))
+            })?
             .to_string(),
     };
     let host = compute_domain(tenant_part, &extension_part, root)

@@ -1,6 +1,6 @@
 use annex_apis::{Install, InstallStatus, RunnerReference};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{
     conditions::{Because, Findings, READY},
@@ -24,7 +24,15 @@ pub(super) struct Held {
 
 /// The status that says what was found and done. Pure. What an earlier pass recorded stays where this one did not get as far:
 /// an upgrade that is refused does not make the installed version forgotten.
-pub(super) fn status(install: &Install, findings: &Findings, done: &Done, now: Timestamp) -> InstallStatus {
+///
+/// `answering` says that the installed version goes on answering whatever was refused now.
+pub(super) fn status(
+    install: &Install,
+    findings: &Findings,
+    done: &Done,
+    answering: bool,
+    now: Timestamp,
+) -> InstallStatus {
     let before = install.status.clone().unwrap_or_default();
     let mut status = before.clone();
     status.observed_generation = install.metadata.generation;
@@ -35,14 +43,37 @@ pub(super) fn status(install: &Install, findings: &Findings, done: &Done, now: T
             status.installed_version = Some(resolved.version.clone());
             status.installed_for = Some(install.spec.version.clone());
             status.content_hash = Some(resolved.identity.content_hash.to_string());
-            status.runner_ref = Some(RunnerReference { mode: "direct".to_owned(), ..RunnerReference::default() });
+            status.runner_ref =
+                Some(RunnerReference { mode: "direct".to_owned(), ..RunnerReference::default() });
         }
     }
     let ready = match &status.url {
         Some(url) => Because::new("Ready", format!("answers at {url}")),
         None => Because::new("Ready", "installed"),
     };
-    status.conditions = findings.conditions(&before.conditions, install.metadata.generation, now, &ready);
+    let running = before.installed_version.as_deref().filter(|_| answering);
+    status.conditions =
+        findings.conditions(&before.conditions, install.metadata.generation, now, &ready, running);
+    status
+}
+
+/// The status of an Install that was installed and is suspended: as it was, with a Ready that says so.
+pub(super) fn suspended(install: &Install, now: Timestamp) -> InstallStatus {
+    let mut status = install.status.clone().unwrap_or_default();
+    let generation = install.metadata.generation;
+    status.observed_generation = generation;
+    if let Some(ready) = status.conditions.iter_mut().find(|condition| condition.type_ == READY) {
+        if ready.status != "True" {
+            ready.last_transition_time = Time(now);
+        }
+        "True".clone_into(&mut ready.status);
+        "Suspended".clone_into(&mut ready.reason);
+        ready.message = match &status.url {
+            Some(url) => format!("answers at {url}; nothing is changed while spec.suspend is true"),
+            None => "nothing is changed while spec.suspend is true".to_owned(),
+        };
+        ready.observed_generation = generation;
+    }
     status
 }
 
@@ -50,5 +81,6 @@ pub(super) fn status(install: &Install, findings: &Findings, done: &Done, now: T
 pub(super) fn turned<'a>(before: Option<&InstallStatus>, now: &'a InstallStatus) -> Option<&'a Condition> {
     let ready = |conditions: &'a [Condition]| conditions.iter().find(|condition| condition.type_ == READY);
     let was = before.and_then(|status| status.conditions.iter().find(|condition| condition.type_ == READY));
-    ready(&now.conditions).filter(|is| was.is_none_or(|was| was.status != is.status || was.reason != is.reason))
+    ready(&now.conditions)
+        .filter(|is| was.is_none_or(|was| was.status != is.status || was.reason != is.reason))
 }

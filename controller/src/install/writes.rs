@@ -36,7 +36,9 @@ impl Writer<'_> {
         let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": install.resource_version() } });
         let write = self.api(install);
         let name = install.name_any();
-        self.writes.count("InstallFinalizer", write.patch(&name, &PatchParams::default(), &Patch::Merge(patch))).await
+        self.writes
+            .count("InstallFinalizer", write.patch(&name, &PatchParams::default(), &Patch::Merge(patch)))
+            .await
     }
 
     /// Replaces the status. Not by server-side apply: through a virtual workspace that never removes a field.
@@ -44,7 +46,10 @@ impl Writer<'_> {
         let object = Install { status: Some(status), ..install.clone() };
         let api = self.api(install);
         let name = install.name_any();
-        self.writes.count("InstallStatus", api.replace_status(&name, &PostParams::default(), &object)).await.map(drop)
+        self.writes
+            .count("InstallStatus", api.replace_status(&name, &PostParams::default(), &object))
+            .await
+            .map(drop)
     }
 
     /// Tells the tenant, beside the Install, what its Ready turned to. An Event that cannot be written is not worth a retry:

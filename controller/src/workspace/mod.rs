@@ -4,7 +4,9 @@ mod seeding;
 
 use std::time::Duration;
 
-use annex_apis::{ExecutionQuota, ExecutionQuotaSpec, QUOTA_NAME, Tenant, TenantSpec, provider::missing_claims};
+use annex_apis::{
+    ExecutionQuota, ExecutionQuotaSpec, QUOTA_NAME, Tenant, TenantSpec, provider::missing_claims,
+};
 use jiff::Timestamp;
 use kube::{
     Api, ResourceExt as _,
@@ -27,7 +29,9 @@ pub(crate) async fn reconcile(context: &Context, shard: &ShardUrl, cluster: &Clu
     }
     let result = match context.tenants.binding(shard, cluster) {
         None => forget(context, shard, cluster).await,
-        Some(binding) if binding.metadata.deletion_timestamp.is_some() || !is_bound(&binding) => Ok(Outcome::Done),
+        Some(binding) if binding.metadata.deletion_timestamp.is_some() || !is_bound(&binding) => {
+            Ok(Outcome::Done)
+        }
         Some(binding) => provide(context, shard, cluster, &binding).await,
     };
     result.unwrap_or_else(|error| {
@@ -94,7 +98,10 @@ async fn ensure_quota(
         Some(quota) => {
             let mut changed = (*quota).clone();
             changed.spec = spec;
-            context.writes.count("ExecutionQuota", quotas.replace(QUOTA_NAME, &PostParams::default(), &changed)).await
+            context
+                .writes
+                .count("ExecutionQuota", quotas.replace(QUOTA_NAME, &PostParams::default(), &changed))
+                .await
         }
         None => {
             let quota = ExecutionQuota::new(QUOTA_NAME, spec);

@@ -9,7 +9,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{api_writes::WriteError, context::Context};
 
 /// Writes what is missing of the seed. What is there is left as it is.
-pub(super) async fn ensure(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Result<Outcome, WriteError> {
+pub(super) async fn ensure(
+    context: &Context,
+    shard: &ShardUrl,
+    cluster: &ClusterName,
+) -> Result<Outcome, WriteError> {
     let missing = Missing { context, shard, cluster, client: context.connection.workspace(shard, cluster)? };
     let (seed, tenants) = (&context.seed, &context.tenants);
     let [own_rights, access] = &seed.cluster_role_bindings;
@@ -64,7 +68,11 @@ impl Missing<'_> {
 
     async fn namespaced<T, K>(&self, index: &Index<T>, object: &K) -> Result<(), WriteError>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
     {
         if self.has(index, NAMESPACE, &object.name_any()) {
             return Ok(());
@@ -74,7 +82,11 @@ impl Missing<'_> {
 
     async fn global<T, K>(&self, index: &Index<T>, object: &K) -> Result<(), WriteError>
     where
-        K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+        K: Resource<DynamicType = (), Scope = ClusterResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
     {
         if self.has(index, "", &object.name_any()) {
             return Ok(());

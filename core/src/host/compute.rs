@@ -17,6 +17,10 @@ pub enum DomainError {
     /// The root is no domain root. [`compute_domain`] takes one already parsed, this is for callers that parse it.
     #[error("root: {0}")]
     Root(DomainRootError),
+    /// The tenant's part is `xn`: a label that begins with `xn--` is read as another alphabet (RFC 5890), so browsers would
+    /// show another name or refuse it.
+    #[error("tenant: gives xn, and a name that begins with xn-- is read as another alphabet")]
+    Punycode,
     /// The parts are fine, but together they make no host name: with roots near the limit it is over 253 characters.
     #[error("whole name: {0}")]
     Name(HostNameError),
@@ -41,6 +45,9 @@ impl From<DomainRootError> for DomainError {
 /// Says which part is wrong and why, see [`DomainError`].
 pub fn compute_domain(tenant: &str, extension: &str, root: &DomainRoot) -> Result<HostName, DomainError> {
     let tenant = short_form(tenant).map_err(DomainError::Tenant)?;
+    if tenant == "xn" {
+        return Err(DomainError::Punycode);
+    }
     let extension = short_form(extension).map_err(DomainError::Extension)?;
     format!("{tenant}--{extension}.{root}").parse().map_err(DomainError::Name)
 }
@@ -85,6 +92,12 @@ mod tests {
             "acme-corpora--com-example.apps.localhost"
         );
         assert_eq!(domain("-acme", "--hello"), "acme--hello.apps.localhost");
+    }
+
+    #[test]
+    fn no_name_is_read_as_another_alphabet() {
+        assert_eq!(compute_domain("XN", "hello", &root()), Err(DomainError::Punycode));
+        assert_eq!(domain("acme", "xn"), "acme--xn.apps.localhost");
     }
 
     #[test]

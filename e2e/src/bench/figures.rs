@@ -4,7 +4,12 @@ use std::time::Duration;
 pub(crate) fn percentile(values: &[Duration], share: f64) -> Duration {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a rank")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a rank"
+    )]
     let rank = ((sorted.len() as f64 * share).ceil() as usize).max(1);
     sorted.get(rank - 1).or(sorted.last()).copied().unwrap_or_default()
 }

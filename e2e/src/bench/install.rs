@@ -43,18 +43,21 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let before = Writes::read(&world).await?;
     let started = Instant::now();
     let ready = try_join_all(workspaces.iter().map(watch_ready));
-    let orders = stream::iter(workspaces.iter().flat_map(|workspace| (0..INSTALLS_EACH).map(move |number| (workspace, number))))
-        .map(|(workspace, number)| async move {
-            let at = Instant::now();
-            let name = format!("i{number}");
-            workspace.install(&name, &extension(number), json!({})).await?;
-            anyhow::Ok(((workspace.cluster.to_string(), name), at))
-        })
-        .buffer_unordered(AT_A_TIME)
-        .try_collect::<BTreeMap<_, _>>();
-    let (ready, ordered) = tokio::time::timeout(Duration::from_secs(600), async { tokio::try_join!(ready, orders) })
-        .await
-        .context("not all Installs became Ready within 10 minutes")??;
+    let orders = stream::iter(
+        workspaces.iter().flat_map(|workspace| (0..INSTALLS_EACH).map(move |number| (workspace, number))),
+    )
+    .map(|(workspace, number)| async move {
+        let at = Instant::now();
+        let name = format!("i{number}");
+        workspace.install(&name, &extension(number), json!({})).await?;
+        anyhow::Ok(((workspace.cluster.to_string(), name), at))
+    })
+    .buffer_unordered(AT_A_TIME)
+    .try_collect::<BTreeMap<_, _>>();
+    let (ready, ordered) =
+        tokio::time::timeout(Duration::from_secs(600), async { tokio::try_join!(ready, orders) })
+            .await
+            .context("not all Installs became Ready within 10 minutes")??;
     let total = started.elapsed();
     settle(&world).await?;
     let writes = Writes::read(&world).await?.since(&before);
@@ -136,7 +139,8 @@ struct Writes {
 
 impl Writes {
     async fn read(world: &World) -> anyhow::Result<Self> {
-        let text = world.runner()?.text(&format!("{}/metrics", world.stack.ops_url(Part::Controller))).await?;
+        let text =
+            world.runner()?.text(&format!("{}/metrics", world.stack.ops_url(Part::Controller))).await?;
         let mut writes = Self::default();
         for line in text.lines().filter(|line| line.starts_with("annex_controller_api_writes_total{")) {
             let value: f64 = line.rsplit(' ').next().unwrap_or_default().parse()?;

@@ -11,7 +11,10 @@ use kube::{
     api::PostParams,
     runtime::{WatchStreamExt as _, watcher},
 };
-use kube_kcp::kinds::{DefaultAPIBinding, LogicalClusterPhase, Workspace, WorkspaceType, WorkspaceTypeExtension, WorkspaceTypeReference, WorkspaceTypeSpec};
+use kube_kcp::kinds::{
+    DefaultAPIBinding, LogicalClusterPhase, Workspace, WorkspaceType, WorkspaceTypeExtension,
+    WorkspaceTypeReference, WorkspaceTypeSpec,
+};
 use serde_json::json;
 use xtask::Part;
 
@@ -86,7 +89,8 @@ async fn measure(admin: &Tenancy, type_name: &str, number: usize) -> anyhow::Res
     let workspaces: Api<Workspace> = Api::all(admin.at("root")?);
     let (changed, ready) = tokio::sync::watch::channel(BTreeMap::<String, Instant>::new());
     let watching = async {
-        let mut changes = watcher(workspaces, watcher::Config::default()).default_backoff().applied_objects().boxed();
+        let mut changes =
+            watcher(workspaces, watcher::Config::default()).default_backoff().applied_objects().boxed();
         while changed.borrow().len() < WORKSPACES {
             let workspace = changes.try_next().await?.context("the watch has ended")?;
             let phase = workspace.status.as_ref().and_then(|status| status.phase);
@@ -124,7 +128,10 @@ fn baseline() -> WorkspaceType {
             extend: Some(WorkspaceTypeExtension {
                 with: vec![WorkspaceTypeReference { name: "universal".into(), path: Some("root".into()) }],
             }),
-            default_api_bindings: vec![DefaultAPIBinding { path: "root:annex".into(), export: "annex.sh".into() }],
+            default_api_bindings: vec![DefaultAPIBinding {
+                path: "root:annex".into(),
+                export: "annex.sh".into(),
+            }],
             ..WorkspaceTypeSpec::default()
         },
     )

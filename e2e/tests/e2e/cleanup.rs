@@ -62,7 +62,8 @@ async fn what_an_operator_wrote_into_a_tenant_outlives_its_binding() -> anyhow::
 
     let bindings: Api<kube_kcp::kinds::APIBinding> = Api::all(workspace.client.clone());
     bindings.delete("annex.sh", &DeleteParams::default()).await?;
-    until("the API is unbound", || async { Ok(bindings.get_opt("annex.sh").await?.is_none().then_some(())) }).await?;
+    until("the API is unbound", || async { Ok(bindings.get_opt("annex.sh").await?.is_none().then_some(())) })
+        .await?;
     crate::tenants::bind(&workspace, "annex.sh", annex_apis::provider::accepted_claims()).await?;
     let ask_again = || async {
         Ok(workspace.install("again", "com.example.hello", json!({})).await.is_ok().then_some(()))

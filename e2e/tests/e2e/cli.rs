@@ -1,7 +1,7 @@
 use std::process::Command;
 
-use anyhow::Context as _;
 use annex_e2e::World;
+use anyhow::Context as _;
 use serde_json::json;
 
 use crate::environment::shared;
@@ -13,7 +13,8 @@ fn annex(world: &World, args: &[&str]) -> anyhow::Result<(i32, String)> {
         .arg("--kubeconfig")
         .arg(world.stack.paths().user_kubeconfig("alice"))
         .output()?;
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Ok((output.status.code().unwrap_or(-1), text))
 }
 
@@ -30,7 +31,10 @@ async fn explain_says_what_is_wrong_and_what_to_do_next() -> anyhow::Result<()> 
     workspace.refused("explained", "ExtensionNotFound").await?;
     let (code, text) = annex(world, &["explain", "install/explained", "-n", "default", "--context", "acme"])?;
     assert_eq!(code, 1, "{text}");
-    assert!(text.contains("ExtensionNotFound") && text.contains("Next:") && text.contains("kubectl"), "{text}");
+    assert!(
+        text.contains("ExtensionNotFound") && text.contains("Next:") && text.contains("kubectl"),
+        "{text}"
+    );
     let (code, text) = annex(world, &["explain", "install/absent", "-n", "default", "--context", "acme"])?;
     assert_eq!(code, 3, "{text}");
 

@@ -46,7 +46,12 @@ pub(crate) async fn publish(world: &World, name: &str, versions: &[&str]) -> any
 }
 
 /// Adds one version, with more fields of its spec from `more`.
-pub(crate) async fn publish_version(world: &World, name: &str, version: &str, more: Value) -> anyhow::Result<()> {
+pub(crate) async fn publish_version(
+    world: &World,
+    name: &str,
+    version: &str,
+    more: Value,
+) -> anyhow::Result<()> {
     let versions: Api<ExtensionVersion> = Api::all(world.admin().await?.at("root:annex")?);
     let mut spec = json!({ "extension": name, "version": version, "publisher": "example.com", "contentHash": hash(version) });
     if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {

@@ -25,19 +25,32 @@ async fn an_unknown_extension_and_an_impossible_version() -> anyhow::Result<()> 
     assert!(condition(&refused, "Ready").expect("Ready").message.contains("com.example.later"));
 
     publish(world, "com.example.later", &["1.0.0"]).await?;
-    let refused = workspace.refused("x", "NoMatchingVersion").await?;
-    assert!(condition(&refused, "Ready").expect("Ready").message.contains("1.0.0"), "what there is, is said");
+    let says_what_there_is = |install: &annex_apis::Install| {
+        condition(install, "Ready")
+            .is_some_and(|ready| ready.reason == "NoMatchingVersion" && ready.message.contains("1.0.0"))
+    };
+    when(&workspace.installs(), "x", "NoMatchingVersion says what there is", says_what_there_is).await?;
 
     publish_version(world, "com.example.later", "2.1.0", json!({})).await?;
     publish_version(world, "com.example.later", "3.0.0", json!({})).await?;
     let installed = workspace.installed("x").await?.status.expect("a status");
-    assert_eq!(installed.installed_version.as_deref(), Some("2.1.0"), "the highest that satisfies, not the newest");
+    assert_eq!(
+        installed.installed_version.as_deref(),
+        Some("2.1.0"),
+        "the highest that satisfies, not the newest"
+    );
 
     workspace.change("x", json!({ "version": "two" })).await?;
-    workspace.refused("x", "InvalidVersion").await?;
+    let refused = workspace.refused("x", "InvalidVersion").await?;
+    assert!(condition(&refused, "Ready").expect("Ready").message.contains("2.1.0 goes on as it was"));
+    assert_eq!(condition(&refused, "DomainReady").expect("DomainReady").status, "True");
     let host = installed.host.expect("a host");
     let (code, identity) = world.runner()?.get(&host).await?;
-    assert_eq!((code.as_u16(), &identity["content_hash"]), (200, &json!(hash("2.1.0"))), "what was installed goes on");
+    assert_eq!(
+        (code.as_u16(), &identity["content_hash"]),
+        (200, &json!(hash("2.1.0"))),
+        "what was installed goes on"
+    );
     workspace.change("x", json!({ "version": "=3.0.0" })).await?;
     let status = workspace.installed("x").await?.status.expect("a status");
     assert_eq!(status.content_hash, Some(hash("3.0.0")));
@@ -95,7 +108,11 @@ async fn a_secret_that_is_missing_or_unlabelled() -> anyhow::Result<()> {
     workspace.install("x", "com.example.hello", more).await?;
     let refused = workspace.refused("x", "SecretNotFound").await?;
     let message = &condition(&refused, "Ready").expect("Ready").message;
-    assert!(message.contains("api-key") && message.contains("parameters") && message.contains("annex.sh/managed=true"));
+    assert!(
+        message.contains("api-key")
+            && message.contains("parameters")
+            && message.contains("annex.sh/managed=true")
+    );
 
     let secrets: Api<Secret> = Api::namespaced(workspace.client.clone(), "default");
     for name in ["api-key", "parameters"] {
@@ -105,7 +122,8 @@ async fn a_secret_that_is_missing_or_unlabelled() -> anyhow::Result<()> {
     let label = Patch::Merge(json!({ "metadata": { "labels": { "annex.sh/managed": "true" } } }));
     secrets.patch("parameters", &Default::default(), &label).await?;
     let only_key = |install: &annex_apis::Install| {
-        condition(install, "Ready").is_some_and(|ready| ready.reason == "SecretNotFound" && !ready.message.contains("parameters"))
+        condition(install, "Ready")
+            .is_some_and(|ready| ready.reason == "SecretNotFound" && !ready.message.contains("parameters"))
     };
     when(&workspace.installs(), "x", "only the unlabelled one is missing", only_key).await?;
     secrets.patch("api-key", &Default::default(), &label).await?;
@@ -128,7 +146,8 @@ async fn claims_that_are_rejected_or_narrowed() -> anyhow::Result<()> {
         }
     }
     bind(&workspace, "annex.sh", claims).await?;
-    let apply = || async { Ok(workspace.install("x", "com.example.hello", json!({})).await.is_ok().then_some(())) };
+    let apply =
+        || async { Ok(workspace.install("x", "com.example.hello", json!({})).await.is_ok().then_some(())) };
     until("the API is bound", apply).await?;
     let refused = workspace.refused("x", "ClaimsNotAccepted").await?;
     let message = &condition(&refused, "Ready").expect("Ready").message;
@@ -136,7 +155,9 @@ async fn claims_that_are_rejected_or_narrowed() -> anyhow::Result<()> {
     assert!(!message.contains("namespaces"), "{message}");
 
     let bindings: Api<APIBinding> = Api::all(workspace.client.clone());
-    let patch = |claims: Vec<AcceptablePermissionClaim>| Patch::Merge(json!({ "spec": { "permissionClaims": claims } }));
+    let patch = |claims: Vec<AcceptablePermissionClaim>| {
+        Patch::Merge(json!({ "spec": { "permissionClaims": claims } }))
+    };
     bindings.patch("annex.sh", &Default::default(), &patch(accepted_claims())).await?;
     workspace.installed("x").await?;
 
@@ -155,7 +176,9 @@ async fn what_the_platform_does_not_allow() -> anyhow::Result<()> {
     let name = workspace.cluster.as_str();
     when(&tenants, name, "the Tenant is there", |_| true).await?;
     let spec = |spec: serde_json::Value| Patch::Merge(json!({ "spec": spec }));
-    tenants.patch(name, &Default::default(), &spec(json!({ "allowedExtensions": ["com.example.other"] }))).await?;
+    tenants
+        .patch(name, &Default::default(), &spec(json!({ "allowedExtensions": ["com.example.other"] })))
+        .await?;
     workspace.install("x", "com.example.hello", json!({})).await?;
     workspace.refused("x", "ExtensionNotAllowed").await?;
     tenants.patch(name, &Default::default(), &spec(json!({ "allowedExtensions": null }))).await?;
@@ -180,7 +203,8 @@ async fn an_environment_that_is_not_there_or_cannot_be_used() -> anyhow::Result<
     assert_eq!(condition(&refused, "DomainReady").expect("DomainReady").status, "Unknown");
     let environment = json!({ "apiVersion": "annex.sh/v1alpha1", "kind": "ManagedEnvironment", "metadata": { "name": "mine" },
         "spec": { "apiURL": "https://example.com", "credentialsSecretRef": { "name": "x" } } });
-    let environments: Api<annex_apis::ManagedEnvironment> = Api::namespaced(workspace.client.clone(), "default");
+    let environments: Api<annex_apis::ManagedEnvironment> =
+        Api::namespaced(workspace.client.clone(), "default");
     environments.create(&PostParams::default(), &serde_json::from_value(environment)?).await?;
     workspace.refused("x", "EnvironmentUnsupported").await?;
     workspace.change("x", json!({ "environmentRef": null })).await?;
@@ -246,6 +270,8 @@ async fn what_is_suspended_stays_as_it_is() -> anyhow::Result<()> {
     workspace.change("x", json!({ "suspend": false })).await?;
     workspace.installed("x").await?;
     workspace.change("x", json!({ "suspend": true, "version": "^2" })).await?;
+    let suspended = workspace.install_with("x", "Ready", "True", "Suspended").await?;
+    assert_eq!(suspended.status.expect("a status").installed_version.as_deref(), Some("1.0.0"));
     workspace.change("x", json!({ "suspend": false })).await?;
     let status = workspace.installed("x").await?.status.expect("a status");
     assert_eq!(status.installed_version.as_deref(), Some("2.0.0"));
@@ -275,8 +301,12 @@ async fn what_admission_refuses_it_explains() -> anyhow::Result<()> {
     let (code, message) = refusal(workspace.change("x", json!({ "extension": "com.example.other" })).await);
     assert_eq!(code, 422);
     assert!(message.contains("spec.extension cannot change"), "{message}");
-    let environments: Api<annex_apis::ManagedEnvironment> = Api::namespaced(workspace.client.clone(), "default");
-    for (url, said) in [("http://a.example.com", "must begin with https://"), ("https://u:p@a.example.com", "user information")] {
+    let environments: Api<annex_apis::ManagedEnvironment> =
+        Api::namespaced(workspace.client.clone(), "default");
+    for (url, said) in [
+        ("http://a.example.com", "must begin with https://"),
+        ("https://u:p@a.example.com", "user information"),
+    ] {
         let environment = json!({ "apiVersion": "annex.sh/v1alpha1", "kind": "ManagedEnvironment", "metadata": { "name": "bad" },
             "spec": { "apiURL": url, "credentialsSecretRef": { "name": "x" } } });
         let result = environments.create(&PostParams::default(), &serde_json::from_value(environment)?).await;
@@ -291,9 +321,15 @@ async fn what_admission_refuses_it_explains() -> anyhow::Result<()> {
 async fn the_controller_does_not_start_with_an_impossible_domain_root() -> anyhow::Result<()> {
     let (world, _turn) = shared().await;
     let long = "a".repeat(64);
-    for (root, said) in [("localhost", "label"), ("a..b", "label"), (&format!("{long}.example.com"), "label"), ("a_b.example.com", "label")] {
+    for (root, said) in [
+        ("localhost", "label"),
+        ("a..b", "label"),
+        (&format!("{long}.example.com"), "label"),
+        ("a_b.example.com", "label"),
+    ] {
         let mut command = world.stack.command(Part::Controller, &["--domain-root", root])?;
-        let output = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).output()?;
+        let output =
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).output()?;
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "{root}");
         assert!(stderr.contains("domain root") && stderr.contains(said), "{root}: {stderr}");

@@ -51,7 +51,8 @@ async fn kcp_and_the_controller_are_killed_in_the_middle_of_twenty_installs() ->
     }
     assert_eq!(hosts.len(), 20);
     let tenants: Api<Tenant> = Api::all(world.admin().await?.at("root:annex")?);
-    let known: BTreeSet<_> = tenants.list(&ListParams::default()).await?.items.iter().map(ResourceExt::name_any).collect();
+    let known: BTreeSet<_> =
+        tenants.list(&ListParams::default()).await?.items.iter().map(ResourceExt::name_any).collect();
     for workspace in &workspaces {
         assert!(known.contains(workspace.cluster.as_str()));
         let installs = workspace.installs().list(&ListParams::default()).await?;

@@ -30,7 +30,8 @@ async fn the_controller_sees_labelled_secrets_only() -> anyhow::Result<()> {
     let client = controller.client_at(&format!("{url}/clusters/{}", workspace.cluster))?;
     let seen: Api<Secret> = Api::namespaced(client.clone(), "default");
     when(&seen, "shown", "the labelled Secret is seen", |_| true).await?;
-    let names: Vec<_> = seen.list(&ListParams::default()).await?.items.into_iter().filter_map(|s| s.metadata.name).collect();
+    let names: Vec<_> =
+        seen.list(&ListParams::default()).await?.items.into_iter().filter_map(|s| s.metadata.name).collect();
     assert_eq!(names, ["shown"]);
     assert!(seen.get_opt("hidden").await?.is_none());
     // Nor can it be made to show by taking it: a write of the unlabelled one is refused as if it were not there.
@@ -72,7 +73,11 @@ async fn an_owner_forges_neither_status_nor_quota_nor_tenant() -> anyhow::Result
     let result = tenants.patch(workspace.cluster.as_str(), &PatchParams::default(), &slug).await;
     assert_eq!(refusal(result.map_err(Into::into)).0, 403);
     let result = tenants.list(&ListParams::default()).await;
-    assert_eq!(refusal(result.map(|_| ()).map_err(Into::into)).0, 403, "who else is here is nobody's business");
+    assert_eq!(
+        refusal(result.map(|_| ()).map_err(Into::into)).0,
+        403,
+        "who else is here is nobody's business"
+    );
 
     assert_eq!(workspace.installs().get("hello").await?.status, install.status);
     Ok(())
@@ -84,7 +89,10 @@ async fn the_services_are_no_administrators() -> anyhow::Result<()> {
     let workspace = world.user("alice").await?.tenant("acme-services").await?;
     for part in [Part::Controller, Part::Initializer] {
         let service = world.open(world.stack.paths().service_kubeconfig(part)).await?;
-        for (path, what) in [("root:annex", "the provider's Secrets"), (workspace.path.as_str(), "a tenant's, past the claims")] {
+        for (path, what) in [
+            ("root:annex", "the provider's Secrets"),
+            (workspace.path.as_str(), "a tenant's, past the claims"),
+        ] {
             let secrets: Api<Secret> = Api::all(service.at(path)?);
             let result = secrets.list(&ListParams::default()).await;
             assert_eq!(refusal(result.map(|_| ()).map_err(Into::into)).0, 403, "{part} reads {what}");

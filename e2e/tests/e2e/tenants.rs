@@ -11,7 +11,10 @@ use serde_json::json;
 use crate::environment::shared;
 
 /// A kubeconfig file with what the seeded Secret holds.
-pub(crate) async fn seeded_kubeconfig(world: &World, workspace: &Workspace) -> anyhow::Result<std::path::PathBuf> {
+pub(crate) async fn seeded_kubeconfig(
+    world: &World,
+    workspace: &Workspace,
+) -> anyhow::Result<std::path::PathBuf> {
     let secrets: Api<Secret> = Api::namespaced(workspace.client.clone(), "annex");
     let secret = secrets.get("annex-kubeconfig").await?;
     assert_eq!(secret.type_.as_deref(), Some("annex.sh/managed-environment"));
@@ -66,7 +69,11 @@ async fn a_ready_workspace_is_bound_and_usable_and_its_kubeconfig_opens_no_other
     assert!(foreign.to_string().contains("orbidden"), "{foreign}");
     // Secrets go by name: its own kubeconfig, nothing else.
     assert!(kubectl.run(&["-n", "annex", "get", "secret", "annex-kubeconfig"]).is_ok());
-    for args in [vec!["-n", "annex", "get", "secrets"], vec!["-n", "annex", "get", "secret", "annex-token"], vec!["get", "secrets", "-A"]] {
+    for args in [
+        vec!["-n", "annex", "get", "secrets"],
+        vec!["-n", "annex", "get", "secret", "annex-token"],
+        vec!["get", "secrets", "-A"],
+    ] {
         let refused = kubectl.run(&args).expect_err("a Secret that is not its own");
         assert!(refused.to_string().contains("orbidden"), "{refused}");
     }
@@ -82,7 +89,12 @@ async fn a_workspace_that_bound_the_api_by_hand_gets_the_same_seed() -> anyhow::
     bind(&workspace, "by-hand", accepted_claims()).await?;
 
     let bindings: Api<APIBinding> = Api::all(workspace.client.clone());
-    let bound = |binding: &APIBinding| binding.status.as_ref().is_some_and(|status| status.phase.is_some_and(|p| format!("{p:?}") == "Bound"));
+    let bound = |binding: &APIBinding| {
+        binding
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase.is_some_and(|p| format!("{p:?}") == "Bound"))
+    };
     when(&bindings, "by-hand", "the API is bound", bound).await?;
     let environments: Api<ManagedEnvironment> = Api::namespaced(workspace.client.clone(), "annex");
     when(&environments, "workspace", "the environment is seeded", |_| true).await?;
@@ -98,7 +110,8 @@ async fn a_workspace_that_bound_the_api_by_hand_gets_the_same_seed() -> anyhow::
     let secrets: Api<Secret> = Api::namespaced(workspace.client.clone(), "annex");
     let before = secrets.get("annex-kubeconfig").await?.metadata.uid;
     secrets.delete("annex-kubeconfig", &Default::default()).await?;
-    when(&secrets, "annex-kubeconfig", "the kubeconfig is back", |secret| secret.metadata.uid != before).await?;
+    when(&secrets, "annex-kubeconfig", "the kubeconfig is back", |secret| secret.metadata.uid != before)
+        .await?;
     Ok(())
 }
 

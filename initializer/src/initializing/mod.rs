@@ -61,7 +61,8 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let config = args.seed.load()?;
     let kubeconfig = Kubeconfig::read_from(&args.kubeconfig)
         .with_context(|| format!("--kubeconfig {} cannot be used", args.kubeconfig.display()))?;
-    let client_config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let client_config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
 
     let mut registry = Registry::with_prefix("annex_initializer");
     let metrics = Metrics::register(&mut registry);
@@ -121,7 +122,8 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 async fn initialize(context: Arc<Context>, key: ObjectKey) -> Outcome {
     let Some(workspace) = context.workspaces.get(&key) else { return Outcome::Done };
     let initializer = initializer_of(&key.shard);
-    let listed = workspace.status.iter().flat_map(|status| &status.initializers).any(|name| name == initializer);
+    let listed =
+        workspace.status.iter().flat_map(|status| &status.initializers).any(|name| name == initializer);
     if !listed || workspace.metadata.deletion_timestamp.is_some() {
         context.progress.forget(&key.cluster);
         return Outcome::Done;
@@ -170,7 +172,8 @@ mod tests {
 
     #[test]
     fn the_initializer_is_named_in_the_url() {
-        let shard = "https://127.0.0.1:6443/services/initializingworkspaces/k1idhe16:annex-tenant".parse().unwrap();
+        let shard =
+            "https://127.0.0.1:6443/services/initializingworkspaces/k1idhe16:annex-tenant".parse().unwrap();
         assert_eq!(initializer_of(&shard), "k1idhe16:annex-tenant");
     }
 }

@@ -4,7 +4,12 @@ use kube_kcp::ClusterName;
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::{Histogram, exponential_buckets}},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
     registry::Registry,
 };
 
@@ -70,7 +75,11 @@ impl Progress {
             duration: Histogram::new(exponential_buckets(0.05, 2.0, 14)),
             errors: Family::default(),
         };
-        registry.register("workspaces", "Workspaces under way, by what they wait for", progress.gauge.clone());
+        registry.register(
+            "workspaces",
+            "Workspaces under way, by what they wait for",
+            progress.gauge.clone(),
+        );
         registry.register("workspaces_finished", "Workspaces seeded", progress.finished.clone());
         registry.register("seed_duration_seconds", "From first sight to finished", progress.duration.clone());
         registry.register("errors", "Failed tries, by category", progress.errors.clone());
@@ -125,7 +134,8 @@ impl Progress {
                 Some(Stage::Finish) => "leaves the initializers",
                 None => "waits to be tried again",
             };
-            let error = entry.error.as_deref().map(|error| format!("; last error: {error}")).unwrap_or_default();
+            let error =
+                entry.error.as_deref().map(|error| format!("; last error: {error}")).unwrap_or_default();
             format!("  {cluster}: {} s, {waits}{error}", entry.since.elapsed().as_secs())
         }));
         notes

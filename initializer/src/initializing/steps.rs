@@ -8,8 +8,12 @@ use kube::{
     api::PostParams,
     runtime::wait::{self, await_condition},
 };
-use kube_kcp::{ClusterName, ConnectError, kinds::{APIBinding, BindingPhase}};
+use kube_kcp::{
+    Brief, ClusterName, ConnectError,
+    kinds::{APIBinding, BindingPhase},
+};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::Instant;
 
 use super::progress::{Progress, Stage};
 
@@ -20,7 +24,7 @@ pub(super) enum StepError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// An object could not be written.
-    #[error("{kind} {name} cannot be written: {error}")]
+    #[error("{kind} {name} cannot be written: {}", Brief(error))]
     Write {
         /// What.
         kind: String,
@@ -30,7 +34,7 @@ pub(super) enum StepError {
         error: kube::Error,
     },
     /// A wait was interrupted.
-    #[error("{what} cannot be watched: {error}")]
+    #[error("{what} cannot be watched: {}", Brief(&**error))]
     Watch {
         /// What.
         what: &'static str,
@@ -41,7 +45,7 @@ pub(super) enum StepError {
     #[error("kcp has not {0} in time")]
     Patience(&'static str),
     /// The initializers could not be changed.
-    #[error("the workspace's initializers cannot be changed: {0}")]
+    #[error("the workspace's initializers cannot be changed: {}", Brief(.0))]
     Finish(kube::Error),
     /// They changed at the same time, again and again.
     #[error("the workspace's initializers keep changing")]
@@ -84,8 +88,26 @@ impl Seeding<'_> {
             self.create_global(own_rights),
             self.create_global(access),
         )?;
-        // The kind exists only once the API is bound, the namespace only now for certain.
-        self.create(&Seed::environment(self.config, self.cluster)).await
+        self.environment().await
+    }
+
+    /// The kind is served once the API is bound, but not at once: kcp says Bound when it has recorded the binding, and the API
+    /// server takes a moment more, seconds where a schema is bound for the first time. There is nothing to watch for that.
+    async fn environment(&self) -> Result<(), StepError> {
+        const PAUSE: Duration = Duration::from_millis(200);
+        let environment = Seed::environment(self.config, self.cluster);
+        let deadline = Instant::now() + self.patience;
+        loop {
+            match self.create(&environment).await {
+                Err(StepError::Write { error: kube::Error::Api(status), .. })
+                    if status.code == 404 && Instant::now() < deadline =>
+                {
+                    let _waiting = self.progress.enter(self.cluster, Stage::Binding);
+                    tokio::time::sleep(PAUSE).await;
+                }
+                result => return result,
+            }
+        }
     }
 
     async fn bind(&self) -> Result<(), StepError> {
@@ -96,7 +118,8 @@ impl Seeding<'_> {
             binding.and_then(|binding| binding.status.as_ref()?.phase) == Some(BindingPhase::Bound)
         };
         let name = self.seed.api_binding.name_any();
-        self.wait("bound the API", "the APIBinding", Box::pin(await_condition(bindings, &name, bound))).await?;
+        self.wait("bound the API", "the APIBinding", Box::pin(await_condition(bindings, &name, bound)))
+            .await?;
         Ok(())
     }
 
@@ -123,7 +146,11 @@ impl Seeding<'_> {
         let _waiting = self.progress.enter(self.cluster, Stage::Token);
         let filled = |secret: Option<&Secret>| secret.and_then(token_of).is_some();
         let secret = self
-            .wait("filled in the token", "the token Secret", Box::pin(await_condition(secrets, TOKEN_SECRET, filled)))
+            .wait(
+                "filled in the token",
+                "the token Secret",
+                Box::pin(await_condition(secrets, TOKEN_SECRET, filled)),
+            )
             .await?;
         let Some(token) = secret.as_ref().and_then(token_of) else {
             return Err(StepError::Patience("filled in the token"));
@@ -146,7 +173,11 @@ impl Seeding<'_> {
 
     async fn create<K>(&self, object: &K) -> Result<(), StepError>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
     {
         create_missing(Api::namespaced(self.client.clone(), NAMESPACE), object).await
     }
@@ -167,6 +198,8 @@ where
     match api.create(&PostParams::default(), object).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-        Err(error) => Err(StepError::Write { kind: K::kind(&()).into_owned(), name: object.name_any(), error }),
+        Err(error) => {
+            Err(StepError::Write { kind: K::kind(&()).into_owned(), name: object.name_any(), error })
+        }
     }
 }

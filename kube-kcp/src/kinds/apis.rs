@@ -44,7 +44,13 @@ pub struct APIResourceVersion {
 
 /// What a provider offers.
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, Default)]
-#[kube(group = "apis.kcp.io", version = "v1alpha2", kind = "APIExport", status = "APIExportStatus", schema = "disabled")]
+#[kube(
+    group = "apis.kcp.io",
+    version = "v1alpha2",
+    kind = "APIExport",
+    status = "APIExportStatus",
+    schema = "disabled"
+)]
 #[serde(rename_all = "camelCase")]
 pub struct APIExportSpec {
     /// The resources offered.
@@ -161,7 +167,13 @@ pub enum ClaimState {
 
 /// A workspace's use of an [`APIExport`].
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, Default)]
-#[kube(group = "apis.kcp.io", version = "v1alpha2", kind = "APIBinding", status = "APIBindingStatus", schema = "disabled")]
+#[kube(
+    group = "apis.kcp.io",
+    version = "v1alpha2",
+    kind = "APIBinding",
+    status = "APIBindingStatus",
+    schema = "disabled"
+)]
 #[serde(rename_all = "camelCase")]
 pub struct APIBindingSpec {
     /// What is bound.

@@ -5,7 +5,13 @@ use super::Condition;
 
 /// A workspace's own object, inside it, always named `cluster`.
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, Default)]
-#[kube(group = "core.kcp.io", version = "v1alpha1", kind = "LogicalCluster", status = "LogicalClusterStatus", schema = "disabled")]
+#[kube(
+    group = "core.kcp.io",
+    version = "v1alpha1",
+    kind = "LogicalCluster",
+    status = "LogicalClusterStatus",
+    schema = "disabled"
+)]
 #[serde(rename_all = "camelCase")]
 pub struct LogicalClusterSpec {
     /// Whether the object may be deleted by hand.

@@ -6,16 +6,16 @@ mod core;
 mod tenancy;
 
 pub use apis::{
-    APIBinding, APIBindingSpec, APIBindingStatus, APIExport, APIExportEndpointSlice, APIExportEndpointSliceSpec,
-    APIExportEndpointSliceStatus, APIExportReference, APIExportSpec, APIExportStatus, APIResourceSchema,
-    APIResourceSchemaSpec, APIResourceVersion, AcceptablePermissionClaim, BindingPhase, BindingReference, CrdStorage,
-    ClaimSelector, ClaimState, Endpoint, ExportReference, LocalPolicy, MaximalPermissionPolicy, PermissionClaim, ResourceSchema,
-    Storage,
+    APIBinding, APIBindingSpec, APIBindingStatus, APIExport, APIExportEndpointSlice,
+    APIExportEndpointSliceSpec, APIExportEndpointSliceStatus, APIExportReference, APIExportSpec,
+    APIExportStatus, APIResourceSchema, APIResourceSchemaSpec, APIResourceVersion, AcceptablePermissionClaim,
+    BindingPhase, BindingReference, ClaimSelector, ClaimState, CrdStorage, Endpoint, ExportReference,
+    LocalPolicy, MaximalPermissionPolicy, PermissionClaim, ResourceSchema, Storage,
 };
 pub use core::{LogicalCluster, LogicalClusterPhase, LogicalClusterSpec, LogicalClusterStatus};
 pub use tenancy::{
-    DefaultAPIBinding, VirtualWorkspace, VirtualWorkspaceType, Workspace, WorkspaceSpec, WorkspaceStatus, WorkspaceType, WorkspaceTypeExtension,
-    WorkspaceTypeReference, WorkspaceTypeSpec, WorkspaceTypeStatus,
+    DefaultAPIBinding, VirtualWorkspace, VirtualWorkspaceType, Workspace, WorkspaceSpec, WorkspaceStatus,
+    WorkspaceType, WorkspaceTypeExtension, WorkspaceTypeReference, WorkspaceTypeSpec, WorkspaceTypeStatus,
 };
 
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,13 @@ use super::{Condition, LogicalClusterPhase};
 
 /// A workspace, as its parent sees it.
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, Default)]
-#[kube(group = "tenancy.kcp.io", version = "v1alpha1", kind = "Workspace", status = "WorkspaceStatus", schema = "disabled")]
+#[kube(
+    group = "tenancy.kcp.io",
+    version = "v1alpha1",
+    kind = "Workspace",
+    status = "WorkspaceStatus",
+    schema = "disabled"
+)]
 pub struct WorkspaceSpec {
     /// What kind of workspace it is; kcp fills in the parent's default.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
