@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 /// How long a test waits for what should come in seconds: long, because two cores may be busy with a build.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Returns the object once it satisfies `condition`, as a watch shows it; `None` stands for an object that is not there.
+/// Returns the object once it satisfies `condition`, as a watch shows it. A kind that is not served yet is waited for, too.
 ///
 /// # Errors
 /// It did not within [`PATIENCE`]; the error shows the object as it is.
@@ -21,8 +21,17 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let satisfied = |object: Option<&K>| object.is_some_and(&condition);
-    match tokio::time::timeout(PATIENCE, await_condition(api.clone(), name, satisfied)).await {
-        Ok(result) => result?.ok_or_else(|| anyhow!("{name}: {what}: gone")),
+    let watching = async {
+        let mut pause = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            pause.tick().await;
+            if let Ok(object) = await_condition(api.clone(), name, &satisfied).await {
+                return object;
+            }
+        }
+    };
+    match tokio::time::timeout(PATIENCE, watching).await {
+        Ok(object) => object.ok_or_else(|| anyhow!("{name}: {what}: gone")),
         Err(_) => {
             let now = api.get_opt(name).await;
             Err(anyhow!("{name}: not within {} s: {what}; it is {now:?}", PATIENCE.as_secs()))

@@ -3,6 +3,7 @@
 use std::{error::Error, fs, path::PathBuf};
 
 use annex_apis::provider;
+use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -14,9 +15,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn documents<T: Serialize>(objects: &[T]) -> Result<String, Box<dyn Error>> {
+fn documents<T: Resource + Clone + Serialize>(objects: &[T]) -> Result<String, Box<dyn Error>> {
     let mut text = String::from("# Rendered from apis/ by `cargo xtask generate`. Edit there, not here.\n");
     for object in objects {
+        let mut object = object.clone();
+        // A label on everything, also because the API server keeps no record of an applier that owns no field: the next
+        // server-side apply would then write such a record and so change an object that is as it should be.
+        object.labels_mut().insert("app.kubernetes.io/part-of".to_owned(), "annex".to_owned());
         text.push_str("---\n");
         // Through Value, whose maps are sorted: the file must not change with the order of fields.
         text.push_str(&serde_saphyr::to_string(&serde_json::to_value(object)?)?);
