@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("size(self.metadata.name) <= 200").message("an Extension's name has at most 200 characters")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.slug) == has(oldSelf.slug) && (!has(self.slug) || self.slug == oldSelf.slug)").message("spec.slug cannot change: host names are made from it"))]
+#[x_kube(validation = Rule::new("!has(oldSelf.slug) || (has(self.slug) && self.slug == oldSelf.slug)").message("spec.slug cannot change: host names are made from it"))]
 pub struct ExtensionSpec {
     /// The name that people see.
     #[schemars(length(min = 1, max = 128))]
@@ -25,8 +25,8 @@ pub struct ExtensionSpec {
     /// Who signs its versions.
     #[schemars(length(min = 1, max = 253))]
     pub publisher: String,
-    /// The extension's part of host names, unique in the catalog. Absent: made from the last label of the name. It cannot
-    /// be changed later.
+    /// The extension's part of host names, unique in the catalog. Absent: made from the last label of the name; one can
+    /// be given later, where two extensions meet in that. It cannot be changed any more then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 12), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub slug: Option<String>,

@@ -49,10 +49,8 @@ use crate::{KeyReference, NameReference};
 pub struct InstallSpec {
     /// The extension to install: the name of an Extension in the platform's catalog, a reverse DNS name such as
     /// `com.example.notes`. It cannot be changed later.
-    #[schemars(
-        length(min = 3, max = 200),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$")
-    )]
+    #[schemars(length(min = 3, max = 200))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)+$')").message("spec.extension must be a reverse DNS name such as com.example.notes"))]
     pub extension: String,
     /// Which versions are acceptable, as a semver requirement: `1.2.3` (compatible with it), `=1.2.3` (exactly it),
     /// `~1.2`, `>=1.0, <2.0`, or `*` for any release.
@@ -100,8 +98,8 @@ pub struct InstallSpec {
     pub retries: i32,
     /// How long a flow may take, as a duration such as `10m` (units h, m, s).
     #[serde(default = "default_timeout")]
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"))]
-    #[x_kube(validation = Rule::new("self != ''").message("spec.timeout must be a duration such as 10m or 1h30m"))]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = Rule::new("self != '' && self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$')").message("spec.timeout must be a duration such as 10m or 1h30m"))]
     pub timeout: String,
     /// What a deletion does with the extension's data. Retain: it stays. Purge: it is removed for good.
     #[serde(default)]

@@ -31,7 +31,8 @@ pub struct TenantSpec {
     /// True: none of the tenant's extensions answers, and none is installed.
     #[serde(default)]
     pub suspended: bool,
-    /// The extensions that the tenant may install. Absent: every one in the catalog.
+    /// The extensions that the tenant may install. Absent: every one in the catalog. What is installed already goes on
+    /// answering, but is neither changed nor installed again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Set)]

@@ -111,6 +111,10 @@ pub(crate) async fn follow<K>(
 
 fn parsed<K: Resource<DynamicType = ()>>(DeserializeGuard(object): DeserializeGuard<K>) -> Option<K> {
     object
+        .map(|mut object| {
+            object.managed_fields_mut().clear();
+            object
+        })
         .inspect_err(|invalid| {
             tracing::warn!(kind = %K::kind(&()), name = invalid.metadata.name, error = invalid.error, "skipped: does not parse");
         })

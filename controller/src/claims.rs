@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     hash::Hash,
 };
 
@@ -18,7 +18,7 @@ pub(crate) struct Claims<R> {
 #[derive(Debug)]
 struct State<R> {
     entries: HashMap<R, Entry>,
-    claimed: HashMap<ObjectKey, R>,
+    claimed: HashMap<ObjectKey, HashSet<R>>,
 }
 
 #[derive(Debug)]
@@ -54,36 +54,52 @@ impl<R> Default for Claims<R> {
 }
 
 impl<R: Clone + Eq + Hash> Claims<R> {
-    /// `claimant` wants `resource`, and lets go of what it claimed before if that was another.
+    /// `claimant` wants `resource`. What it claimed before it keeps, until [`Claims::keep_only`]: who moves to another host must
+    /// not lose the one it answers on before the other is won.
     pub(crate) fn claim(&self, resource: &R, claimant: &ObjectKey, rank: Rank) -> Verdict {
         let mut state = self.state.lock();
-        let mut wake = match state.claimed.get(claimant) {
-            Some(before) if before != resource => state.release(claimant),
-            _ => Vec::new(),
-        };
-        state.claimed.insert(claimant.clone(), resource.clone());
+        state.claimed.entry(claimant.clone()).or_default().insert(resource.clone());
         let entry = state
             .entries
             .entry(resource.clone())
             .or_insert_with(|| Entry { holder: claimant.clone(), claimants: BTreeMap::new() });
         entry.claimants.insert(claimant.clone(), rank.clone());
         let holder_unrecorded = entry.claimants.get(&entry.holder).is_none_or(|holder| holder.unrecorded);
+        let mut wake = Vec::new();
         if entry.holder != *claimant && holder_unrecorded && !rank.unrecorded {
             wake.push(std::mem::replace(&mut entry.holder, claimant.clone()));
         }
         Verdict { holder: entry.holder.clone(), wake }
     }
 
-    /// `claimant` lets go of whatever it claims. Returns whom to wake: all that wait for it.
+    /// Whether `claimant` holds `resource`.
+    pub(crate) fn holds(&self, resource: &R, claimant: &ObjectKey) -> bool {
+        self.state.lock().entries.get(resource).is_some_and(|entry| entry.holder == *claimant)
+    }
+
+    /// `claimant` lets go of everything but `resource`. Returns whom to wake.
+    pub(crate) fn keep_only(&self, resource: &R, claimant: &ObjectKey) -> Vec<ObjectKey> {
+        self.state.lock().release(claimant, |claimed| claimed != resource)
+    }
+
+    /// `claimant` lets go of everything. Returns whom to wake: all that wait for what it held.
     pub(crate) fn release(&self, claimant: &ObjectKey) -> Vec<ObjectKey> {
-        self.state.lock().release(claimant)
+        self.state.lock().release(claimant, |_| true)
     }
 }
 
 impl<R: Clone + Eq + Hash> State<R> {
-    fn release(&mut self, claimant: &ObjectKey) -> Vec<ObjectKey> {
-        let Some(resource) = self.claimed.remove(claimant) else { return Vec::new() };
-        let Some(entry) = self.entries.get_mut(&resource) else { return Vec::new() };
+    fn release(&mut self, claimant: &ObjectKey, chosen: impl Fn(&R) -> bool) -> Vec<ObjectKey> {
+        let Some(claimed) = self.claimed.get_mut(claimant) else { return Vec::new() };
+        let released: Vec<R> = claimed.extract_if(|resource| chosen(resource)).collect();
+        if claimed.is_empty() {
+            self.claimed.remove(claimant);
+        }
+        released.iter().flat_map(|resource| self.leave(resource, claimant)).collect()
+    }
+
+    fn leave(&mut self, resource: &R, claimant: &ObjectKey) -> Vec<ObjectKey> {
+        let Some(entry) = self.entries.get_mut(resource) else { return Vec::new() };
         entry.claimants.remove(claimant);
         if entry.holder != *claimant {
             return Vec::new();
@@ -94,7 +110,7 @@ impl<R: Clone + Eq + Hash> State<R> {
                 entry.claimants.keys().cloned().collect()
             }
             None => {
-                self.entries.remove(&resource);
+                self.entries.remove(resource);
                 Vec::new()
             }
         }
@@ -138,14 +154,19 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_wish_lets_go_of_the_former() {
+    fn who_moves_keeps_the_former_until_the_other_is_won() {
         let claims = Claims::default();
         claims.claim(&"h", &key("a"), rank(true, 1));
         claims.claim(&"h", &key("b"), rank(true, 2));
-        assert_eq!(claims.claim(&"i", &key("a"), rank(true, 1)).wake, [key("b")]);
-        assert_eq!(claims.claim(&"h", &key("b"), rank(true, 2)).holder, key("b"));
-        assert!(claims.release(&key("a")).is_empty());
-        assert!(claims.release(&key("b")).is_empty());
+        claims.claim(&"i", &key("c"), rank(true, 1));
+        assert_eq!(claims.claim(&"i", &key("a"), rank(true, 1)).holder, key("c"));
+        assert!(claims.holds(&"h", &key("a")), "not won, so the former is kept");
+        assert_eq!(claims.release(&key("c")), [key("a")]);
+        assert!(claims.holds(&"i", &key("a")));
+        assert_eq!(claims.keep_only(&"i", &key("a")), [key("b")]);
+        assert!(claims.holds(&"h", &key("b")) && claims.holds(&"i", &key("a")));
+        claims.release(&key("a"));
+        claims.release(&key("b"));
         assert!(claims.state.lock().entries.is_empty() && claims.state.lock().claimed.is_empty());
     }
 }

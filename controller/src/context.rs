@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use annex_apis::{ExecutionQuota, Install, ManagedEnvironment};
 use annex_core::HostName;
@@ -9,6 +9,7 @@ use k8s_openapi::api::{
 };
 use kube::core::PartialObjectMeta;
 use kube_kcp::{ClusterName, Connection, Index, Lane, ObjectKey, ShardUrl, WorkQueue, kinds::APIBinding};
+use parking_lot::Mutex;
 
 use crate::{
     api_writes::ApiWrites, args::DomainArgs, catalog::Catalog, claims::Claims, routes::Routes, runner::Runner,
@@ -43,6 +44,8 @@ pub(crate) struct Context {
     /// One Install on a host name.
     pub(crate) host_claims: Claims<HostName>,
     pub(crate) routes: Arc<Routes>,
+    /// Installs that a relist no longer held. Nobody said that they were deleted.
+    pub(crate) vanished: Mutex<HashSet<ObjectKey>>,
     pub(crate) runner: Runner,
     pub(crate) writes: ApiWrites,
     pub(crate) domain: DomainArgs,

@@ -36,14 +36,9 @@ impl Routes {
         }
     }
 
-    /// Whether `install` answers anywhere.
-    pub(crate) fn has(&self, install: &ObjectKey) -> bool {
-        self.state.read().of.contains_key(install)
-    }
-
-    /// `install` answers nowhere.
-    pub(crate) fn remove(&self, install: &ObjectKey) {
-        self.state.write().remove(install);
+    /// `install` answers nowhere. Returns where it answered.
+    pub(crate) fn remove(&self, install: &ObjectKey) -> Option<HostName> {
+        self.state.write().remove(install)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -52,12 +47,12 @@ impl Routes {
 }
 
 impl State {
-    fn remove(&mut self, install: &ObjectKey) {
-        if let Some(host) = self.of.remove(install)
-            && self.hosts.get(&host).is_some_and(|(holder, _)| holder == install)
-        {
+    fn remove(&mut self, install: &ObjectKey) -> Option<HostName> {
+        let host = self.of.remove(install)?;
+        if self.hosts.get(&host).is_some_and(|(holder, _)| holder == install) {
             self.hosts.remove(&host);
         }
+        Some(host)
     }
 }
 

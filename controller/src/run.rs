@@ -19,6 +19,7 @@ use kube_kcp::{
     Backoff, Change, Connection, Endpoints, Gate, Index, Limits, Metrics, Outcome, Readiness, WorkQueue,
     export_endpoints, run_workers, spawn_metadata_watch, spawn_object_watch,
 };
+use parking_lot::Mutex;
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
@@ -56,6 +57,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         extension_claims: Claims::default(),
         host_claims: Claims::default(),
         routes: Arc::new(Routes::default()),
+        vanished: Mutex::default(),
         runner: Runner::new(args.runner_url.clone())?,
         writes: ApiWrites::register(&mut registry),
         domain: args.domain.clone(),
@@ -109,6 +111,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             () = ended.requested() => return Ok(()),
         }
         context.restore_routes();
+        context.sweep_tenants();
         routes_restored.store(true, Ordering::Release);
         tracing::info!(installs = context.tenants.installs.len(), "synced; work begins");
         run_workers(

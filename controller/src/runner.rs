@@ -5,13 +5,15 @@ use std::{
 
 use annex_core::{HostName, InstallIdentity};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// An answer of the runner for a host is taken as still true for this long.
 const TRUSTED_FOR: Duration = Duration::from_secs(300);
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// A single lost probe, of a runner that restarts or a machine that stalls, must not turn every Install over.
 const MISSES: u32 = 3;
+/// Probes at a time. A runner that hangs holds each for seconds, and what does not need it must go on meanwhile.
+const PROBES: usize = 8;
 /// The runner's answer is three short strings.
 const LONGEST_ANSWER: usize = 16 * 1024;
 
@@ -21,6 +23,7 @@ pub(crate) struct Runner {
     http: reqwest::Client,
     base: String,
     answered: Mutex<HashMap<HostName, (InstallIdentity, Instant)>>,
+    probes: Semaphore,
     reachable: watch::Sender<bool>,
 }
 
@@ -45,7 +48,13 @@ impl Runner {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self { http, base, answered: Mutex::default(), reachable: watch::Sender::new(true) })
+        Ok(Self {
+            http,
+            base,
+            answered: Mutex::default(),
+            probes: Semaphore::new(PROBES),
+            reachable: watch::Sender::new(true),
+        })
     }
 
     /// Asks the runner for `host`. `Ok` means that it answers with exactly `identity`.
@@ -58,6 +67,11 @@ impl Runner {
         {
             return Ok(());
         }
+        // Without asking: while nothing comes back each probe would only wait, and follow_runner wakes everything later.
+        if !*self.reachable.borrow() {
+            return Err(ProbeError::Unreachable);
+        }
+        let _place = self.probes.acquire().await.map_err(|_| ProbeError::Unreachable)?;
         let unreachable = |error: reqwest::Error| {
             tracing::debug!(%error, %host, "the runner was asked in vain");
             ProbeError::Unreachable
@@ -83,7 +97,11 @@ impl Runner {
         if serde_json::from_slice::<InstallIdentity>(&body).ok().as_ref() != Some(identity) {
             return Err(ProbeError::Other);
         }
-        self.answered.lock().insert(host.clone(), (identity.clone(), Instant::now()));
+        let mut answered = self.answered.lock();
+        // Looked at under the lock: an answer from before the runner went away must not be trusted after.
+        if *self.reachable.borrow() {
+            answered.insert(host.clone(), (identity.clone(), Instant::now()));
+        }
         Ok(())
     }
 
@@ -112,10 +130,12 @@ impl Runner {
                 .is_ok_and(|response| response.status().is_success());
             misses = if healthy { 0 } else { misses + 1 };
             let now = misses < MISSES;
-            let changed = self.reachable.send_if_modified(|before| std::mem::replace(before, now) != now);
-            if changed {
+            if *self.reachable.borrow() != now {
                 tracing::info!(reachable = now, "the runner");
-                self.answered.lock().clear();
+                // One step for whoever holds the lock: nobody finds an old answer once it is known that the runner went away.
+                let mut answered = self.answered.lock();
+                answered.clear();
+                self.reachable.send_replace(now);
             }
         }
     }

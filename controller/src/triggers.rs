@@ -5,8 +5,8 @@ use std::sync::Arc;
 use annex_apis::{Install, ManagedEnvironment};
 use annex_core::HostName;
 use k8s_openapi::api::core::v1::Secret;
-use kube::core::PartialObjectMeta;
-use kube_kcp::{Change, ClusterName, ObjectKey, ShardUrl, kinds::APIBinding};
+use kube::{ResourceExt as _, core::PartialObjectMeta};
+use kube_kcp::{Change, ClusterName, ObjectKey, RemovedBecause, ShardUrl, kinds::APIBinding};
 
 use crate::{
     claims::Rank,
@@ -18,7 +18,18 @@ impl Context {
     /// An Install came, changed or went. What its status says it holds is claimed before anything is reconciled, so that a
     /// restart gives nobody's host away.
     pub(crate) fn install_changed(&self, change: &Change<Install>) {
-        if let Change::Applied { key, object, previous: None } = change {
+        match change {
+            Change::Removed { key, because: RemovedBecause::Relist, .. } => {
+                self.vanished.lock().insert(key.clone());
+            }
+            Change::Removed { .. } => {}
+            Change::Applied { key, .. } => {
+                self.vanished.lock().remove(key);
+            }
+        }
+        if let Change::Applied { key, object, previous: None } = change
+            && object.metadata.deletion_timestamp.is_none()
+        {
             let recorded = object.status.as_ref();
             if recorded.is_some_and(|status| status.installed_version.is_some()) {
                 let resource = (key.cluster.clone(), object.spec.extension.clone());
@@ -94,14 +105,20 @@ impl Context {
         self.queue.add(Key::Workspace(key.shard.clone(), key.cluster.clone()));
     }
 
-    /// A Tenant changed: its workspace is looked at, and all that is installed there.
+    /// A Tenant changed: its workspace is looked at, and all that is installed there. One without a binding is looked for on
+    /// every shard: its workspace may have been deleted while nobody watched.
     pub(crate) fn tenant_changed(&self, name: &str) {
         let Ok(cluster) = name.parse::<ClusterName>() else { return };
-        for (key, _) in self.tenants.bindings.all() {
-            if key.cluster == cluster {
-                self.queue.add(Key::Workspace(key.shard.clone(), cluster.clone()));
-                self.wake_cluster(&key.shard, &cluster);
-            }
+        for shard in self.tenants.bindings.shards() {
+            self.queue.add(Key::Workspace(shard.clone(), cluster.clone()));
+            self.wake_cluster(&shard, &cluster);
+        }
+    }
+
+    /// Every Tenant is looked at. Called once, when all that is watched was listed.
+    pub(crate) fn sweep_tenants(&self) {
+        for tenant in self.catalog.tenants.filter(|_| true) {
+            self.tenant_changed(&tenant.name_any());
         }
     }
 

@@ -1,4 +1,8 @@
 use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -20,6 +24,8 @@ use crate::{ClusterName, ShardUrl};
 
 type Shared = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
 
+const LANES: usize = 8;
+
 /// How long the head of an answer may take. A watch is exempt: its head comes at once, its body never ends.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -34,54 +40,38 @@ pub enum ConnectError {
     Url(#[from] http::uri::InvalidUri),
 }
 
-/// One connection pool, TLS configuration and identity for every workspace of a kcp, over HTTP/2 where the server speaks it:
-/// a thousand watches are a thousand streams, not a thousand connections.
+/// One pool of connections, TLS configuration and identity for every workspace of a kcp, over HTTP/2 where the server speaks
+/// it: a thousand watches are a thousand streams on a few connections, not a thousand connections.
+///
+/// A Kubernetes API server allows 100 streams on a connection, and more requests than that wait in the client without a word.
+/// So clients are spread over [`Connection::STREAMS`] / 100 connections, each opened when it is first used.
 ///
 /// Clients made from it are cheap. None of them retries by itself: a reconcile that waits for a retry keeps its place in the
 /// queue busy, so the queue backs off instead.
 #[derive(Clone)]
 pub struct Connection {
-    shared: Shared,
+    first: Shared,
+    others: Arc<[Shared]>,
+    next: Arc<AtomicUsize>,
     home: Uri,
     default_namespace: String,
 }
 
 impl Connection {
+    /// How many requests, watches included, can be under way at a time when they are spread evenly.
+    pub const STREAMS: usize = LANES * 100;
+
     /// Prepares a connection with the identity and TLS of `config`; nothing is sent yet. `config.cluster_url` is
     /// [`Connection::home`].
     ///
     /// # Errors
     /// Certificates or credentials of the configuration cannot be used.
     pub fn new(config: Config) -> Result<Self, ConnectError> {
-        let mut http = legacy::connect::HttpConnector::new();
-        http.enforce_http(false);
-        http.set_connect_timeout(Some(Duration::from_secs(10)));
-        http.set_nodelay(true);
-        let https = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(config.rustls_client_config()?)
-            .https_or_http()
-            .enable_http1()
-            .enable_http2()
-            .wrap_connector(http);
-        let client: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            // All watches and writes share a connection. With the default windows of 64 KiB, one watch that is read slowly
-            // would hold back every other stream.
-            .http2_initial_stream_window_size(1 << 20)
-            .http2_initial_connection_window_size(64 << 20)
-            // A half-open connection is noticed after 30 s instead of never.
-            .http2_keep_alive_interval(Duration::from_secs(20))
-            .http2_keep_alive_timeout(Duration::from_secs(10))
-            .http2_keep_alive_while_idle(true)
-            .build(https);
-        let shared = ServiceBuilder::new()
-            .option_layer(config.auth_layer()?)
-            .layer(config.extra_headers_layer()?)
-            .map_err(BoxError::from)
-            .service(client);
+        let others = (1..LANES).map(|_| lane(&config)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
-            shared: BoxCloneSyncService::new(AnswerTimeout { inner: shared }),
+            first: lane(&config)?,
+            others: others.into(),
+            next: Arc::default(),
             home: config.cluster_url,
             default_namespace: config.default_namespace,
         })
@@ -113,8 +103,42 @@ impl Connection {
     /// The client of any base URL, with this connection's pool, TLS and identity.
     #[must_use]
     pub fn client(&self, base: Uri) -> Client {
-        Client::new(BaseUriLayer::new(base).layer(self.shared.clone()), self.default_namespace.clone())
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % LANES;
+        let lane = self.others.get(turn).unwrap_or(&self.first).clone();
+        Client::new(BaseUriLayer::new(base).layer(lane), self.default_namespace.clone())
     }
+}
+
+/// One connection, reopened when it breaks.
+fn lane(config: &Config) -> Result<Shared, ConnectError> {
+    let mut http = legacy::connect::HttpConnector::new();
+    http.enforce_http(false);
+    http.set_connect_timeout(Some(Duration::from_secs(10)));
+    http.set_nodelay(true);
+    let https = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(config.rustls_client_config()?)
+        .https_or_http()
+        .enable_http1()
+        .enable_http2()
+        .wrap_connector(http);
+    let client: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        // Watches and writes share a connection. With the default windows of 64 KiB, one watch that is read slowly would hold
+        // back every other stream.
+        .http2_initial_stream_window_size(1 << 20)
+        .http2_initial_connection_window_size(64 << 20)
+        // A half-open connection is noticed after 30 s instead of never.
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .http2_keep_alive_timeout(Duration::from_secs(10))
+        .http2_keep_alive_while_idle(true)
+        .build(https);
+    let stack = ServiceBuilder::new()
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(client);
+    Ok(BoxCloneSyncService::new(AnswerTimeout { inner: stack }))
 }
 
 impl std::fmt::Debug for Connection {

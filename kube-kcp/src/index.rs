@@ -122,6 +122,11 @@ impl<T> Index<T> {
         self.state.read().synced.contains(shard)
     }
 
+    /// The shards that were listed to the end.
+    pub fn shards(&self) -> Vec<ShardUrl> {
+        self.state.read().synced.iter().cloned().collect()
+    }
+
     /// Takes in a new or changed object.
     pub fn apply(&self, key: ObjectKey, object: T) -> Change<T> {
         let object = Arc::new(object);

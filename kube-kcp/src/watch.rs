@@ -47,7 +47,8 @@ where
 }
 
 /// Like [`spawn_object_watch`], with the objects' metadata only: what a controller does not read, Secrets above all, it
-/// should not hold.
+/// should not hold. Of the annotations only kcp's own are kept, because `kubectl apply` writes the whole object, a Secret's
+/// data included, into one.
 pub fn spawn_metadata_watch<K>(
     connection: &Connection,
     endpoints: Endpoints,
@@ -62,7 +63,9 @@ where
     let connection = connection.clone();
     let open = move |shard: &ShardUrl| {
         let api: Api<PartialObjectMeta<K>> = Api::all(connection.wildcard(shard).map_err(Box::new)?);
-        Ok(watcher(api, watcher::Config::default()).map_ok(|event| map_event(event, Ok)).boxed())
+        Ok(watcher(api, watcher::Config::default())
+            .map_ok(|event| map_event(event, |object| Ok(without_content(object))))
+            .boxed())
     };
     tokio::spawn(follow_shards(endpoints, index, metrics, gate, K::kind(&()).to_string(), open, on_change))
 }
@@ -199,6 +202,23 @@ fn errors_counted<T: Resource>(
     })
 }
 
+fn is_unchanged<T: Resource>(change: &Change<T>) -> bool {
+    match change {
+        Change::Applied { object, previous: Some(previous), .. } => {
+            object.meta().resource_version.is_some()
+                && object.meta().resource_version == previous.meta().resource_version
+        }
+        Change::Applied { .. } | Change::Removed { .. } => false,
+    }
+}
+
+fn without_content<K>(mut object: PartialObjectMeta<K>) -> PartialObjectMeta<K> {
+    if let Some(annotations) = &mut object.metadata.annotations {
+        annotations.retain(|name, _| name.starts_with("kcp.io/"));
+    }
+    object
+}
+
 /// Takes an object in. One that cannot be used keeps its key alive in a relist: it is there, so what was known of it before
 /// is not reported as removed.
 fn take<T: Resource>(
@@ -213,7 +233,11 @@ fn take<T: Resource>(
         Ok(mut object) => match ObjectKey::of(shard, object.meta()) {
             Ok(key) => {
                 object.managed_fields_mut().clear();
-                on_change(&index.apply(key.clone(), object));
+                let change = index.apply(key.clone(), object);
+                // A relist brings every object again; most have not changed.
+                if !is_unchanged(&change) {
+                    on_change(&change);
+                }
                 Some(key)
             }
             Err(error) => {
@@ -336,6 +360,42 @@ mod tests {
             ]
         );
         assert!(metrics.contains("kube_kcp_objects_skipped_total{kind=\"ConfigMap\"} 4"), "{metrics}");
+    }
+
+    #[test]
+    fn of_a_secret_that_was_applied_nothing_is_held() {
+        let mut metadata = meta(Some("a"), "x");
+        metadata
+            .annotations
+            .as_mut()
+            .unwrap()
+            .insert("kubectl.kubernetes.io/last-applied-configuration".into(), "{}".into());
+        let object = PartialObjectMeta::<ConfigMap> { metadata, ..PartialObjectMeta::default() };
+        let kept = without_content(object).metadata.annotations.unwrap();
+        assert_eq!(kept.keys().collect::<Vec<_>>(), [crate::CLUSTER_ANNOTATION]);
+    }
+
+    #[tokio::test]
+    async fn an_object_that_a_relist_brings_again_is_no_change() {
+        use watcher::Event::{Init, InitApply, InitDone};
+        let versioned = |version: &str| {
+            let mut object = object("a", "x").unwrap();
+            object.metadata.resource_version = Some(version.to_owned());
+            InitApply(Ok(object))
+        };
+        let relists = vec![
+            Init,
+            versioned("1"),
+            InitDone,
+            Init,
+            versioned("1"),
+            InitDone,
+            Init,
+            versioned("2"),
+            InitDone,
+        ];
+        let (said, _) = follow(relists).await;
+        assert_eq!(said, ["new a|default/x", "listed", "listed", "changed a|default/x", "listed"]);
     }
 
     #[tokio::test]

@@ -71,6 +71,11 @@ impl Findings {
         self.refused = Some((stage, because));
     }
 
+    /// Why a stage refused, if one did.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        self.refused.as_ref().map(|(_, because)| because.reason)
+    }
+
     /// The conditions that say this, with the times of `before` where nothing changed. Ready has the reason of the stage that
     /// refused, and `ready` when none did. Stages after a refusal are Unknown: nothing is claimed of them. Unless `running`, a
     /// version that goes on answering: then they stay what they were for it, with the generation that they spoke of.

@@ -3,14 +3,14 @@ use std::{sync::Arc, time::Duration};
 use annex_apis::{INSTALL_FINALIZER, Install};
 use annex_core::HostName;
 use jiff::Timestamp;
-use kube::ResourceExt as _;
-use kube_kcp::{ObjectKey, Outcome};
+use kube::{Api, ResourceExt as _};
+use kube_kcp::{Brief, ObjectKey, Outcome};
 
 use super::{
     conditions::{Because, Findings, Stage},
-    facts::{Facts, NotYet, dereference},
+    facts::{Facts, NotYet, dereference, route_of_status},
     resolve::{Resolved, resolve},
-    status::{Done, Held, status, suspended, turned},
+    status::{Done, Held, Recorded, status, suspended, turned},
     writes::Writer,
 };
 use crate::{api_writes::WriteError, context::Context, runner::ProbeError, triggers::rank};
@@ -29,11 +29,10 @@ enum Next {
 
 pub(crate) async fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
     let Some(install) = context.tenants.installs.get(key) else {
-        release(context, key);
-        return Outcome::Done;
+        return gone(context, key).await;
     };
     if !context.tenants.is_synced(&key.shard) {
-        return Outcome::Again(Duration::from_millis(500));
+        return Outcome::Failed;
     }
     let result = if install.metadata.deletion_timestamp.is_some() {
         delete(context, key, &install).await
@@ -42,7 +41,7 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
     };
     match result {
         Ok(outcome) => outcome,
-        Err(error) if error.is_gone() => Outcome::Done,
+        Err(error) if error.is_gone() && context.tenants.installs.get(key).is_none() => Outcome::Done,
         Err(error) if error.is_conflict() => {
             tracing::debug!(install = %key, "changed meanwhile; looked at again");
             Outcome::Failed
@@ -54,11 +53,48 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
     }
 }
 
+/// The Install is in no list any more. Where the server reported its deletion, that is that. Where a relist just did not hold
+/// it, its workspace is asked first: a list that is empty by a fault must not give every host away.
+async fn gone(context: &Context, key: &ObjectKey) -> Outcome {
+    if context.vanished.lock().contains(key) {
+        let asked = match context.connection.workspace(&key.shard, &key.cluster) {
+            Ok(client) => Api::<Install>::namespaced(client, &key.namespace).get_opt(&key.name).await,
+            Err(error) => {
+                tracing::warn!(install = %key, %error, "it cannot be asked whether it is gone");
+                return Outcome::Failed;
+            }
+        };
+        match asked {
+            Ok(None) => {}
+            // The workspace itself is gone, or no longer ours to see.
+            Err(kube::Error::Api(status)) if status.code == 403 => {}
+            Ok(Some(_)) => {
+                tracing::warn!(install = %key, "a list did not hold it, but it is there");
+                return Outcome::Failed;
+            }
+            Err(error) => {
+                tracing::warn!(install = %key, error = %Brief(&error), "it cannot be asked whether it is gone");
+                return Outcome::Failed;
+            }
+        }
+        context.vanished.lock().remove(key);
+    }
+    release(context, key);
+    Outcome::Done
+}
+
 /// Everything that the Install held is free again.
 fn release(context: &Context, key: &ObjectKey) {
-    context.routes.remove(key);
+    silence(context, key);
     context.wake(context.host_claims.release(key));
     context.wake(context.extension_claims.release(key));
+}
+
+/// The Install answers nowhere; what it holds stays its own.
+fn silence(context: &Context, key: &ObjectKey) {
+    if let Some(host) = context.routes.remove(key) {
+        context.runner.forget(&host);
+    }
 }
 
 async fn delete(context: &Context, key: &ObjectKey, install: &Install) -> Result<Outcome, WriteError> {
@@ -75,7 +111,8 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
     let facts = match dereference(context, key, install.clone()) {
         Ok(facts) => facts,
         Err(NotYet::Unbound) => return Ok(Outcome::Again(REFUSED_RESYNC)),
-        Err(NotYet::NoTenant) => return Ok(Outcome::Again(Duration::from_secs(1))),
+        // It comes through its own watch, which wakes this.
+        Err(NotYet::NoTenant) => return Ok(Outcome::Failed),
     };
     let writer =
         Writer { client: context.connection.workspace(&key.shard, &key.cluster)?, writes: &context.writes };
@@ -83,12 +120,13 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
     let held = install.finalizers().iter().any(|finalizer| finalizer == INSTALL_FINALIZER);
     let install = if held { install } else { Arc::new(writer.hold(&install).await?) };
 
+    let now = Timestamp::now();
     let installed = install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
     let (status, next) = if install.spec.suspend && installed && !facts.tenant.spec.suspended {
-        (suspended(&install, Timestamp::now()), Next::Resync(RESYNC))
+        (suspended(&install, keep_answering(context, &facts), now), Next::Resync(RESYNC))
     } else {
         let mut findings = Findings::default();
-        let (done, next) = if install.spec.suspend {
+        let (done, next) = if install.spec.suspend && !facts.tenant.spec.suspended {
             findings.refused(
                 Stage::Resolved,
                 Because::new("Suspended", "nothing is installed while spec.suspend is true"),
@@ -97,8 +135,21 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
         } else {
             install_it(context, &facts, &mut findings).await
         };
-        let answering = context.routes.has(key) && done.host.is_none();
-        (status(&install, &findings, &done, answering, Timestamp::now()), next)
+        let recorded = match findings.refusal() {
+            // Who is suspended, and what is known to be bad, does not go on answering.
+            Some("TenantSuspended" | "VerificationFailed") => {
+                silence(context, key);
+                Recorded::Silent
+            }
+            Some(_) if done.host.is_none() => keep_answering(context, &facts),
+            Some(_) => Recorded::Silent,
+            None => Recorded::Answers,
+        };
+        if !installed && done.host.is_none() {
+            // Who cannot be installed must not keep another from being it. What it waits for itself stays claimed.
+            release_unused(context, &facts);
+        }
+        (status(&install, &findings, &done, recorded, now), next)
     };
     if install.status.as_ref() != Some(&status) {
         let turned = turned(install.status.as_ref(), &status).cloned();
@@ -117,24 +168,20 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
 async fn install_it(context: &Context, facts: &Facts, findings: &mut Findings) -> (Done, Next) {
     let key = &facts.key;
     let Some(resolved) = resolve(facts, &context.domain.root, findings) else {
-        if facts.tenant.spec.suspended {
-            // What was installed stops answering; who holds which host stays as it is.
-            context.routes.remove(key);
-        }
         return (Done::default(), Next::Resync(REFUSED_RESYNC));
     };
-    if !hold_host(context, facts, &resolved.host) {
-        context.routes.remove(key);
-        findings.refused(
-            Stage::DomainReady,
-            Because::new(
-                "DomainConflict",
-                format!(
-                    "the host name {} is taken; ask the platform's operator for another slug",
-                    resolved.host
-                ),
-            ),
-        );
+    if let Err(holder) = hold_host(context, facts, &resolved.host) {
+        let host = &resolved.host;
+        let message = if holder.cluster == key.cluster {
+            format!(
+                "the host name {host} is that of the Install {}/{} in this workspace; ask the platform's operator to give one of \
+                 the extensions another slug",
+                holder.namespace, holder.name
+            )
+        } else {
+            format!("the host name {host} is taken; ask the platform's operator for another slug")
+        };
+        findings.refused(Stage::DomainReady, Because::new("DomainConflict", message));
         return (Done::default(), Next::Resync(REFUSED_RESYNC));
     }
     context.routes.set(key, &resolved.host, resolved.identity.clone());
@@ -144,13 +191,43 @@ async fn install_it(context: &Context, facts: &Facts, findings: &mut Findings) -
     (done, if answers { Next::Resync(RESYNC) } else { Next::Retry })
 }
 
-/// Whether the Install has its host name, now or already.
-fn hold_host(context: &Context, facts: &Facts, host: &HostName) -> bool {
-    let recorded =
-        facts.install.status.as_ref().and_then(|status| status.host.as_deref()) == Some(host.as_str());
+/// Makes the Install the host's holder, or says who is. Only who has won the new host lets go of the former.
+fn hold_host(context: &Context, facts: &Facts, host: &HostName) -> Result<(), ObjectKey> {
+    let recorded = recorded_host(&facts.install).as_ref() == Some(host);
     let verdict = context.host_claims.claim(host, &facts.key, rank(&facts.install, !recorded));
     context.wake(verdict.wake);
-    verdict.holder == facts.key
+    if verdict.holder != facts.key {
+        return Err(verdict.holder);
+    }
+    context.wake(context.host_claims.keep_only(host, &facts.key));
+    Ok(())
+}
+
+/// What was refused is a change; what is installed goes on answering, if its host is still its own.
+fn keep_answering(context: &Context, facts: &Facts) -> Recorded {
+    let (key, install) = (&facts.key, &facts.install);
+    let held = recorded_host(install).filter(|host| context.host_claims.holds(host, key));
+    match held.clone().zip(route_of_status(&context.catalog, key, install)) {
+        Some((host, identity)) => {
+            context.routes.set(key, &host, identity);
+            Recorded::Answers
+        }
+        None => {
+            silence(context, key);
+            if held.is_some() { Recorded::Silent } else { Recorded::Lost }
+        }
+    }
+}
+
+fn release_unused(context: &Context, facts: &Facts) {
+    let (key, resource) = (&facts.key, (facts.key.cluster.clone(), facts.install.spec.extension.clone()));
+    if context.extension_claims.holds(&resource, key) {
+        context.wake(context.extension_claims.release(key));
+    }
+}
+
+fn recorded_host(install: &Install) -> Option<HostName> {
+    install.status.as_ref()?.host.as_ref()?.parse().ok()
 }
 
 async fn answers(context: &Context, resolved: &Resolved, findings: &mut Findings) -> bool {

@@ -22,15 +22,26 @@ pub(super) struct Held {
     pub(super) url: String,
 }
 
+/// What became of the host that a status records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recorded {
+    /// The installed version goes on answering there.
+    Answers,
+    /// It is still this Install's, but nothing answers.
+    Silent,
+    /// It is another's, or there is none.
+    Lost,
+}
+
 /// The status that says what was found and done. Pure. What an earlier pass recorded stays where this one did not get as far:
 /// an upgrade that is refused does not make the installed version forgotten.
 ///
-/// `answering` says that the installed version goes on answering whatever was refused now.
+/// `recorded` says what became of the host that the status records, where nothing new was done.
 pub(super) fn status(
     install: &Install,
     findings: &Findings,
     done: &Done,
-    answering: bool,
+    recorded: Recorded,
     now: Timestamp,
 ) -> InstallStatus {
     let before = install.status.clone().unwrap_or_default();
@@ -47,32 +58,39 @@ pub(super) fn status(
                 Some(RunnerReference { mode: "direct".to_owned(), ..RunnerReference::default() });
         }
     }
+    if done.host.is_none() && recorded == Recorded::Lost {
+        status.host = None;
+        status.url = None;
+    }
     let ready = match &status.url {
         Some(url) => Because::new("Ready", format!("answers at {url}")),
         None => Because::new("Ready", "installed"),
     };
-    let running = before.installed_version.as_deref().filter(|_| answering);
+    let running = before.installed_version.as_deref().filter(|_| recorded == Recorded::Answers);
     status.conditions =
         findings.conditions(&before.conditions, install.metadata.generation, now, &ready, running);
     status
 }
 
-/// The status of an Install that was installed and is suspended: as it was, with a Ready that says so.
-pub(super) fn suspended(install: &Install, now: Timestamp) -> InstallStatus {
+/// The status of an Install that was installed and is suspended: as it was, with a Ready that says so. Ready stays true only
+/// if it was and the install still answers.
+pub(super) fn suspended(install: &Install, recorded: Recorded, now: Timestamp) -> InstallStatus {
+    const REASON: &str = "Suspended";
     let mut status = install.status.clone().unwrap_or_default();
     let generation = install.metadata.generation;
     status.observed_generation = generation;
     if let Some(ready) = status.conditions.iter_mut().find(|condition| condition.type_ == READY) {
-        if ready.status != "True" {
+        ready.observed_generation = generation;
+        if ready.status == "True" && recorded != Recorded::Answers {
+            "False".clone_into(&mut ready.status);
             ready.last_transition_time = Time(now);
         }
-        "True".clone_into(&mut ready.status);
-        "Suspended".clone_into(&mut ready.reason);
-        ready.message = match &status.url {
-            Some(url) => format!("answers at {url}; nothing is changed while spec.suspend is true"),
-            None => "nothing is changed while spec.suspend is true".to_owned(),
-        };
-        ready.observed_generation = generation;
+        if ready.reason != REASON {
+            let was =
+                if ready.status == "True" { String::new() } else { format!("; before: {}", ready.message) };
+            REASON.clone_into(&mut ready.reason);
+            ready.message = format!("nothing is changed while spec.suspend is true{was}");
+        }
     }
     status
 }

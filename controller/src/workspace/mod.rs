@@ -25,7 +25,7 @@ const INITIALIZERS_TURN: Duration = Duration::from_secs(60);
 
 pub(crate) async fn reconcile(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Outcome {
     if !context.tenants.is_synced(shard) {
-        return Outcome::Again(Duration::from_secs(1));
+        return Outcome::Failed;
     }
     let result = match context.tenants.binding(shard, cluster) {
         None => forget(context, shard, cluster).await,
@@ -145,5 +145,6 @@ async fn forget(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> R
 
 /// Whether another shard has a binding in the cluster: a workspace that moved is not gone.
 fn elsewhere(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> bool {
-    context.tenants.bindings.all().iter().any(|(key, _)| key.cluster == *cluster && key.shard != *shard)
+    let others = context.tenants.bindings.shards().into_iter().filter(|other| other != shard);
+    others.into_iter().any(|other| context.tenants.binding(&other, cluster).is_some())
 }

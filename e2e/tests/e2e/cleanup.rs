@@ -72,3 +72,24 @@ async fn what_an_operator_wrote_into_a_tenant_outlives_its_binding() -> anyhow::
     workspace.refused("again", "TenantSuspended").await?;
     Ok(())
 }
+
+/// A tenant must not shake off what its operator decided by suspending its own Installs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_tenant_answers_nowhere_whatever_its_installs_say() -> anyhow::Result<()> {
+    let (world, _turn) = shared().await;
+    let workspace = world.user("alice").await?.tenant("acme-both-suspended").await?;
+    let runner = world.runner()?;
+    workspace.install("hello", "com.example.hello", json!({})).await?;
+    let host = workspace.installed("hello").await?.status.expect("a status").host.expect("a host");
+    workspace.change("hello", json!({ "suspend": true })).await?;
+    workspace.install_with("hello", "Ready", "True", "Suspended").await?;
+    assert_eq!(runner.get(&host).await?.0, 200);
+
+    let tenants: Api<Tenant> = Api::all(world.admin().await?.at("root:annex")?);
+    let suspended = |value: bool| kube::api::Patch::Merge(json!({ "spec": { "suspended": value } }));
+    tenants.patch(workspace.cluster.as_str(), &Default::default(), &suspended(true)).await?;
+    workspace.refused("hello", "TenantSuspended").await?;
+    assert_eq!(runner.get(&host).await?.0, 404);
+    tenants.patch(workspace.cluster.as_str(), &Default::default(), &suspended(false)).await?;
+    until("it answers again", || async { Ok((runner.get(&host).await?.0 == 200).then_some(())) }).await
+}

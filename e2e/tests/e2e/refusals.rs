@@ -287,9 +287,9 @@ async fn what_admission_refuses_it_explains() -> anyhow::Result<()> {
     let (world, _turn) = shared().await;
     let workspace = world.user("alice").await?.tenant("acme-admission").await?;
     for (extension, more, said) in [
-        ("Notes", json!({}), "spec.extension"),
+        ("Notes", json!({}), "spec.extension must be a reverse DNS name such as com.example.notes"),
         ("com.example.hello", json!({ "timeout": "" }), "spec.timeout must be a duration such as 10m"),
-        ("com.example.hello", json!({ "timeout": "soon" }), "spec.timeout"),
+        ("com.example.hello", json!({ "timeout": "soon" }), "spec.timeout must be a duration such as 10m"),
         ("com.example.hello", json!({ "retries": 1000 }), "spec.retries"),
         ("com.example.hello", json!({ "secrets": [{ "name": "a" }, { "name": "a" }] }), "Duplicate value"),
     ] {

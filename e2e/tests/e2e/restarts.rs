@@ -122,3 +122,21 @@ async fn a_runner_that_is_down_is_said_and_heals() -> anyhow::Result<()> {
     workspace.installed("before").await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_that_is_deleted_while_the_controller_is_down_leaves_nothing() -> anyhow::Result<()> {
+    let (world, _turn) = alone().await;
+    let alice = world.user("alice").await?;
+    let workspace = alice.tenant("acme-deleted-meanwhile").await?;
+    let tenants: Api<Tenant> = Api::all(world.admin().await?.at("root:annex")?);
+    annex_e2e::when(&tenants, workspace.cluster.as_str(), "the Tenant is there", |_| true).await?;
+    block_in_place(|| world.stack.stop(Part::Controller))?;
+    alice.delete("acme-deleted-meanwhile").await?;
+    let workspaces: Api<kube_kcp::kinds::Workspace> = Api::all(alice.at("root")?);
+    let deleted =
+        || async { Ok(workspaces.get_opt("acme-deleted-meanwhile").await?.is_none().then_some(())) };
+    annex_e2e::until("the workspace is gone", deleted).await?;
+    block_in_place(|| world.stack.start(Part::Controller))?;
+    let gone = || async { Ok(tenants.get_opt(workspace.cluster.as_str()).await?.is_none().then_some(())) };
+    annex_e2e::until("the Tenant is gone", gone).await
+}

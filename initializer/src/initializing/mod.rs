@@ -20,9 +20,11 @@ use prometheus_client::registry::Registry;
 use progress::{Progress, Stage};
 use steps::{Seeding, StepError};
 
-/// How many workspaces are worked on at a time. Most of that time is waiting for kcp to bind the API, which costs a stream
-/// and a small task, so the number is generous: workspaces that are stuck must not keep others from their turn.
-const CONCURRENCY: usize = 256;
+/// How many workspaces are worked on at a time. Most of that time is waiting for kcp, so the number is generous: workspaces that
+/// are stuck must not keep others from their turn. Each has at most [`REQUESTS`] requests under way, its watches included, and
+/// more than the connection has streams would only wait for each other.
+const CONCURRENCY: usize = Connection::STREAMS / REQUESTS;
+const REQUESTS: usize = 6;
 
 /// Gives each new workspace of type annex-tenant its seed: a namespace, a ServiceAccount with the least rights, a kubeconfig,
 /// the bound API; then lets it become Ready.
@@ -120,7 +122,10 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
 /// One try on one workspace.
 async fn initialize(context: Arc<Context>, key: ObjectKey) -> Outcome {
-    let Some(workspace) = context.workspaces.get(&key) else { return Outcome::Done };
+    let Some(workspace) = context.workspaces.get(&key) else {
+        context.progress.forget(&key.cluster);
+        return Outcome::Done;
+    };
     let initializer = initializer_of(&key.shard);
     let listed =
         workspace.status.iter().flat_map(|status| &status.initializers).any(|name| name == initializer);
@@ -128,9 +133,10 @@ async fn initialize(context: Arc<Context>, key: ObjectKey) -> Outcome {
         context.progress.forget(&key.cluster);
         return Outcome::Done;
     }
+    let started = context.progress.since(&key.cluster);
     match seed(&context, &key, initializer).await {
         Ok(()) => {
-            context.progress.finished(&key.cluster);
+            context.progress.finished(&key.cluster, started);
             Outcome::Done
         }
         // What fails because the workspace has gone in the meantime has not failed.

@@ -88,13 +88,10 @@ impl Progress {
 
     /// The workspace waits for `stage` until what is returned is dropped.
     pub(super) fn enter(&self, cluster: &ClusterName, stage: Stage) -> InStage<'_> {
-        let mut workspaces = self.workspaces.lock();
-        let entry = workspaces.entry(cluster.clone()).or_insert_with(|| Entry {
-            since: Instant::now(),
-            stages: Vec::new(),
-            error: None,
-        });
-        entry.stages.push(stage);
+        self.since(cluster);
+        if let Some(entry) = self.workspaces.lock().get_mut(cluster) {
+            entry.stages.push(stage);
+        }
         self.gauge.get_or_create(&Label { stage: stage.label() }).inc();
         InStage { progress: self, cluster: cluster.clone(), stage }
     }
@@ -106,13 +103,21 @@ impl Progress {
         }
     }
 
-    pub(super) fn finished(&self, cluster: &ClusterName) {
-        if let Some(entry) = self.workspaces.lock().remove(cluster) {
-            self.finished.inc();
-            let took = entry.since.elapsed();
-            self.duration.observe(took.as_secs_f64());
-            tracing::info!(%cluster, milliseconds = took.as_millis(), "the workspace is seeded");
-        }
+    /// When the workspace was first seen: now, unless an earlier try failed.
+    pub(super) fn since(&self, cluster: &ClusterName) -> Instant {
+        let mut workspaces = self.workspaces.lock();
+        workspaces
+            .entry(cluster.clone())
+            .or_insert_with(|| Entry { since: Instant::now(), stages: Vec::new(), error: None })
+            .since
+    }
+
+    pub(super) fn finished(&self, cluster: &ClusterName, since: Instant) {
+        self.workspaces.lock().remove(cluster);
+        self.finished.inc();
+        let took = since.elapsed();
+        self.duration.observe(took.as_secs_f64());
+        tracing::info!(%cluster, milliseconds = took.as_millis(), "the workspace is seeded");
     }
 
     /// The workspace is gone, or no longer ours.
