@@ -37,9 +37,9 @@ impl RunnerClient {
     /// The body of any URL of the environment.
     ///
     /// # Errors
-    /// No answer.
+    /// No answer, or one that is not 200.
     pub async fn text(&self, url: &str) -> anyhow::Result<String> {
-        Ok(self.http.get(url).send().await?.text().await?)
+        Ok(self.http.get(url).send().await?.error_for_status()?.text().await?)
     }
 }
 

@@ -49,8 +49,21 @@ impl World {
     /// # Errors
     /// The kubeconfig cannot be used.
     pub async fn open(&self, kubeconfig: PathBuf) -> anyhow::Result<Tenancy> {
+        self.open_as(kubeconfig, &KubeConfigOptions::default()).await
+    }
+
+    /// kcp as a member of `system:masters` sees it: past all of its admission, as no person should come.
+    ///
+    /// # Errors
+    /// The kubeconfig cannot be used.
+    pub async fn master(&self) -> anyhow::Result<Tenancy> {
+        let context = KubeConfigOptions { context: Some("system:admin".into()), ..Default::default() };
+        self.open_as(self.stack.paths().state().join("kcp/admin.kubeconfig"), &context).await
+    }
+
+    async fn open_as(&self, kubeconfig: PathBuf, options: &KubeConfigOptions) -> anyhow::Result<Tenancy> {
         let config = Kubeconfig::read_from(&kubeconfig).with_context(|| kubeconfig.display().to_string())?;
-        let mut config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+        let mut config = kube::Config::from_custom_kubeconfig(config, options).await?;
         let server = format!("https://127.0.0.1:{}", self.stack.settings().kcp_port);
         config.cluster_url = server.parse()?;
         Ok(Tenancy::new(Connection::new(config)?, server))

@@ -21,18 +21,12 @@ pub(crate) struct Binaries {
 impl Binaries {
     /// Builds them; cargo itself shows how far it is.
     pub(crate) fn build(checkout: &Checkout, release: bool) -> Result<Self> {
-        let mut command = checkout.cargo();
-        // The messages say where the programs are, whatever target directory a person has configured.
-        command.args(["build", "--bins", "--message-format=json-render-diagnostics"]);
-        command.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+        let mut args = vec!["--bins"];
+        args.extend(PACKAGES.iter().flat_map(|package| ["--package", package]));
         if release {
-            command.arg("--release");
+            args.push("--release");
         }
-        let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
-        if !output.status.success() {
-            bail!("the services do not compile: see above");
-        }
-        let programs = executables(&String::from_utf8_lossy(&output.stdout));
+        let programs = build(checkout, &args).context("the services do not compile: see above")?;
         for package in PACKAGES {
             if !programs.contains_key(package) {
                 bail!("package {package} has no program of that name");
@@ -56,6 +50,29 @@ impl Binaries {
     pub(crate) fn plugin_folder(&self) -> Option<&Path> {
         self.programs.get("kubectl-annex").and_then(|path| path.parent())
     }
+}
+
+/// Builds an example of a package and returns its program, for a test that runs what a document shows.
+///
+/// # Errors
+/// It does not compile, or there is none of that name.
+pub fn example(package: &str, name: &str) -> Result<PathBuf> {
+    build(&Checkout::find()?, &["--package", package, "--example", name])
+        .with_context(|| format!("example {name} of {package} does not compile"))?
+        .remove(name)
+        .with_context(|| format!("package {package} has no example {name}"))
+}
+
+/// Names and paths of the programs that `cargo build` with these arguments makes.
+fn build(checkout: &Checkout, args: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+    let mut command = checkout.cargo();
+    // The messages say where the programs are, whatever target directory a person has configured.
+    command.args(["build", "--message-format=json-render-diagnostics"]).args(args);
+    let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("cargo build ended with {}", output.status);
+    }
+    Ok(executables(&String::from_utf8_lossy(&output.stdout)))
 }
 
 /// Names and paths of the programs that cargo reports.

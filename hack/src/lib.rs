@@ -36,6 +36,7 @@ mod status;
 mod tools;
 mod users;
 
+pub use binaries::example;
 pub use http::{Response, get};
 pub use kubectl::Kubectl;
 pub use part::Part;

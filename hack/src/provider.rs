@@ -30,14 +30,9 @@ fn apply_path(checkout: &Checkout, kubectl: &Kubectl, path: &str) -> Result<()> 
     let file = checkout.join(path);
     let file = file.to_str().context("the checkout's path is not Unicode")?;
     retry(LIMIT, &format!("apply {path}"), || {
-        kubectl.run(&[
-            "apply",
-            "--server-side",
-            "--force-conflicts",
-            "--field-manager=annex-dev",
-            "--filename",
-            file,
-        ])
+        // Not server-side: kcp v0.31 keeps no field manager when some kinds are created so, adds it at the next apply, and thereby
+        // changes objects that are as they should be.
+        kubectl.run(&["apply", "--filename", file])
     })
     .map(drop)
 }

@@ -19,8 +19,7 @@ fn documents<T: Resource + Clone + Serialize>(objects: &[T]) -> Result<String, B
     let mut text = String::from("# Rendered from apis/ by `cargo xtask generate`. Edit there, not here.\n");
     for object in objects {
         let mut object = object.clone();
-        // A label on everything, also because the API server keeps no record of an applier that owns no field: the next
-        // server-side apply would then write such a record and so change an object that is as it should be.
+        // What `kubectl get -l` finds all of the provider by.
         object.labels_mut().insert("app.kubernetes.io/part-of".to_owned(), "annex".to_owned());
         text.push_str("---\n");
         // Through Value, whose maps are sorted: the file must not change with the order of fields.

@@ -123,8 +123,9 @@ pub struct PermissionClaim {
     pub resource: String,
     /// The verbs asked for.
     pub verbs: Vec<String>,
-    /// The identity of the export that the resource comes from; empty for Kubernetes' own.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    /// The identity of the export that the resource comes from; empty for Kubernetes' own. Always written: kcp fills in the
+    /// empty one, and an apply would find a difference each time.
+    #[serde(default)]
     pub identity_hash: String,
 }
 
