@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::{
     Gate, ShardUrl,
+    backoff::WatchBackoff,
     kinds::{APIExportEndpointSlice, VirtualWorkspaceType, WorkspaceType},
 };
 
@@ -61,7 +62,7 @@ where
     let name = name.to_owned();
     tokio::spawn(async move {
         let mut objects = watcher(api, config)
-            .default_backoff()
+            .backoff(WatchBackoff::default())
             .inspect_err(|error| tracing::warn!(error = %crate::Brief(error), "endpoints cannot be watched"))
             .applied_objects()
             .boxed();

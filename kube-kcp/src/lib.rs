@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod backoff;
 mod brief;
 mod client;
 mod endpoints;
@@ -13,6 +14,7 @@ mod schema;
 mod watch;
 mod worker;
 
+pub use backoff::Backoff;
 pub use brief::Brief;
 pub use client::{ConnectError, Connection};
 pub use endpoints::{Endpoints, export_endpoints, initializing_endpoints};
@@ -22,7 +24,7 @@ pub use names::{
     CLUSTER_ANNOTATION, ClusterName, MissingCluster, NameError, ObjectKey, PATH_ANNOTATION, ShardUrl,
     cluster_of,
 };
-pub use queue::{Backoff, Lane, Outcome, WorkQueue};
+pub use queue::{Lane, Outcome, WorkQueue};
 pub use readiness::{Gate, Readiness};
 pub use schema::{SchemaError, resource_schema};
 pub use watch::{spawn_metadata_watch, spawn_object_watch};

@@ -6,10 +6,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rand::Rng as _;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::ClusterName;
+use crate::{Backoff, ClusterName};
 
 /// What a key's turn is counted against: usually the workspace. Lanes are served in turn, so that a workspace with ten
 /// thousand keys does not hold back one with a single key.
@@ -33,30 +32,6 @@ pub enum Outcome {
     Again(Duration),
     /// Failed; to be tried again after the key's backoff.
     Failed,
-}
-
-/// How long a key waits after each failure: `first`, doubled each time up to `most`, each shortened at random by up to a
-/// half, so that what failed together does not come back together.
-#[derive(Clone, Copy, Debug)]
-pub struct Backoff {
-    /// After the first failure.
-    pub first: Duration,
-    /// At the most.
-    pub most: Duration,
-}
-
-impl Default for Backoff {
-    /// 100 ms to 1 minute.
-    fn default() -> Self {
-        Self { first: Duration::from_millis(100), most: Duration::from_secs(60) }
-    }
-}
-
-impl Backoff {
-    fn after(&self, failures: u32) -> Duration {
-        let doubled = self.first.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1)));
-        doubled.min(self.most).mul_f64(rand::rng().random_range(0.5..=1.0))
-    }
 }
 
 /// Keys to work on: each at most once at a time, and at most once in the queue.

@@ -13,7 +13,9 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
-use crate::{Change, Connection, Endpoints, Gate, Index, Metrics, ObjectKey, ShardUrl};
+use crate::{
+    Change, Connection, Endpoints, Gate, Index, Metrics, ObjectKey, ShardUrl, backoff::WatchBackoff,
+};
 
 /// Keeps `index` equal to all objects of kind `K` in all workspaces of all shards, and calls `on_change` after each change,
 /// in order per shard. `on_change` must not block; it usually puts keys into a [`WorkQueue`](crate::WorkQueue).
@@ -190,7 +192,7 @@ fn errors_counted<T: Resource>(
     kind: &str,
 ) -> impl Stream<Item = watcher::Event<Result<T, Box<InvalidObject>>>> {
     let (shard, metrics, kind) = (shard.clone(), metrics.clone(), kind.to_owned());
-    events.default_backoff().filter_map(move |event| {
+    events.backoff(WatchBackoff::default()).filter_map(move |event| {
         let event = event
             .inspect_err(|error| {
                 metrics.watch_error(&kind);

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, process::Command, time::Duration};
 use annex_apis::{Install, Tenant};
 use annex_e2e::{condition, until, when};
 use anyhow::Context as _;
-use futures::future::try_join_all;
+use futures::future::{select_ok, try_join_all};
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, ResourceExt, api::ListParams};
 use serde_json::json;
@@ -134,7 +134,12 @@ async fn a_controller_that_is_asked_to_stop_in_the_middle_of_five_installs_ends_
     let held = |install: &Install| !install.finalizers().is_empty();
     tokio::try_join!(
         try_join_all(names.iter().map(|name| workspace.install(name, name, json!({})))),
-        when(&installs, &names[0], "the controller is at work on it", held),
+        select_ok(names.iter().map(|name| Box::pin(when(
+            &installs,
+            name,
+            "the controller is at work on it",
+            held
+        )))),
     )?;
 
     // Not by Stack::stop, which would kill it in the end.
