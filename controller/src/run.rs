@@ -105,7 +105,10 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         export_endpoints(connection.home(), EXPORT_NAME, readiness.gate("the APIExport's endpoint slice"));
     let followers = follow(&context, &endpoints, &metrics, &readiness);
     let ended = shutdown.clone();
+    // The lookup goes on until the work has ended: whether an install at work answers is asked through it.
+    let (at_work, work_ended) = tokio::sync::oneshot::channel::<()>();
     let workers = async {
+        let _at_work = at_work;
         tokio::select! {
             () = readiness.wait() => {}
             () = ended.requested() => return Ok(()),
@@ -125,8 +128,10 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         Ok(())
     };
     let served = tokio::try_join!(
-        serve("operations", args.listen, operations, shutdown.clone()),
-        serve("lookup", args.lookup_listen, lookup, shutdown),
+        serve("operations", args.listen, operations, shutdown.requested()),
+        serve("lookup", args.lookup_listen, lookup, async {
+            let _ = work_ended.await;
+        }),
         workers,
     );
     for follower in followers {

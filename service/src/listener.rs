@@ -12,8 +12,6 @@ use hyper_util::{
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 
-use crate::Shutdown;
-
 /// Some 20 KiB each: a flood of connections ends in the kernel's backlog and not in our memory.
 const MAX_CONNECTIONS: usize = 1024;
 
@@ -26,7 +24,7 @@ const MAX_HEADER_BYTES: usize = 32 * 1024;
 /// Accepting fails when file descriptors run out; trying again at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` at `address` until `shutdown`, and lets requests end.
+/// Serves `router` at `address` until `stop`, and lets requests end.
 ///
 /// # Errors
 /// The address cannot be bound; the message names it.
@@ -34,12 +32,12 @@ pub async fn serve(
     name: &'static str,
     address: SocketAddr,
     router: Router,
-    shutdown: Shutdown,
+    stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("{name} cannot listen on {address}"))?;
     tracing::info!(%address, "{name} listens");
-    serve_until(listener, router, shutdown.requested()).await;
+    serve_until(listener, router, stop).await;
     Ok(())
 }
 

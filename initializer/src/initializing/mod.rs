@@ -113,7 +113,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         async move { stop.requested().await },
         move |key| initialize(context.clone(), key),
     );
-    tokio::try_join!(serve("operations", args.listen, operations, shutdown), async {
+    tokio::try_join!(serve("operations", args.listen, operations, shutdown.requested()), async {
         workers.await;
         Ok(())
     })?;

@@ -54,6 +54,26 @@ struct Entry {
     /// The chains that run beside each other, each with what it waits for.
     stages: Vec<Stage>,
     error: Option<String>,
+    /// Counted while a try has failed and the next has not begun.
+    retry: Option<Counted>,
+}
+
+/// One workspace in the gauge, until it is dropped.
+#[derive(Debug)]
+struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: &Family<Label, Gauge>, stage: &'static str) -> Self {
+        let gauge = gauge.get_or_create(&Label { stage }).clone();
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -100,16 +120,22 @@ impl Progress {
         self.errors.get_or_create(&Category { category }).inc();
         if let Some(entry) = self.workspaces.lock().get_mut(cluster) {
             entry.error = Some(error.to_owned());
+            // Nearly all the time of a workspace that is stuck passes between its tries.
+            entry.retry = Some(Counted::new(&self.gauge, "Retry"));
         }
     }
 
-    /// When the workspace was first seen: now, unless an earlier try failed.
+    /// A try begins. Returns when the workspace was first seen: now, unless an earlier try failed.
     pub(super) fn since(&self, cluster: &ClusterName) -> Instant {
         let mut workspaces = self.workspaces.lock();
-        workspaces
-            .entry(cluster.clone())
-            .or_insert_with(|| Entry { since: Instant::now(), stages: Vec::new(), error: None })
-            .since
+        let entry = workspaces.entry(cluster.clone()).or_insert_with(|| Entry {
+            since: Instant::now(),
+            stages: Vec::new(),
+            error: None,
+            retry: None,
+        });
+        entry.retry = None;
+        entry.since
     }
 
     pub(super) fn finished(&self, cluster: &ClusterName, since: Instant) {
