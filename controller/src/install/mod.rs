@@ -8,4 +8,4 @@ mod status;
 mod writes;
 
 pub(crate) use facts::route_of_status;
-pub(crate) use reconcile::reconcile;
+pub(crate) use reconcile::{NOT_LISTED_YET, reconcile};

@@ -20,6 +20,10 @@ const RESYNC: Duration = Duration::from_secs(600);
 /// An Install that nobody but its author can mend is looked at again after this; what mends it usually wakes it sooner.
 const REFUSED_RESYNC: Duration = Duration::from_secs(300);
 
+/// Nobody has failed: a new shard is being listed, which takes kcp seconds for the first binding of a schema. With backoff the
+/// first Install on it would wait for half a minute longer.
+pub(crate) const NOT_LISTED_YET: Outcome = Outcome::Again(Duration::from_secs(1));
+
 /// What is to happen after the status is written.
 enum Next {
     Resync(Duration),
@@ -32,7 +36,7 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
         return gone(context, key).await;
     };
     if !context.tenants.is_synced(&key.shard) {
-        return Outcome::Failed;
+        return NOT_LISTED_YET;
     }
     let result = if install.metadata.deletion_timestamp.is_some() {
         delete(context, key, &install).await

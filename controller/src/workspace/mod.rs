@@ -18,6 +18,7 @@ use crate::{
     api_writes::WriteError,
     bindings::{INITIALIZED_ANNOTATION, binds, is_bound},
     context::Context,
+    install::NOT_LISTED_YET,
 };
 
 /// How long a new workspace is left to the initializer.
@@ -25,7 +26,7 @@ const INITIALIZERS_TURN: Duration = Duration::from_secs(60);
 
 pub(crate) async fn reconcile(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Outcome {
     if !context.tenants.is_synced(shard) {
-        return Outcome::Failed;
+        return NOT_LISTED_YET;
     }
     let result = match context.tenants.binding(shard, cluster) {
         None => forget(context, shard, cluster).await,
