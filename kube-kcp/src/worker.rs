@@ -69,6 +69,7 @@ pub async fn run_workers<K, F>(
             };
             metrics.reconciled(label, started.elapsed());
             queue.finish(&key, outcome);
+            metrics.queued(queue.depth());
         });
     }
     while running.join_next().await.is_some() {}

@@ -20,7 +20,7 @@ pub struct Status {
 
 /// The operator's listener: `/healthz`, `/readyz` (503 while something is waited for, and what) and `/metrics`.
 pub struct Operations {
-    /// Asked on each `/readyz`.
+    /// Asked on each `/readyz` and `/metrics`.
     pub status: Box<dyn Fn() -> Status + Send + Sync>,
     /// Written out on each `/metrics`.
     pub registry: Registry,
@@ -51,6 +51,8 @@ async fn readyz(State(operations): State<Arc<Operations>>) -> impl IntoResponse 
 }
 
 async fn metrics(State(operations): State<Arc<Operations>>) -> impl IntoResponse {
+    // Gauges that are read and not counted are brought up to date by the same function.
+    let _ = (operations.status)();
     let mut text = String::new();
     match encode(&mut text, &operations.registry) {
         Ok(()) => ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
