@@ -3,10 +3,6 @@ use kube_kcp::{
     kinds::{APIBinding, BindingPhase},
 };
 
-/// Set by the seed on the APIBinding of a workspace that the initializer made: the initializer is at work there, and the
-/// controller need not be for the first while.
-pub(crate) use annex_initializer::INITIALIZED_ANNOTATION;
-
 /// Whether `binding` binds the export whose virtual workspace `shard` is. By the export's logical cluster, which kcp
 /// resolved, because a path can be spelled in several ways.
 pub(crate) fn binds(binding: &APIBinding, shard: &ShardUrl) -> bool {

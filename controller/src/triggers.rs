@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use annex_apis::{Install, ManagedEnvironment};
-use annex_core::HostName;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt as _, core::PartialObjectMeta};
 use kube_kcp::{Change, ClusterName, ObjectKey, RemovedBecause, ShardUrl, kinds::APIBinding};
@@ -11,7 +10,7 @@ use kube_kcp::{Change, ClusterName, ObjectKey, RemovedBecause, ShardUrl, kinds::
 use crate::{
     claims::Rank,
     context::{Context, Key},
-    install::route_of_status,
+    install::{recorded_host, route_of_status},
 };
 
 impl Context {
@@ -30,12 +29,11 @@ impl Context {
         if let Change::Applied { key, object, previous: None } = change
             && object.metadata.deletion_timestamp.is_none()
         {
-            let recorded = object.status.as_ref();
-            if recorded.is_some_and(|status| status.installed_version.is_some()) {
+            if object.status.as_ref().is_some_and(|status| status.installed_version.is_some()) {
                 let resource = (key.cluster.clone(), object.spec.extension.clone());
                 self.wake(self.extension_claims.claim(&resource, key, rank(object, false)).wake);
             }
-            if let Some(host) = recorded.and_then(|status| status.host.as_ref()?.parse::<HostName>().ok()) {
+            if let Some(host) = recorded_host(object) {
                 self.wake(self.host_claims.claim(&host, key, rank(object, false)).wake);
             }
         }
@@ -46,9 +44,8 @@ impl Context {
     /// long as it takes to look at every Install again. Called once, when all that is watched was listed.
     pub(crate) fn restore_routes(&self) {
         for (key, install) in self.tenants.installs.all() {
-            let host =
-                install.status.as_ref().and_then(|status| status.host.as_ref()?.parse::<HostName>().ok());
-            if let Some((host, identity)) = host.zip(route_of_status(&self.catalog, &key, &install))
+            if let Some((host, identity)) =
+                recorded_host(&install).zip(route_of_status(&self.catalog, &key, &install))
                 && self.host_claims.claim(&host, &key, rank(&install, false)).holder == key
             {
                 self.routes.set(&key, &host, identity);

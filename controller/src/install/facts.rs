@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use annex_apis::{Extension, ExtensionVersion, Install, ManagedEnvironment, Tenant};
-use annex_core::InstallIdentity;
+use annex_core::{HostName, InstallIdentity};
 use kube_kcp::{ClusterName, ObjectKey};
 
 use crate::{catalog::Catalog, context::Context, triggers::rank};
@@ -84,6 +84,11 @@ fn sibling(key: &ObjectKey, name: &str) -> ObjectKey {
 /// What the outside knows a tenant by.
 pub(super) fn tenant_id<'a>(tenant: &'a Tenant, cluster: &'a ClusterName) -> &'a str {
     tenant.spec.id.as_deref().unwrap_or(cluster.as_str())
+}
+
+/// The host that an Install's status records.
+pub(crate) fn recorded_host(install: &Install) -> Option<HostName> {
+    install.status.as_ref()?.host.as_ref()?.parse().ok()
 }
 
 /// The identity that an Install's status records, for answering before the first reconcile. A status can be believed: the

@@ -7,5 +7,5 @@ mod resolve;
 mod status;
 mod writes;
 
-pub(crate) use facts::route_of_status;
+pub(crate) use facts::{recorded_host, route_of_status};
 pub(crate) use reconcile::{NOT_LISTED_YET, reconcile};

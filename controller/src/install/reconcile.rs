@@ -8,7 +8,7 @@ use kube_kcp::{Brief, ObjectKey, Outcome};
 
 use super::{
     conditions::{Because, Findings, Stage},
-    facts::{Facts, NotYet, dereference, route_of_status},
+    facts::{Facts, NotYet, dereference, recorded_host, route_of_status},
     resolve::{Resolved, resolve},
     status::{Done, Held, Recorded, status, suspended, turned},
     writes::Writer,
@@ -228,10 +228,6 @@ fn release_unused(context: &Context, facts: &Facts) {
     if context.extension_claims.holds(&resource, key) {
         context.wake(context.extension_claims.release(key));
     }
-}
-
-fn recorded_host(install: &Install) -> Option<HostName> {
-    install.status.as_ref()?.host.as_ref()?.parse().ok()
 }
 
 async fn answers(context: &Context, resolved: &Resolved, findings: &mut Findings) -> bool {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use annex_apis::{
     ExecutionQuota, ExecutionQuotaSpec, QUOTA_NAME, Tenant, TenantSpec, provider::missing_claims,
 };
+use annex_initializer::INITIALIZED_ANNOTATION;
 use jiff::Timestamp;
 use kube::{
     Api, ResourceExt as _,
@@ -16,7 +17,7 @@ use kube_kcp::{ClusterName, ObjectKey, Outcome, ShardUrl, kinds::APIBinding};
 
 use crate::{
     api_writes::WriteError,
-    bindings::{INITIALIZED_ANNOTATION, binds, is_bound},
+    bindings::{binds, is_bound},
     context::Context,
     install::NOT_LISTED_YET,
 };

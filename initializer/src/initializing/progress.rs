@@ -108,12 +108,11 @@ impl Progress {
 
     /// The workspace waits for `stage` until what is returned is dropped.
     pub(super) fn enter(&self, cluster: &ClusterName, stage: Stage) -> InStage<'_> {
-        self.since(cluster);
         if let Some(entry) = self.workspaces.lock().get_mut(cluster) {
             entry.stages.push(stage);
         }
-        self.gauge.get_or_create(&Label { stage: stage.label() }).inc();
-        InStage { progress: self, cluster: cluster.clone(), stage }
+        let counted = Counted::new(&self.gauge, stage.label());
+        InStage { progress: self, cluster: cluster.clone(), stage, _counted: counted }
     }
 
     pub(super) fn failed(&self, cluster: &ClusterName, category: &'static str, error: &str) {
@@ -177,11 +176,11 @@ pub(super) struct InStage<'a> {
     progress: &'a Progress,
     cluster: ClusterName,
     stage: Stage,
+    _counted: Counted,
 }
 
 impl Drop for InStage<'_> {
     fn drop(&mut self) {
-        self.progress.gauge.get_or_create(&Label { stage: self.stage.label() }).dec();
         if let Some(entry) = self.progress.workspaces.lock().get_mut(&self.cluster)
             && let Some(at) = entry.stages.iter().position(|stage| *stage == self.stage)
         {
