@@ -2,7 +2,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use annex_core::{DomainRoot, HostName};
 use annex_initializer::SeedArgs;
-use annex_service::LogFormat;
+use annex_service::{LogFormat, OperationsTlsArgs, TlsArgs};
 
 /// Makes Installs true: finds the version, verifies it, gives it a host name and says Ready once the host answers.
 #[derive(clap::Parser, Clone, Debug)]
@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Where the runner answers, for asking it for a host before the host is called Ready.
     #[arg(long, env = "RUNNER_BASE_URL", default_value = "http://127.0.0.1:8080", value_parser = base_url)]
     pub(crate) runner_url: String,
+    /// The PEM certificates that an https runner is checked by, and no others. Absent: the system's.
+    #[arg(long, env = "RUNNER_CA_FILE", value_name = "FILE")]
+    pub(crate) runner_ca_file: Option<PathBuf>,
     /// Installs versions that nobody verified. For development only.
     #[arg(long, env = "ANNEX_ALLOW_UNSIGNED")]
     pub(crate) allow_unsigned: bool,
@@ -32,6 +35,11 @@ pub(crate) struct Args {
     /// How log lines look.
     #[arg(long, env = "ANNEX_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+    /// TLS of the lookup.
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+    #[command(flatten)]
+    pub(crate) operations_tls: OperationsTlsArgs,
     #[command(flatten)]
     pub(crate) domain: DomainArgs,
     #[command(flatten)]

@@ -8,7 +8,7 @@ use std::{
 
 use annex_apis::provider::EXPORT_NAME;
 use annex_initializer::Seed;
-use annex_service::{Operations, Shutdown, Status, serve};
+use annex_service::{Certificates, Operations, Shutdown, Status, serve};
 use anyhow::Context as _;
 use kube::{
     Resource,
@@ -48,6 +48,9 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let mut registry = Registry::with_prefix("annex_controller");
     let metrics = Metrics::register(&mut registry);
+    let certificates = Certificates::register(&mut registry);
+    let operations_tls = certificates.listener("operations", args.operations_tls.files())?;
+    let lookup_tls = certificates.listener("lookup", args.tls.files())?;
     let readiness = Readiness::default();
     let connection = Connection::new(client_config)?;
     let context = Arc::new(Context {
@@ -58,7 +61,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         host_claims: Claims::default(),
         routes: Arc::new(Routes::default()),
         vanished: Mutex::default(),
-        runner: Runner::new(args.runner_url.clone())?,
+        runner: Runner::new(args.runner_url.clone(), args.runner_ca_file.as_deref())?,
         writes: ApiWrites::register(&mut registry),
         domain: args.domain.clone(),
         allow_unsigned: args.allow_unsigned,
@@ -93,7 +96,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             }
         })
     };
-    let operations = Operations { status, registry }.router();
+    let operations = Operations { status, registry, certificates }.router();
     let routes_restored = Arc::new(AtomicBool::new(false));
     let lookup = {
         let (readiness, restored) = (readiness.clone(), routes_restored.clone());
@@ -128,8 +131,8 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         Ok(())
     };
     let served = tokio::try_join!(
-        serve("operations", args.listen, operations, shutdown.requested()),
-        serve("lookup", args.lookup_listen, lookup, async {
+        serve("operations", args.listen, operations_tls, operations, shutdown.requested()),
+        serve("lookup", args.lookup_listen, lookup_tls, lookup, async {
             let _ = work_ended.await;
         }),
         workers,

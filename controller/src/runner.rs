@@ -1,9 +1,11 @@
 use std::{
     collections::HashMap,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use annex_core::{HostName, InstallIdentity};
+use anyhow::{Context as _, ensure};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
@@ -42,12 +44,19 @@ pub(crate) enum ProbeError {
 }
 
 impl Runner {
-    pub(crate) fn new(base: String) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder()
+    /// `ca` holds what an https runner is checked by; none means the system's certificates.
+    pub(crate) fn new(base: String, ca: Option<&Path>) -> anyhow::Result<Self> {
+        let mut http = reqwest::Client::builder()
             .timeout(Duration::from_secs(5))
             .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
+            .no_proxy();
+        if let Some(ca) = ca {
+            http = http.tls_certs_only(authorities(ca)?);
+        } else if !base.starts_with("https:") {
+            // Without it the client reads the system's certificates even for http, and fails in an image from scratch.
+            http = http.tls_certs_only([]);
+        }
+        let http = http.build().context("the client of the runner cannot be set up (an https one needs --runner-ca-file or the system's certificates)")?;
         Ok(Self {
             http,
             base,
@@ -139,4 +148,12 @@ impl Runner {
             }
         }
     }
+}
+
+fn authorities(path: &Path) -> anyhow::Result<Vec<reqwest::Certificate>> {
+    let pem =
+        std::fs::read(path).with_context(|| format!("--runner-ca-file {} cannot be read", path.display()))?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    ensure!(!certificates.is_empty(), "--runner-ca-file {} holds no PEM certificate", path.display());
+    Ok(certificates)
 }
