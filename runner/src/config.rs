@@ -34,6 +34,17 @@ pub struct Config {
     #[arg(long, env = "REGISTRY_CA_FILE", value_name = "FILE")]
     pub registry_ca_file: Option<PathBuf>,
 
+    /// The same, as text: for a pod that has nothing mounted.
+    // PEM begins with hyphens, which a value otherwise must not.
+    #[arg(
+        long,
+        env = "REGISTRY_CA",
+        value_name = "PEM",
+        conflicts_with = "registry_ca_file",
+        allow_hyphen_values = true
+    )]
+    pub registry_ca: Option<String>,
+
     /// TLS of the public listener.
     #[command(flatten)]
     pub tls: TlsArgs,

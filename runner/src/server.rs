@@ -111,15 +111,21 @@ impl Server {
 
 /// What an https registry is checked by; none means the system's.
 fn authorities(config: &Config) -> Result<Option<Vec<Certificate>>> {
-    let Some(path) = &config.registry_ca_file else { return Ok(None) };
+    let (name, pem) = match (&config.registry_ca_file, &config.registry_ca) {
+        (Some(path), _) => {
+            let name = format!("--registry-ca-file {}", path.display());
+            let pem = std::fs::read(path).with_context(|| format!("{name} cannot be read"))?;
+            (name, pem)
+        }
+        (None, Some(pem)) => ("--registry-ca".to_owned(), pem.as_bytes().to_vec()),
+        (None, None) => return Ok(None),
+    };
     ensure!(
         config.registry_base_url.is_https(),
-        "--registry-ca-file is given, but the registry at {} is not asked over https",
+        "{name} is given, but the registry at {} is not asked over https",
         config.registry_base_url
     );
-    let pem = std::fs::read(path)
-        .with_context(|| format!("--registry-ca-file {} cannot be read", path.display()))?;
     let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
-    ensure!(!certificates.is_empty(), "--registry-ca-file {} holds no PEM certificate", path.display());
+    ensure!(!certificates.is_empty(), "{name} holds no PEM certificate");
     Ok(Some(certificates))
 }

@@ -100,10 +100,12 @@ async fn one_listener_can_be_switched_alone() {
 async fn an_https_registry_is_checked_by_the_given_authority() {
     let identity = Identity::new();
     let registry = registry(&identity).await;
-    let ca = identity.file("tls.crt");
-    let runner = Runner::start_as(&registry.url(), &["--registry-ca-file", &ca]).await.unwrap();
-    let answer = runner.get(KNOWN).await;
-    assert_eq!((answer.status, answer.body.as_str()), (200, IDENTITY));
+    let (file, text) = (identity.file("tls.crt"), fs::read_to_string(identity.path("tls.crt")).unwrap());
+    for args in [["--registry-ca-file", &file], ["--registry-ca", &text]] {
+        let runner = Runner::start_as(&registry.url(), &args).await.unwrap();
+        let answer = runner.get(KNOWN).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, IDENTITY));
+    }
 }
 
 #[tokio::test]
@@ -127,6 +129,7 @@ async fn what_cannot_be_meant_is_refused_at_the_start() {
         ("http://127.0.0.1:1", vec!["--registry-ca-file", &ca], "not asked over https"),
         ("https://127.0.0.1:1", vec!["--registry-ca-file", &key], "holds no PEM certificate"),
         ("https://127.0.0.1:1", vec!["--registry-ca-file", "/absent"], "cannot be read"),
+        ("https://127.0.0.1:1", vec!["--registry-ca", "no pem"], "--registry-ca holds no PEM certificate"),
         (
             "http://127.0.0.1:1",
             vec!["--tls-cert-file", &ca, "--tls-key-file", &ca],
