@@ -4,6 +4,11 @@ use annex_core::{DomainRoot, HostName};
 use annex_initializer::SeedArgs;
 use annex_service::LogFormat;
 
+use crate::{
+    compute::{ComputeArgs, DomainMode},
+    runner::Runner,
+};
+
 /// Makes Installs true: finds the version, verifies it, gives it a host name and says Ready once the host answers.
 #[derive(clap::Parser, Clone, Debug)]
 #[command(version)]
@@ -17,9 +22,10 @@ pub(crate) struct Args {
     /// Where runners ask which install a host is. Not for the public: whoever reaches it can list who is who.
     #[arg(long, env = "ANNEX_LOOKUP_LISTEN", default_value = "127.0.0.1:8091")]
     pub(crate) lookup_listen: SocketAddr,
-    /// Where the runner answers, for asking it for a host before the host is called Ready.
-    #[arg(long, env = "RUNNER_BASE_URL", default_value = "http://127.0.0.1:8080", value_parser = base_url)]
-    pub(crate) runner_url: String,
+    /// Where domains are answered, for asking for a host before the host is called Ready: the runner, or the ingress in knative
+    /// mode, where nothing is asked when this is absent.
+    #[arg(long, env = "RUNNER_BASE_URL", value_parser = base_url)]
+    pub(crate) runner_url: Option<String>,
     /// Installs versions that nobody verified. For development only.
     #[arg(long, env = "ANNEX_ALLOW_UNSIGNED")]
     pub(crate) allow_unsigned: bool,
@@ -34,6 +40,8 @@ pub(crate) struct Args {
     pub(crate) log_format: LogFormat,
     #[command(flatten)]
     pub(crate) domain: DomainArgs,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
     #[command(flatten)]
     pub(crate) seed: SeedArgs,
 }
@@ -50,6 +58,20 @@ pub(crate) struct DomainArgs {
     /// The port of the extensions' URLs, where it is not the scheme's own.
     #[arg(long = "domain-port", env = "EXT_DOMAIN_PORT")]
     pub(crate) port: Option<u16>,
+}
+
+/// Where a runner of direct mode answers when nobody says.
+const RUNNER_URL: &str = "http://127.0.0.1:8080";
+
+impl Args {
+    /// Whom to ask whether a host answers. None: nobody.
+    pub(crate) fn runner(&self) -> anyhow::Result<Option<Runner>> {
+        let ingress = self.compute.domain_mode == DomainMode::Knative;
+        match (&self.runner_url, ingress) {
+            (None, true) => Ok(None),
+            (url, ingress) => Runner::new(url.clone().unwrap_or_else(|| RUNNER_URL.to_owned()), ingress).map(Some),
+        }
+    }
 }
 
 impl DomainArgs {

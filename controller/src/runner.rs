@@ -17,11 +17,12 @@ const PROBES: usize = 8;
 /// The runner's answer is three short strings.
 const LONGEST_ANSWER: usize = 16 * 1024;
 
-/// The runner of direct mode, as the controller sees it.
+/// Whoever answers for the domains, as the controller sees it: the runner, or the ingress before the runners.
 #[derive(Debug)]
 pub(crate) struct Runner {
     http: reqwest::Client,
     base: String,
+    ingress: bool,
     answered: Mutex<HashMap<HostName, (InstallIdentity, Instant)>>,
     probes: Semaphore,
     reachable: watch::Sender<bool>,
@@ -42,7 +43,8 @@ pub(crate) enum ProbeError {
 }
 
 impl Runner {
-    pub(crate) fn new(base: String) -> anyhow::Result<Self> {
+    /// `ingress`: an ingress answers at `base`, to which no host of its own is known.
+    pub(crate) fn new(base: String, ingress: bool) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(5))
             .redirect(reqwest::redirect::Policy::none())
@@ -51,6 +53,7 @@ impl Runner {
         Ok(Self {
             http,
             base,
+            ingress,
             answered: Mutex::default(),
             probes: Semaphore::new(PROBES),
             reachable: watch::Sender::new(true),
@@ -127,7 +130,7 @@ impl Runner {
                 .get(format!("{}/healthz", self.base))
                 .send()
                 .await
-                .is_ok_and(|response| response.status().is_success());
+                .is_ok_and(|response| self.ingress || response.status().is_success());
             misses = if healthy { 0 } else { misses + 1 };
             let now = misses < MISSES;
             if *self.reachable.borrow() != now {
