@@ -52,9 +52,9 @@ pub(crate) struct DomainArgs {
     /// The domain below which every extension gets a host name; a wildcard DNS record of it leads to the runner.
     #[arg(long = "domain-root", env = "EXT_DOMAIN_ROOT", value_parser = domain_root)]
     pub(crate) root: DomainRoot,
-    /// The scheme of the extensions' URLs.
-    #[arg(long = "domain-scheme", env = "EXT_DOMAIN_SCHEME", default_value = "http", value_parser = ["http", "https"])]
-    pub(crate) scheme: String,
+    /// The scheme of the extensions' URLs. Absent: https where EXT_DOMAIN_TLS_SECRET names their certificate, else http.
+    #[arg(long = "domain-scheme", env = "EXT_DOMAIN_SCHEME", value_parser = ["http", "https"])]
+    pub(crate) scheme: Option<String>,
     /// The port of the extensions' URLs, where it is not the scheme's own.
     #[arg(long = "domain-port", env = "EXT_DOMAIN_PORT")]
     pub(crate) port: Option<u16>,
@@ -69,16 +69,18 @@ impl Args {
         let ingress = self.compute.domain_mode == DomainMode::Knative;
         match (&self.runner_url, ingress) {
             (None, true) => Ok(None),
-            (url, ingress) => Runner::new(url.clone().unwrap_or_else(|| RUNNER_URL.to_owned()), ingress).map(Some),
+            (url, ingress) => Runner::new(url.as_deref().unwrap_or(RUNNER_URL), ingress).map(Some),
         }
     }
 }
 
 impl DomainArgs {
-    pub(crate) fn url(&self, host: &HostName) -> String {
-        match (self.port, self.scheme.as_str()) {
-            (None, _) | (Some(80), "http") | (Some(443), "https") => format!("{}://{host}/", self.scheme),
-            (Some(port), _) => format!("{}://{host}:{port}/", self.scheme),
+    /// Where a person opens `host`. `certificate`: the domains have one.
+    pub(crate) fn url(&self, host: &HostName, certificate: bool) -> String {
+        let scheme = self.scheme.as_deref().unwrap_or(if certificate { "https" } else { "http" });
+        match (self.port, scheme) {
+            (None, _) | (Some(80), "http") | (Some(443), "https") => format!("{scheme}://{host}/"),
+            (Some(port), _) => format!("{scheme}://{host}:{port}/"),
         }
     }
 }

@@ -1,10 +1,15 @@
 use std::{
     collections::HashMap,
+    net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use annex_core::{HostName, InstallIdentity};
+use anyhow::Context as _;
+use futures::FutureExt as _;
 use parking_lot::Mutex;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::{Semaphore, watch};
 
 /// An answer of the runner for a host is taken as still true for this long.
@@ -21,7 +26,7 @@ const LONGEST_ANSWER: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct Runner {
     http: reqwest::Client,
-    base: String,
+    base: reqwest::Url,
     ingress: bool,
     answered: Mutex<HashMap<HostName, (InstallIdentity, Instant)>>,
     probes: Semaphore,
@@ -42,13 +47,34 @@ pub(crate) enum ProbeError {
     Other,
 }
 
+/// Finds every host where the runner is: DNS may not lead there yet, and must not decide where a probe goes.
+#[derive(Debug)]
+struct ToBase {
+    host: String,
+}
+
+impl Resolve for ToBase {
+    fn resolve(&self, _: Name) -> Resolving {
+        // An IPv6 address is in brackets in a URL.
+        let host = self.host.trim_matches(['[', ']']).to_owned();
+        async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
+        }
+        .boxed()
+    }
+}
+
 impl Runner {
     /// `ingress`: an ingress answers at `base`, to which no host of its own is known.
-    pub(crate) fn new(base: String, ingress: bool) -> anyhow::Result<Self> {
+    pub(crate) fn new(base: &str, ingress: bool) -> anyhow::Result<Self> {
+        let base = reqwest::Url::parse(base).context("--runner-url is no URL")?;
+        let resolver = ToBase { host: base.host_str().unwrap_or_default().to_owned() };
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(5))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
+            .dns_resolver(Arc::new(resolver))
             .build()?;
         Ok(Self {
             http,
@@ -79,10 +105,12 @@ impl Runner {
             tracing::debug!(%error, %host, "the runner was asked in vain");
             ProbeError::Unreachable
         };
+        let mut url = self.base.clone();
+        // As a browser asks: the host is in the Host header, and with TLS in what the certificate is chosen by.
+        url.set_host(Some(host.as_str())).map_err(|_| ProbeError::Unreachable)?;
         let mut response = self
             .http
-            .get(format!("{}/", self.base))
-            .header(reqwest::header::HOST, host.as_str())
+            .get(url)
             .send()
             .await
             .map_err(unreachable)?;
@@ -121,13 +149,15 @@ impl Runner {
     /// Asks for the runner's health for ever.
     pub(crate) async fn watch_health(&self) {
         let mut misses = 0;
+        let mut health = self.base.clone();
+        health.set_path("/healthz");
         let mut ticks = tokio::time::interval(PROBE_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
             let healthy = self
                 .http
-                .get(format!("{}/healthz", self.base))
+                .get(health.clone())
                 .send()
                 .await
                 .is_ok_and(|response| self.ingress || response.status().is_success());

@@ -42,6 +42,7 @@ impl Desired {
             "metadata": {
                 "name": name.name,
                 "labels": { MANAGED_LABEL: "true", CLUSTER_LABEL: cluster.as_str() },
+                "annotations": {},
             },
         });
         if !name.namespace.is_empty() {
@@ -58,10 +59,15 @@ impl Desired {
         self
     }
 
+    fn annotated(mut self, annotation: &str, value: &str) -> Self {
+        set(&mut self.body, "/metadata/annotations", annotation, json!(value));
+        self
+    }
+
     fn sealed(mut self) -> Self {
         let digest: String =
             Sha256::digest(self.body.to_string()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        set(&mut self.body, "/metadata", "annotations", json!({ DESIRED_ANNOTATION: digest }));
+        set(&mut self.body, "/metadata/annotations", DESIRED_ANNOTATION, json!(digest));
         self
     }
 }
@@ -183,11 +189,13 @@ fn service(
         "metadata": { "annotations": {
             "autoscaling.knative.dev/min-scale": options.min_scale.to_string(),
             "autoscaling.knative.dev/max-scale": options.max_scale.to_string(),
+            "serving.knative.dev/progress-deadline": format!("{}s", options.progress_deadline_seconds),
         } },
         "spec": {
             // A guest in the pod finds no token of the cluster.
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
+            "timeoutSeconds": options.timeout_seconds,
             "containers": [container],
         },
     } });
@@ -233,6 +241,8 @@ pub(super) fn mapping(
     install: &str,
     tls: Option<&str>,
 ) -> Desired {
+    // With a certificate, what is asked for in the clear is sent where it is not. Without one there is nothing to send it to.
+    let protocol = if tls.is_some() { "redirected" } else { "enabled" };
     let mut spec = Map::new();
     let reference = json!({ "apiVersion": format!("{SERVING}/v1"), "kind": "Service", "name": kservice });
     spec.insert("ref".to_owned(), reference);
@@ -242,6 +252,7 @@ pub(super) fn mapping(
     let name = Name::within(namespace, host.as_str());
     Desired::new(Kind::DomainMapping, name, cluster, json!({ "spec": spec }))
         .labelled(INSTALL_LABEL, install)
+        .annotated("networking.knative.dev/http-protocol", protocol)
         .sealed()
 }
 
@@ -258,6 +269,8 @@ mod tests {
             max_scale: 5,
             cpu: ("10m".into(), "1".into()),
             memory: ("32Mi".into(), "256Mi".into()),
+            timeout_seconds: 30,
+            progress_deadline_seconds: 120,
             namespace_pods: 20,
             ingress_namespaces: vec!["knative-serving".into()],
             egress_blocked: vec!["169.254.0.0/16".into()],

@@ -41,26 +41,21 @@ struct StatusCondition {
 }
 
 /// What `object` says of its condition `type_`. What it said of another generation than the one that it has now does not count.
+///
+/// What is merely on its way is always told in the same words: Knative changes its own several times a second meanwhile, and each
+/// change would be a write to the tenant's workspace.
 pub(super) fn condition(object: &DynamicObject, type_: &str) -> Condition {
-    let waiting = |message: &str| Condition::Not { reason: "Waiting".into(), message: message.to_owned() };
     let status = object.data.get("status").cloned().unwrap_or_default();
-    let Ok(status) = serde_json::from_value::<Status>(status) else {
-        return waiting("its status cannot be read");
-    };
-    if status.observed_generation.is_none() || status.observed_generation != object.metadata.generation {
-        return waiting("Knative has not looked at it yet");
-    }
-    match status.conditions.into_iter().find(|condition| condition.type_ == type_) {
+    // One that cannot be read says nothing, like one that is not there.
+    let status = serde_json::from_value::<Status>(status).unwrap_or_default();
+    let current =
+        status.observed_generation.is_some() && status.observed_generation == object.metadata.generation;
+    match status.conditions.into_iter().find(|condition| current && condition.type_ == type_) {
         Some(found) if found.status == "True" => Condition::True,
-        Some(found) => Condition::Not {
-            reason: reason(found.reason),
-            message: if found.message.is_empty() {
-                "Knative works on it".to_owned()
-            } else {
-                short(&found.message)
-            },
-        },
-        None => waiting("Knative has not said anything of it yet"),
+        Some(found) if found.status == "False" => {
+            Condition::Not { reason: reason(found.reason), message: short(&found.message) }
+        }
+        _ => Condition::Not { reason: "Provisioning".into(), message: "Knative is at work on it".to_owned() },
     }
 }
 
@@ -153,7 +148,7 @@ mod tests {
         let ready = json!([{ "type": "Ready", "status": "True" }]);
         assert_eq!(condition(&mapping(2, ready.clone()), "Ready"), Condition::True);
         let Condition::Not { reason, .. } = condition(&mapping(1, ready), "Ready") else { panic!() };
-        assert_eq!(reason, "Waiting");
+        assert_eq!(reason, "Provisioning");
         assert_ne!(condition(&object(json!({ "metadata": { "generation": 1 } })), "Ready"), Condition::True);
         assert_ne!(condition(&object(json!({ "metadata": {}, "status": {} })), "Ready"), Condition::True);
     }
@@ -176,7 +171,7 @@ mod tests {
     #[test]
     fn what_the_server_filled_in_is_no_drift_and_what_was_changed_is() {
         let desired = Desired {
-            kind: super::super::Kind::Service,
+            kind: crate::compute::kind::Kind::Service,
             name: crate::store::Name::within("n", "runner"),
             body: json!({ "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "image": "i" }] } }),
         };

@@ -36,6 +36,13 @@ pub(crate) struct ComputeArgs {
     /// The memory that a runner's pod may use, as a Kubernetes quantity.
     #[arg(long, env = "RUNNER_MEMORY_LIMIT", default_value = "256Mi")]
     pub(crate) runner_memory_limit: String,
+    /// How long a request to a runner may take, in seconds. A pod that ends is given as long, and so is the namespace of a workspace
+    /// whose last install went.
+    #[arg(long, env = "RUNNER_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub(crate) runner_timeout_seconds: u32,
+    /// How long a runner may take to start before Knative calls it failed and says why, in seconds.
+    #[arg(long, env = "RUNNER_PROGRESS_DEADLINE_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) runner_progress_deadline_seconds: u32,
     /// How many pods a workspace's namespace may hold.
     #[arg(long, env = "RUNNER_NAMESPACE_PODS", default_value_t = 20)]
     pub(crate) runner_namespace_pods: u32,
@@ -89,6 +96,8 @@ pub(crate) struct Options {
     pub(crate) max_scale: u32,
     pub(crate) cpu: (String, String),
     pub(crate) memory: (String, String),
+    pub(crate) timeout_seconds: u32,
+    pub(crate) progress_deadline_seconds: u32,
     pub(crate) namespace_pods: u32,
     pub(crate) ingress_namespaces: Vec<String>,
     pub(crate) egress_blocked: Vec<String>,
@@ -145,6 +154,8 @@ impl ComputeArgs {
             max_scale: self.runner_max_scale,
             cpu: (self.runner_cpu_request.clone(), self.runner_cpu_limit.clone()),
             memory: (self.runner_memory_request.clone(), self.runner_memory_limit.clone()),
+            timeout_seconds: self.runner_timeout_seconds,
+            progress_deadline_seconds: self.runner_progress_deadline_seconds,
             namespace_pods: self.runner_namespace_pods,
             ingress_namespaces: self.runner_ingress_namespaces.clone(),
             egress_blocked: self.runner_egress_blocked.clone(),

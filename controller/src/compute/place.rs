@@ -246,6 +246,11 @@ impl Place {
             && (!self.copies_certificate() || self.certificate.is_synced())
     }
 
+    /// Whether the domains here have a certificate.
+    pub(crate) fn has_certificate(&self) -> bool {
+        self.tls_secret.is_some()
+    }
+
     /// Whether each workspace's namespace gets the domains' certificate.
     pub(super) fn copies_certificate(&self) -> bool {
         self.stores.contains_key(&Kind::Secret)

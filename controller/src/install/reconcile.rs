@@ -228,7 +228,8 @@ async fn install_it(
     };
     // Only who has won the new host lets go of the former.
     context.wake(context.host_claims.keep_only(&host, key));
-    let url = context.domain.url(&host);
+    let certificate = matches!(&facts.site, Site::Cluster(place, _) if place.has_certificate());
+    let url = context.domain.url(&host, certificate);
     let mut done = Done { host: Some(Held { resolved, url }), answers };
     if let (Site::Cluster(place, _), Some(runner)) = (&facts.site, &mut done.answers)
         && tidy(context, key, &facts.install, place, &host).await? != Undone::Done
