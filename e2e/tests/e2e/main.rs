@@ -22,3 +22,4 @@ mod restarts;
 mod security;
 mod stuck;
 mod tenants;
+mod tls;
