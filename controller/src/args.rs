@@ -2,7 +2,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use annex_core::{DomainRoot, HostName};
 use annex_initializer::SeedArgs;
-use annex_service::LogFormat;
+use annex_service::{LogFormat, OperationsTlsArgs, TlsArgs};
 
 use crate::{
     compute::{ComputeArgs, DomainMode},
@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// mode, where nothing is asked when this is absent.
     #[arg(long, env = "RUNNER_BASE_URL", value_parser = base_url)]
     pub(crate) runner_url: Option<String>,
+    /// The PEM certificates that an https runner or ingress is checked by, and no others. Absent: the system's.
+    #[arg(long, env = "RUNNER_CA_FILE", value_name = "FILE")]
+    pub(crate) runner_ca_file: Option<PathBuf>,
     /// Installs versions that nobody verified. For development only.
     #[arg(long, env = "ANNEX_ALLOW_UNSIGNED")]
     pub(crate) allow_unsigned: bool,
@@ -38,6 +41,11 @@ pub(crate) struct Args {
     /// How log lines look.
     #[arg(long, env = "ANNEX_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+    /// TLS of the lookup.
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+    #[command(flatten)]
+    pub(crate) operations_tls: OperationsTlsArgs,
     #[command(flatten)]
     pub(crate) domain: DomainArgs,
     #[command(flatten)]
@@ -69,7 +77,10 @@ impl Args {
         let ingress = self.compute.domain_mode == DomainMode::Knative;
         match (&self.runner_url, ingress) {
             (None, true) => Ok(None),
-            (url, ingress) => Runner::new(url.as_deref().unwrap_or(RUNNER_URL), ingress).map(Some),
+            (url, ingress) => {
+                let ca = self.runner_ca_file.as_deref();
+                Runner::new(url.as_deref().unwrap_or(RUNNER_URL), ingress, ca).map(Some)
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use annex_apis::provider::EXPORT_NAME;
 use annex_initializer::Seed;
-use annex_service::{Operations, Shutdown, Status, serve};
+use annex_service::{Certificates, Operations, Shutdown, Status, serve};
 use anyhow::Context as _;
 use kube::{
     Api, Resource,
@@ -50,6 +50,9 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let mut registry = Registry::with_prefix("annex_controller");
     let metrics = Metrics::register(&mut registry);
+    let certificates = Certificates::register(&mut registry);
+    let operations_tls = certificates.listener("operations", args.operations_tls.files())?;
+    let lookup_tls = certificates.listener("lookup", args.tls.files())?;
     let readiness = Readiness::default();
     let connection = Connection::new(client_config)?;
     let writes = ApiWrites::register(&mut registry);
@@ -86,13 +89,11 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             routes_gauge.set(i64::try_from(routes).unwrap_or(i64::MAX));
             Status {
                 waiting_for: readiness.waiting_for(),
-                notes: vec![
-                    format!(
-                        "installs: {}, hosts: {routes}, queued: {}",
-                        context.tenants.installs.len(),
-                        context.queue.depth()
-                    ),
-                ]
+                notes: vec![format!(
+                    "installs: {}, hosts: {routes}, queued: {}",
+                    context.tenants.installs.len(),
+                    context.queue.depth()
+                )]
                 .into_iter()
                 .chain(context.runner.as_ref().map(|runner| {
                     let answers = *runner.reachable().borrow();
@@ -108,7 +109,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             }
         })
     };
-    let operations = Operations { status, registry }.router();
+    let operations = Operations { status, registry, certificates }.router();
     let routes_restored = Arc::new(AtomicBool::new(false));
     let lookup = {
         let (readiness, restored) = (readiness.clone(), routes_restored.clone());
@@ -144,8 +145,8 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         Ok(())
     };
     let served = tokio::try_join!(
-        serve("operations", args.listen, operations, shutdown.requested()),
-        serve("lookup", args.lookup_listen, lookup, async {
+        serve("operations", args.listen, operations_tls, operations, shutdown.requested()),
+        serve("lookup", args.lookup_listen, lookup_tls, lookup, async {
             let _ = work_ended.await;
         }),
         workers,

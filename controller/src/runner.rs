@@ -1,12 +1,13 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use annex_core::{HostName, InstallIdentity};
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use futures::FutureExt as _;
 use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -66,16 +67,25 @@ impl Resolve for ToBase {
 }
 
 impl Runner {
-    /// `ingress`: an ingress answers at `base`, to which no host of its own is known.
-    pub(crate) fn new(base: &str, ingress: bool) -> anyhow::Result<Self> {
+    /// `ingress`: an ingress answers at `base`, to which no host of its own is known. `ca` holds what an https `base` is checked
+    /// by; none means the system's certificates.
+    pub(crate) fn new(base: &str, ingress: bool, ca: Option<&Path>) -> anyhow::Result<Self> {
         let base = reqwest::Url::parse(base).context("--runner-url is no URL")?;
         let resolver = ToBase { host: base.host_str().unwrap_or_default().to_owned() };
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .timeout(Duration::from_secs(5))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .dns_resolver(Arc::new(resolver))
-            .build()?;
+            .dns_resolver(Arc::new(resolver));
+        if let Some(ca) = ca {
+            http = http.tls_certs_only(authorities(ca)?);
+        } else if base.scheme() != "https" {
+            // Without it the client reads the system's certificates even for http, and fails in an image from scratch.
+            http = http.tls_certs_only([]);
+        }
+        let http = http.build().context(
+            "the client of the runner cannot be set up (an https one needs --runner-ca-file or the system's certificates)",
+        )?;
         Ok(Self {
             http,
             base,
@@ -108,12 +118,7 @@ impl Runner {
         let mut url = self.base.clone();
         // As a browser asks: the host is in the Host header, and with TLS in what the certificate is chosen by.
         url.set_host(Some(host.as_str())).map_err(|_| ProbeError::Unreachable)?;
-        let mut response = self
-            .http
-            .get(url)
-            .send()
-            .await
-            .map_err(unreachable)?;
+        let mut response = self.http.get(url).send().await.map_err(unreachable)?;
         let status = response.status().as_u16();
         if status != 200 {
             return Err(ProbeError::Refused(status));
@@ -172,4 +177,12 @@ impl Runner {
             }
         }
     }
+}
+
+fn authorities(path: &Path) -> anyhow::Result<Vec<reqwest::Certificate>> {
+    let pem =
+        std::fs::read(path).with_context(|| format!("--runner-ca-file {} cannot be read", path.display()))?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    ensure!(!certificates.is_empty(), "--runner-ca-file {} holds no PEM certificate", path.display());
+    Ok(certificates)
 }
