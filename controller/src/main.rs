@@ -7,6 +7,7 @@ mod catalog;
 mod claims;
 mod compute;
 mod context;
+mod gauges;
 mod install;
 mod lookup;
 mod routes;
