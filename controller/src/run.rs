@@ -16,8 +16,8 @@ use kube::{
     core::PartialObjectMeta,
 };
 use kube_kcp::{
-    Backoff, Change, Connection, Endpoints, Gate, Index, Limits, Metrics, Outcome, Readiness, WorkQueue,
-    export_endpoints, run_workers, spawn_metadata_watch, spawn_object_watch,
+    Backoff, Change, Connection, Endpoints, Gate, Index, Limits, Metrics, ObjectKey, Outcome, Readiness,
+    WorkQueue, export_endpoints, run_workers, spawn_metadata_watch, spawn_object_watch,
 };
 use parking_lot::Mutex;
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
@@ -30,6 +30,7 @@ use crate::{
     catalog::{self, Catalog},
     claims::Claims,
     context::{Context, Key, TenantSide},
+    environment::{self, Environments},
     install, lookup,
     routes::Routes,
     runner::Runner,
@@ -38,6 +39,8 @@ use crate::{
 
 /// A reconcile makes a handful of requests, each bounded by itself; this is the last resort.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Environments that are looked at at a time. Most of that is waiting for servers that are not ours.
+const ENVIRONMENTS: usize = 32;
 
 pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let seed_config = args.seed.load()?;
@@ -48,12 +51,14 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let mut registry = Registry::with_prefix("annex_controller");
     let metrics = Metrics::register(&mut registry);
+    let environment_metrics = Metrics::register(registry.sub_registry_with_prefix("environments"));
     let readiness = Readiness::default();
     let connection = Connection::new(client_config)?;
     let context = Arc::new(Context {
         queue: Arc::new(WorkQueue::new(Backoff::default(), args.concurrency_per_workspace)),
         tenants: TenantSide::default(),
         catalog: Arc::new(Catalog::default()),
+        environments: Arc::new(Environments::new(&args.environment)),
         extension_claims: Claims::default(),
         host_claims: Claims::default(),
         routes: Arc::new(Routes::default()),
@@ -84,6 +89,12 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
                         "installs: {}, hosts: {routes}, queued: {}",
                         context.tenants.installs.len(),
                         context.queue.depth()
+                    ),
+                    format!(
+                        "environments: {}, open: {}, queued: {}",
+                        context.tenants.environments.len(),
+                        context.environments.open(),
+                        context.environments.queue.depth()
                     ),
                     format!(
                         "runner: {}",
@@ -117,14 +128,21 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         context.sweep_tenants();
         routes_restored.store(true, Ordering::Release);
         tracing::info!(installs = context.tenants.installs.len(), "synced; work begins");
-        run_workers(
+        let installs = run_workers(
             context.queue.clone(),
             Limits { concurrency: args.concurrency, timeout: RECONCILE_TIMEOUT },
             metrics.clone(),
-            async move { ended.requested().await },
+            ended.requested(),
             |key| reconcile(context.clone(), key),
-        )
-        .await;
+        );
+        let environments = run_workers(
+            context.environments.queue.clone(),
+            Limits { concurrency: ENVIRONMENTS, timeout: RECONCILE_TIMEOUT },
+            environment_metrics,
+            ended.requested(),
+            |key| reconcile_environment(context.clone(), key),
+        );
+        tokio::join!(installs, environments);
         Ok(())
     };
     let served = tokio::try_join!(
@@ -145,6 +163,10 @@ async fn reconcile(context: Arc<Context>, key: Key) -> Outcome {
         Key::Install(key) => install::reconcile(&context, &key).await,
         Key::Workspace(shard, cluster) => workspace::reconcile(&context, &shard, &cluster).await,
     }
+}
+
+async fn reconcile_environment(context: Arc<Context>, key: ObjectKey) -> Outcome {
+    environment::reconcile(&context, &key).await
 }
 
 /// Starts everything that is followed.
