@@ -75,7 +75,7 @@ pub(super) fn pod_network(folders: &Folders, network: &Network) -> Value {
 }
 
 /// The kubelet.
-pub(super) fn kubelet(folders: &Folders, network: &Network, pki: &Pki) -> Value {
+pub(super) fn kubelet(folders: &Folders, pki: &Pki) -> Value {
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -95,10 +95,8 @@ pub(super) fn kubelet(folders: &Folders, network: &Network, pki: &Pki) -> Value 
         "podCIDR": PODS,
         // The machine's name servers may be loopback addresses, which are others inside.
         "resolvConf": "",
-        // All pods below one group, which can be removed as a whole.
         "cgroupDriver": "cgroupfs",
         "cgroupsPerQOS": false,
-        "cgroupRoot": format!("/{}", network.name),
         "enforceNodeAllocatable": [],
         "localStorageCapacityIsolation": false,
         // A developer's machine may swap, may have its older control groups, and may not lower a process's score.
@@ -125,8 +123,8 @@ mod tests {
         let text = containerd(&folders, Path::new("/usr/lib/cni"));
         assert!(text.contains(r#"root = "/state \"x\"/compute/containerd""#), "{text}");
         assert!(text.contains(r#"address = "/run/annex-1/containerd.sock""#), "{text}");
-        let kubelet = kubelet(&folders, &network, &Pki::new(&folders.compute));
-        assert_eq!(kubelet.pointer("/cgroupRoot").unwrap(), "/annex-1");
+        let kubelet = kubelet(&folders, &Pki::new(&folders.compute));
+        assert_eq!(kubelet.pointer("/podLogsDir").unwrap(), "/state \"x\"/compute/pod-logs");
         let data = pod_network(&folders, &network);
         assert_eq!(data.pointer("/plugins/0/ipam/dataDir").unwrap(), "/state \"x\"/compute/pod-addresses");
     }

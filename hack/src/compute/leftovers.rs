@@ -1,7 +1,7 @@
 //! What a cluster leaves on the machine besides its recorded processes: pods, mounts, control groups, links.
 //!
-//! Found by what is ours alone (the network namespace, the control group and the folders carry the environment's own
-//! name), so that a run that crashed can be cleaned up after, and nobody else's is touched.
+//! Found by what is ours alone (the network namespace and the folders carry the environment's own name, and one of the
+//! folders lists the containers), so that a run that crashed can be cleaned up after, and nobody else's is touched.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,21 +19,29 @@ use crate::process::is_alive;
 
 /// How long the kernel may take to end what was killed.
 const KILLED: Duration = Duration::from_secs(20);
-/// The runtime's sockets, which it keeps in a folder of the machine's.
+/// What the runtime keeps in folders of the machine's, whatever it is told: its sockets, and a folder for each container.
 const SHIM_SOCKETS: &str = "/run/containerd/s";
+const RUNC: &str = "/run/containerd/runc/k8s.io";
+/// The control group of a container is in a group of this name.
+const GROUP: &str = "k8s.io";
 
 /// Ends and removes everything that still is there.
 pub(super) fn remove(folders: &Folders, name: &str) -> Result<()> {
-    let sockets = shim_sockets(folders);
-    kill(folders, name)?;
+    let (containers, sockets) = (containers(folders), shim_sockets(folders));
+    kill(folders, name, &containers)?;
     unmount_below(&[folders.runtime.clone(), folders.compute.clone()])?;
     for socket in sockets {
         drop(fs::remove_file(socket));
     }
-    // These fail when somebody else has something in them, which then stays.
-    drop(fs::remove_dir(SHIM_SOCKETS));
-    drop(fs::remove_dir("/run/containerd"));
-    groups(name).iter().try_for_each(|group| remove_group(group))?;
+    for container in &containers {
+        drop(fs::remove_dir_all(Path::new(RUNC).join(container)));
+    }
+    groups(&containers).iter().try_for_each(|group| remove_group(group))?;
+    let shared = [SHIM_SOCKETS, RUNC, "/run/containerd/runc", "/run/containerd"].map(PathBuf::from);
+    for folder in shared.into_iter().chain(hierarchies().map(|hierarchy| hierarchy.join(GROUP))) {
+        // Fails when somebody else has something in it, which then stays.
+        drop(fs::remove_dir(folder));
+    }
     network::remove(name)?;
     remove_log_links(&folders.compute);
     remove_matching(Path::new("/var/lib/cni/results"), |file| file.starts_with(&format!("{name}-")));
@@ -54,14 +62,13 @@ pub(super) fn exist(folders: &Folders, name: &str) -> bool {
     folders.runtime.exists()
         || network::namespace(name).exists()
         || Path::new("/sys/class/net").join(name).exists()
-        || !groups(name).is_empty()
 }
 
-/// Ends every process in the cluster's network or control group, and the runtime's of its containers.
-fn kill(folders: &Folders, name: &str) -> Result<()> {
+/// Ends every process in the cluster's network, those of its containers, and the runtime's own.
+fn kill(folders: &Folders, name: &str, containers: &[String]) -> Result<()> {
     let deadline = Instant::now() + KILLED;
     loop {
-        let processes = processes(folders, name);
+        let processes = processes(folders, name, containers);
         if processes.is_empty() {
             return Ok(());
         }
@@ -76,7 +83,7 @@ fn kill(folders: &Folders, name: &str) -> Result<()> {
     }
 }
 
-fn processes(folders: &Folders, name: &str) -> Vec<i32> {
+fn processes(folders: &Folders, name: &str, containers: &[String]) -> Vec<i32> {
     let network = fs::metadata(network::namespace(name)).ok();
     let socket = folders.socket();
     let inside = |pid: i32| {
@@ -96,18 +103,39 @@ fn processes(folders: &Folders, name: &str) -> Vec<i32> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|pid| inside(*pid) || serves(*pid))
         .collect();
-    found.extend(groups(name).iter().flat_map(|group| members(group)));
+    found.extend(groups(containers).iter().flat_map(|group| members(group)));
     found.sort_unstable();
     found.dedup();
     found.retain(|pid| is_alive(*pid));
     found
 }
 
-/// The cluster's control groups: one in each hierarchy of version 1, one alone in version 2.
-fn groups(name: &str) -> Vec<PathBuf> {
+/// The containers that the runtime has, running or not.
+fn containers(folders: &Folders) -> Vec<String> {
+    let tasks = fs::read_dir(tasks(folders)).into_iter().flatten().flatten();
+    tasks.filter_map(|task| task.file_name().into_string().ok()).collect()
+}
+
+fn tasks(folders: &Folders) -> PathBuf {
+    folders.runtime.join("containerd/io.containerd.runtime.v2.task/k8s.io")
+}
+
+/// The folders of the hierarchies of control groups of version 1, and the one of version 2.
+fn hierarchies() -> impl Iterator<Item = PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
-    let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    hierarchies.chain([root.to_path_buf()]).map(|path| path.join(name)).filter(|path| path.is_dir()).collect()
+    let entries = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.chain([root.to_path_buf()])
+}
+
+/// The containers' control groups, in every hierarchy.
+fn groups(containers: &[String]) -> Vec<PathBuf> {
+    let group = |hierarchy: PathBuf| {
+        containers
+            .iter()
+            .map(move |container| hierarchy.join(GROUP).join(container))
+            .filter(|path| path.is_dir())
+    };
+    hierarchies().flat_map(group).collect()
 }
 
 fn members(group: &Path) -> Vec<i32> {
@@ -173,8 +201,7 @@ fn unescape(text: &str) -> PathBuf {
 
 /// The runtime keeps the address of each container's socket beside the container.
 fn shim_sockets(folders: &Folders) -> Vec<PathBuf> {
-    let tasks = folders.runtime.join("containerd/io.containerd.runtime.v2.task/k8s.io");
-    let tasks = fs::read_dir(tasks).into_iter().flatten().flatten();
+    let tasks = fs::read_dir(tasks(folders)).into_iter().flatten().flatten();
     tasks
         .filter_map(|task| fs::read_to_string(task.path().join("address")).ok())
         .filter_map(|address| address.trim().strip_prefix("unix://").map(PathBuf::from))
@@ -220,6 +247,6 @@ mod tests {
     fn a_name_that_nobody_has_leaves_nothing() {
         let folders = Folders::new(Path::new("/does/not/exist"), "annex-nobody");
         assert!(!exist(&folders, "annex-nobody"));
-        assert!(processes(&folders, "annex-nobody").is_empty());
+        assert!(processes(&folders, "annex-nobody", &[]).is_empty());
     }
 }

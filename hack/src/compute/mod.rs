@@ -241,7 +241,7 @@ impl Compute {
         let containerd = config::containerd(&self.folders, machine::plugin_folder()?);
         private_file::write(&self.folders.containerd_config(), containerd.as_bytes())?;
         for (path, content) in [
-            (self.folders.kubelet_config(), config::kubelet(&self.folders, &self.network, &self.pki)),
+            (self.folders.kubelet_config(), config::kubelet(&self.folders, &self.pki)),
             (self.folders.pod_network_config(), config::pod_network(&self.folders, &self.network)),
         ] {
             private_file::write(&path, &serde_json::to_vec_pretty(&content).context("cannot render JSON")?)?;
