@@ -1,0 +1,234 @@
+use std::{fmt, str::FromStr};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use k8s_openapi::api::core::v1::Secret;
+use serde::Deserialize;
+
+use crate::{NAMESPACE, SERVICE_ACCOUNT, Seed, objects::namespaced};
+
+const TYPE: &str = "kubernetes.io/service-account-token";
+const OWNER_ANNOTATION: &str = "kubernetes.io/service-account.name";
+
+/// The name of a token Secret: `annex-token`, then `annex-token-2`, `annex-token-3`. A rotation takes the next number, so
+/// that whoever goes on with it after a crash goes on with the same Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenName(u32);
+
+/// Not the name of a token Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not the name of a token Secret")]
+pub struct NotATokenName;
+
+impl TokenName {
+    /// The one that a new workspace begins with.
+    pub const FIRST: Self = Self(1);
+    const BASE: &str = "annex-token";
+    /// A tenant can write any number into an annotation; the count begins again before it overflows.
+    const LAST: u32 = 999_999;
+
+    /// The one that follows.
+    #[must_use]
+    pub fn next(self) -> Self {
+        if self.0 >= Self::LAST { Self::FIRST } else { Self(self.0 + 1) }
+    }
+}
+
+impl fmt::Display for TokenName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str(Self::BASE),
+            number => write!(f, "{}-{number}", Self::BASE),
+        }
+    }
+}
+
+impl FromStr for TokenName {
+    type Err = NotATokenName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let rest = text.strip_prefix(Self::BASE).ok_or(NotATokenName)?;
+        let number = match rest.strip_prefix('-') {
+            None if rest.is_empty() => 1,
+            None => return Err(NotATokenName),
+            Some(digits) => digits.parse().map_err(|_| NotATokenName)?,
+        };
+        let name = Self(number);
+        // One number has one spelling: `annex-token-02` is somebody else's.
+        if (1..=Self::LAST).contains(&number) && name.to_string() == text {
+            Ok(name)
+        } else {
+            Err(NotATokenName)
+        }
+    }
+}
+
+/// A token of the seeded ServiceAccount, and the Secret that it lives as long as. Has no `Debug` that shows it.
+#[derive(Clone)]
+pub struct Token {
+    name: TokenName,
+    secret: String,
+}
+
+/// What is in a token Secret.
+#[derive(Debug)]
+pub enum TokenState {
+    /// kcp has not filled it in yet.
+    Unfilled,
+    /// Not the seeded ServiceAccount's token, whoever put it there.
+    Foreign,
+    /// The token.
+    Filled(Token),
+}
+
+impl Token {
+    /// Reads a token Secret. The signature is not checked, which only kcp can; but what was pasted over a token is noticed,
+    /// and a kubeconfig that opens nothing is not made of it.
+    #[must_use]
+    pub fn of(name: TokenName, secret: &Secret) -> TokenState {
+        let owner = secret.metadata.annotations.as_ref().and_then(|all| all.get(OWNER_ANNOTATION));
+        if secret.type_.as_deref() != Some(TYPE) || owner.map(String::as_str) != Some(SERVICE_ACCOUNT) {
+            return TokenState::Foreign;
+        }
+        let Some(bytes) = secret.data.as_ref().and_then(|data| data.get("token")).filter(|it| !it.0.is_empty())
+        else {
+            return TokenState::Unfilled;
+        };
+        match String::from_utf8(bytes.0.clone()) {
+            Ok(token) if Claims::of(&token).is_some_and(|claims| claims.are_of(name)) => {
+                TokenState::Filled(Self { name, secret: token })
+            }
+            _ => TokenState::Foreign,
+        }
+    }
+
+    /// The name of its Secret.
+    #[must_use]
+    pub fn name(&self) -> TokenName {
+        self.name
+    }
+
+    /// The token itself: never for a log, an error, an Event or a condition.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What a ServiceAccount's token that lives in a Secret says of itself.
+#[derive(Deserialize)]
+struct Claims {
+    #[serde(rename = "kubernetes.io/serviceaccount/namespace")]
+    namespace: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.name")]
+    service_account: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/secret.name")]
+    secret: String,
+}
+
+impl Claims {
+    fn of(token: &str) -> Option<Self> {
+        let mut parts = token.split('.');
+        let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+    }
+
+    fn are_of(&self, name: TokenName) -> bool {
+        self.namespace == NAMESPACE
+            && self.service_account == SERVICE_ACCOUNT
+            && self.secret == name.to_string()
+    }
+}
+
+impl Seed {
+    /// The Secret that kcp fills with the ServiceAccount's token. The ServiceAccount has to be there first: kcp deletes a
+    /// token Secret whose ServiceAccount it does not find.
+    #[must_use]
+    pub fn token_secret(name: TokenName) -> Secret {
+        let mut metadata = namespaced(&name.to_string());
+        metadata.annotations = Some([(OWNER_ANNOTATION.to_owned(), SERVICE_ACCOUNT.to_owned())].into());
+        Secret { metadata, type_: Some(TYPE.into()), ..Secret::default() }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use k8s_openapi::ByteString;
+    use serde_json::json;
+
+    use super::*;
+
+    fn with_token(name: TokenName, token: &str) -> Secret {
+        let data = Some([("token".to_owned(), ByteString(token.as_bytes().to_vec()))].into());
+        Secret { data, ..Seed::token_secret(name) }
+    }
+
+    fn token_of(name: &str) -> String {
+        let payload = json!({
+            "iss": "kubernetes/serviceaccount",
+            "kubernetes.io/serviceaccount/namespace": "annex",
+            "kubernetes.io/serviceaccount/service-account.name": "annex",
+            "kubernetes.io/serviceaccount/secret.name": name,
+        });
+        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload.to_string()))
+    }
+
+    pub(crate) fn filled(name: TokenName) -> Token {
+        match Token::of(name, &with_token(name, &token_of(&name.to_string()))) {
+            TokenState::Filled(token) => token,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn names_count_and_have_one_spelling() {
+        let mut name = TokenName::FIRST;
+        for text in ["annex-token", "annex-token-2", "annex-token-3"] {
+            assert_eq!(name.to_string(), text);
+            assert_eq!(text.parse(), Ok(name));
+            name = name.next();
+        }
+        for other in [
+            "",
+            "annex",
+            "annex-tokens",
+            "annex-token-",
+            "annex-token-0",
+            "annex-token-1",
+            "annex-token-02",
+            "annex-token-+2",
+            "annex-token-1000000",
+            "annex-token-99999999999",
+        ] {
+            assert_eq!(other.parse::<TokenName>(), Err(NotATokenName), "{other}");
+        }
+        let last: TokenName = "annex-token-999999".parse().unwrap();
+        assert_eq!(last.next(), TokenName::FIRST);
+    }
+
+    #[test]
+    fn what_was_pasted_over_a_token_is_foreign() {
+        let name = TokenName::FIRST;
+        assert_eq!(filled(name).secret(), token_of("annex-token"));
+        assert!(matches!(Token::of(name, &Seed::token_secret(name)), TokenState::Unfilled));
+        assert!(matches!(Token::of(name, &with_token(name, "")), TokenState::Unfilled));
+        let others = ["junk", "a.b.c", "e30.e30.e30", &token_of("annex-token-2"), &token_of("x")];
+        for other in others {
+            assert!(matches!(Token::of(name, &with_token(name, other)), TokenState::Foreign), "{other}");
+        }
+        let mut secret = with_token(name, &token_of("annex-token"));
+        secret.metadata.annotations.as_mut().unwrap().insert(OWNER_ANNOTATION.into(), "default".into());
+        assert!(matches!(Token::of(name, &secret), TokenState::Foreign));
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let token = filled(TokenName::FIRST);
+        assert!(!format!("{token:?}").contains(&token.secret()[..8]), "{token:?}");
+    }
+}
