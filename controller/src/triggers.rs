@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use annex_apis::{Install, ManagedEnvironment};
+use annex_initializer::NAMESPACE;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt as _, core::PartialObjectMeta};
 use kube_kcp::{Change, ClusterName, ObjectKey, RemovedBecause, ShardUrl, kinds::APIBinding};
@@ -62,6 +63,7 @@ impl Context {
 
     /// A labelled Secret came or went: whatever names it is looked at.
     pub(crate) fn secret_changed(&self, change: &Change<PartialObjectMeta<Secret>>) {
+        self.seeded_changed(change);
         if let Change::Applied { previous: Some(_), .. } = change {
             return;
         }
@@ -73,7 +75,6 @@ impl Context {
                 self.queue.add(Key::Install(key));
             }
         }
-        self.seeded_changed(change);
     }
 
     /// An environment came, changed or went: whatever names it is looked at.
@@ -89,9 +90,11 @@ impl Context {
         self.seeded_changed(change);
     }
 
-    /// Something that may be part of a seed went: its workspace is looked at.
+    /// Something that may be part of a seed came, changed or went: its workspace is looked at. What the seed has no part in,
+    /// such as a tenant's own Secrets elsewhere, wakes nobody.
     pub(crate) fn seeded_changed<T>(&self, change: &Change<T>) {
-        if let Change::Removed { key, .. } = change {
+        let key = change.key();
+        if key.namespace.is_empty() || key.namespace == NAMESPACE {
             self.queue.add(Key::Workspace(key.shard.clone(), key.cluster.clone()));
         }
     }

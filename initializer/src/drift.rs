@@ -151,7 +151,10 @@ mod tests {
     }
 
     fn role() -> Role {
-        seed().objects().find_map(|it| if let SeedObject::Role(it) = it { Some(it.clone()) } else { None }).unwrap()
+        seed()
+            .objects()
+            .find_map(|it| if let SeedObject::Role(it) = it { Some(it.clone()) } else { None })
+            .unwrap()
     }
 
     fn role_binding() -> RoleBinding {

@@ -85,11 +85,11 @@ impl Token {
     /// and a kubeconfig that opens nothing is not made of it.
     #[must_use]
     pub fn of(name: TokenName, secret: &Secret) -> TokenState {
-        let owner = secret.metadata.annotations.as_ref().and_then(|all| all.get(OWNER_ANNOTATION));
-        if secret.type_.as_deref() != Some(TYPE) || owner.map(String::as_str) != Some(SERVICE_ACCOUNT) {
+        if !Self::is_held_by(secret) {
             return TokenState::Foreign;
         }
-        let Some(bytes) = secret.data.as_ref().and_then(|data| data.get("token")).filter(|it| !it.0.is_empty())
+        let Some(bytes) =
+            secret.data.as_ref().and_then(|data| data.get("token")).filter(|it| !it.0.is_empty())
         else {
             return TokenState::Unfilled;
         };
@@ -99,6 +99,13 @@ impl Token {
             }
             _ => TokenState::Foreign,
         }
+    }
+
+    /// Whether a Secret is one that holds a token of the seeded ServiceAccount.
+    #[must_use]
+    pub fn is_held_by(secret: &Secret) -> bool {
+        let owner = secret.metadata.annotations.as_ref().and_then(|all| all.get(OWNER_ANNOTATION));
+        secret.type_.as_deref() == Some(TYPE) && owner.map(String::as_str) == Some(SERVICE_ACCOUNT)
     }
 
     /// The name of its Secret.
