@@ -228,18 +228,18 @@ mod tests {
         assert!(repaired.status.is_some());
     }
 
-    fn kubeconfig(name: TokenName) -> Secret {
+    fn kubeconfig(name: &TokenName) -> Secret {
         Seed::kubeconfig_secret(&config(), &"c".parse().unwrap(), &filled(name))
     }
 
     #[test]
     fn of_the_kubeconfig_secret_the_key_and_the_type_count() {
-        let seeded = kubeconfig(TokenName::FIRST);
+        let seeded = kubeconfig(&TokenName::first());
         let mut current = stored(&seeded);
         current.data.as_mut().unwrap().insert("note".into(), ByteString(b"mine".to_vec()));
         assert_eq!(current.drift(&seeded), Drift::None);
 
-        let next = kubeconfig(TokenName::FIRST.next());
+        let next = kubeconfig(&TokenName::of_origin(&["x"]));
         let Drift::Update(repaired) = current.drift(&next) else { panic!("not updated") };
         let data = repaired.data.unwrap();
         assert_eq!(data[KUBECONFIG_KEY], next.data.as_ref().unwrap()[KUBECONFIG_KEY]);

@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn the_kubeconfig_is_read_by_a_client_and_leads_to_the_cluster() {
         let cluster = "1s8uv2zt5c3nc1hy".parse().unwrap();
-        let token = filled(TokenName::FIRST);
+        let token = filled(&TokenName::first());
         let secret = Seed::kubeconfig_secret(&config(), &cluster, &token);
         assert_eq!(secret.type_.as_deref(), Some(MANAGED_ENVIRONMENT_SECRET_TYPE));
         assert_eq!(secret.metadata.annotations.unwrap()[SEED_TOKEN_ANNOTATION], "annex-token");

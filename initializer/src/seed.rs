@@ -227,7 +227,7 @@ pub(crate) mod tests {
     #[test]
     fn everything_carries_the_label_that_the_claims_select_by() {
         let seed = seed();
-        let token = Seed::token_secret(TokenName::FIRST);
+        let token = Seed::token_secret(&TokenName::first());
         let environment = Seed::environment(&config(), &"c".parse().unwrap());
         let more = [&seed.api_binding.metadata, &token.metadata, &environment.metadata];
         assert_eq!(seed.objects().count(), 7);

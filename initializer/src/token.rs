@@ -3,16 +3,19 @@ use std::{fmt, str::FromStr};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use k8s_openapi::api::core::v1::Secret;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::{NAMESPACE, SERVICE_ACCOUNT, Seed, objects::namespaced};
 
 const TYPE: &str = "kubernetes.io/service-account-token";
 const OWNER_ANNOTATION: &str = "kubernetes.io/service-account.name";
 
-/// The name of a token Secret: `annex-token`, then `annex-token-2`, `annex-token-3`. A rotation takes the next number, so
-/// that whoever goes on with it after a crash goes on with the same Secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TokenName(u32);
+/// The name of a token Secret: `annex-token` in a new workspace, `annex-token-` and ten hex digits after a rotation.
+///
+/// A name is never used twice. kcp makes the very same token again for another Secret of the same name and ServiceAccount,
+/// so a token that was revoked would be valid again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenName(String);
 
 /// Not the name of a token Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,25 +23,32 @@ pub struct TokenName(u32);
 pub struct NotATokenName;
 
 impl TokenName {
-    /// The one that a new workspace begins with.
-    pub const FIRST: Self = Self(1);
     const BASE: &str = "annex-token";
-    /// A tenant can write any number into an annotation; the count begins again before it overflows.
-    const LAST: u32 = 999_999;
+    const DIGITS: usize = 10;
 
-    /// The one that follows.
+    /// The one that a new workspace begins with. Not for a workspace that may have had one.
     #[must_use]
-    pub fn next(self) -> Self {
-        if self.0 >= Self::LAST { Self::FIRST } else { Self(self.0 + 1) }
+    pub fn first() -> Self {
+        Self(Self::BASE.to_owned())
+    }
+
+    /// The name that belongs to `origin`: another origin, another name; the same, the same.
+    #[must_use]
+    pub fn of_origin(origin: &[&str]) -> Self {
+        use fmt::Write as _;
+        let mut name = format!("{}-", Self::BASE);
+        // Between the parts stands what is in none of them.
+        for byte in Sha256::digest(origin.join("\n")).iter().take(Self::DIGITS / 2) {
+            // Writing to a String cannot fail.
+            let _ = write!(name, "{byte:02x}");
+        }
+        Self(name)
     }
 }
 
 impl fmt::Display for TokenName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            1 => f.write_str(Self::BASE),
-            number => write!(f, "{}-{number}", Self::BASE),
-        }
+        f.write_str(&self.0)
     }
 }
 
@@ -47,15 +57,10 @@ impl FromStr for TokenName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let rest = text.strip_prefix(Self::BASE).ok_or(NotATokenName)?;
-        let number = match rest.strip_prefix('-') {
-            None if rest.is_empty() => 1,
-            None => return Err(NotATokenName),
-            Some(digits) => digits.parse().map_err(|_| NotATokenName)?,
-        };
-        let name = Self(number);
-        // One number has one spelling: `annex-token-02` is somebody else's.
-        if (1..=Self::LAST).contains(&number) && name.to_string() == text {
-            Ok(name)
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_suffix = |suffix: &str| suffix.len() == Self::DIGITS && suffix.bytes().all(is_digit);
+        if rest.is_empty() || rest.strip_prefix('-').is_some_and(is_suffix) {
+            Ok(Self(text.to_owned()))
         } else {
             Err(NotATokenName)
         }
@@ -84,7 +89,7 @@ impl Token {
     /// Reads a token Secret. The signature is not checked, which only kcp can; but what was pasted over a token is noticed,
     /// and a kubeconfig that opens nothing is not made of it.
     #[must_use]
-    pub fn of(name: TokenName, secret: &Secret) -> TokenState {
+    pub fn of(name: &TokenName, secret: &Secret) -> TokenState {
         if !Self::is_held_by(secret) {
             return TokenState::Foreign;
         }
@@ -95,7 +100,7 @@ impl Token {
         };
         match String::from_utf8(bytes.0.clone()) {
             Ok(token) if Claims::of(&token).is_some_and(|claims| claims.are_of(name)) => {
-                TokenState::Filled(Self { name, secret: token })
+                TokenState::Filled(Self { name: name.clone(), secret: token })
             }
             _ => TokenState::Foreign,
         }
@@ -110,8 +115,8 @@ impl Token {
 
     /// The name of its Secret.
     #[must_use]
-    pub fn name(&self) -> TokenName {
-        self.name
+    pub fn name(&self) -> &TokenName {
+        &self.name
     }
 
     /// The token itself: never for a log, an error, an Event or a condition.
@@ -145,10 +150,8 @@ impl Claims {
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
     }
 
-    fn are_of(&self, name: TokenName) -> bool {
-        self.namespace == NAMESPACE
-            && self.service_account == SERVICE_ACCOUNT
-            && self.secret == name.to_string()
+    fn are_of(&self, name: &TokenName) -> bool {
+        self.namespace == NAMESPACE && self.service_account == SERVICE_ACCOUNT && self.secret == name.0
     }
 }
 
@@ -156,8 +159,8 @@ impl Seed {
     /// The Secret that kcp fills with the ServiceAccount's token. The ServiceAccount has to be there first: kcp deletes a
     /// token Secret whose ServiceAccount it does not find.
     #[must_use]
-    pub fn token_secret(name: TokenName) -> Secret {
-        let mut metadata = namespaced(&name.to_string());
+    pub fn token_secret(name: &TokenName) -> Secret {
+        let mut metadata = namespaced(&name.0);
         metadata.annotations = Some([(OWNER_ANNOTATION.to_owned(), SERVICE_ACCOUNT.to_owned())].into());
         Secret { metadata, type_: Some(TYPE.into()), ..Secret::default() }
     }
@@ -170,7 +173,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    fn with_token(name: TokenName, token: &str) -> Secret {
+    fn with_token(name: &TokenName, token: &str) -> Secret {
         let data = Some([("token".to_owned(), ByteString(token.as_bytes().to_vec()))].into());
         Secret { data, ..Seed::token_secret(name) }
     }
@@ -185,7 +188,7 @@ pub(crate) mod tests {
         format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload.to_string()))
     }
 
-    pub(crate) fn filled(name: TokenName) -> Token {
+    pub(crate) fn filled(name: &TokenName) -> Token {
         match Token::of(name, &with_token(name, &token_of(&name.to_string()))) {
             TokenState::Filled(token) => token,
             other => panic!("{other:?}"),
@@ -193,38 +196,40 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn names_count_and_have_one_spelling() {
-        let mut name = TokenName::FIRST;
-        for text in ["annex-token", "annex-token-2", "annex-token-3"] {
-            assert_eq!(name.to_string(), text);
-            assert_eq!(text.parse(), Ok(name));
-            name = name.next();
+    fn names_come_from_their_origin_and_have_one_spelling() {
+        let names = [
+            TokenName::first(),
+            TokenName::of_origin(&["uid", "1"]),
+            TokenName::of_origin(&["uid", "2"]),
+            TokenName::of_origin(&["uid1", ""]),
+        ];
+        for (at, name) in names.iter().enumerate() {
+            assert_eq!(name.to_string().parse().as_ref(), Ok(name));
+            assert!(names[at + 1..].iter().all(|other| other != name), "{name}");
         }
+        assert_eq!(names[1], TokenName::of_origin(&["uid", "1"]));
         for other in [
             "",
             "annex",
             "annex-tokens",
             "annex-token-",
-            "annex-token-0",
-            "annex-token-1",
-            "annex-token-02",
-            "annex-token-+2",
-            "annex-token-1000000",
-            "annex-token-99999999999",
+            "annex-token-2",
+            "annex-token-mine",
+            "annex-token-0123456789a",
+            "annex-token-012345678A",
+            "my-annex-token",
         ] {
             assert_eq!(other.parse::<TokenName>(), Err(NotATokenName), "{other}");
         }
-        let last: TokenName = "annex-token-999999".parse().unwrap();
-        assert_eq!(last.next(), TokenName::FIRST);
     }
 
     #[test]
     fn what_was_pasted_over_a_token_is_foreign() {
-        let name = TokenName::FIRST;
+        let name = &TokenName::first();
         assert_eq!(filled(name).secret(), token_of("annex-token"));
         assert!(matches!(Token::of(name, &Seed::token_secret(name)), TokenState::Unfilled));
         assert!(matches!(Token::of(name, &with_token(name, "")), TokenState::Unfilled));
-        let others = ["junk", "a.b.c", "e30.e30.e30", &token_of("annex-token-2"), &token_of("x")];
+        let others = ["junk", "a.b.c", "e30.e30.e30", &token_of("annex-token-0123456789"), &token_of("x")];
         for other in others {
             assert!(matches!(Token::of(name, &with_token(name, other)), TokenState::Foreign), "{other}");
         }
@@ -235,7 +240,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_token_is_not_shown() {
-        let token = filled(TokenName::FIRST);
+        let token = filled(&TokenName::first());
         assert!(!format!("{token:?}").contains(&token.secret()[..8]), "{token:?}");
     }
 }

@@ -46,12 +46,14 @@ impl SeedMemory {
         self.with(shard, cluster, |workspace| workspace.checked = Some((seen, due)));
     }
 
-    /// Whether the whole seed was seen once; `now` says whether it is seen now.
-    pub(super) fn was_whole(&self, shard: &ShardUrl, cluster: &ClusterName, now: impl Fn() -> bool) -> bool {
-        self.with(shard, cluster, |workspace| {
-            workspace.whole = workspace.whole || now();
-            workspace.whole
-        })
+    /// Whether the whole seed was seen once.
+    pub(super) fn was_whole(&self, shard: &ShardUrl, cluster: &ClusterName) -> bool {
+        self.with(shard, cluster, |workspace| workspace.whole)
+    }
+
+    /// The whole seed is seen.
+    pub(super) fn is_whole(&self, shard: &ShardUrl, cluster: &ClusterName) {
+        self.with(shard, cluster, |workspace| workspace.whole = true);
     }
 
     /// Whether this is to be told: not if it was, and was not mended since.
@@ -108,8 +110,9 @@ mod tests {
     fn whole_once_is_whole_for_good() {
         let (memory, shard, cluster) =
             (SeedMemory::default(), "https://s".parse().unwrap(), "c".parse().unwrap());
-        assert!(!memory.was_whole(&shard, &cluster, || false));
-        assert!(memory.was_whole(&shard, &cluster, || true));
-        assert!(memory.was_whole(&shard, &cluster, || false));
+        assert!(!memory.was_whole(&shard, &cluster));
+        memory.is_whole(&shard, &cluster);
+        memory.remember(&shard, &cluster, Fingerprint::new(), Timestamp::UNIX_EPOCH);
+        assert!(memory.was_whole(&shard, &cluster));
     }
 }

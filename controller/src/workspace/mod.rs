@@ -65,10 +65,12 @@ async fn provide(
         return Ok(Outcome::Done);
     };
     ensure_quota(context, shard, cluster, &tenant).await?;
-    let settles_in = settles_in(binding);
-    if binding.annotations().contains_key(INITIALIZED_ANNOTATION)
-        && let Some(left) = settles_in
-        && !context.seeds.was_whole(shard, cluster, || seeding::is_whole(context, shard, cluster))
+    if !context.seeds.was_whole(shard, cluster) && seeding::is_whole(context, shard, cluster) {
+        context.seeds.is_whole(shard, cluster);
+    }
+    let settling = settles_in(binding).filter(|_| !context.seeds.was_whole(shard, cluster));
+    if let Some(left) = settling
+        && binding.annotations().contains_key(INITIALIZED_ANNOTATION)
     {
         return Ok(Outcome::Again(left));
     }
@@ -76,7 +78,7 @@ async fn provide(
         // Each Install says which; a change of the binding comes back here.
         return Ok(Outcome::Done);
     }
-    seeding::ensure(context, shard, cluster, settles_in.is_some()).await
+    seeding::ensure(context, shard, cluster, settling.is_some()).await
 }
 
 fn settles_in(binding: &APIBinding) -> Option<Duration> {

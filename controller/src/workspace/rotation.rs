@@ -42,8 +42,12 @@ impl Recorded {
 
     /// The token Secret that counts. Without a word from the kubeconfig it is the latest that there is: a rotation may have
     /// been under way.
-    pub(super) fn current(&self, there: impl IntoIterator<Item = TokenName>) -> TokenName {
-        self.token.or_else(|| there.into_iter().max()).unwrap_or(TokenName::FIRST)
+    pub(super) fn current<'a>(
+        &'a self,
+        there: impl IntoIterator<Item = (&'a TokenName, &'a Timestamp)>,
+    ) -> Option<&'a TokenName> {
+        let latest = || there.into_iter().max_by_key(|(name, created)| (*created, *name));
+        self.token.as_ref().or_else(|| latest().map(|(name, _)| name))
     }
 }
 
@@ -72,6 +76,17 @@ impl Cause {
         if let Self::Requested(value) = self {
             annotations.insert(ROTATED_ANNOTATION.to_owned(), value.clone());
         }
+    }
+}
+
+/// The name of the token Secret that follows, from what the kubeconfig Secret is at this moment: whoever goes on after a crash,
+/// or does the same beside us, goes on with the same Secret, and no name ever comes again. Where there is no kubeconfig
+/// Secret, it is any new name. `attempt` counts the names that something else has.
+pub(super) fn successor(kubeconfig: Option<&ObjectMeta>, now: Timestamp, attempt: usize) -> TokenName {
+    let attempt = attempt.to_string();
+    match kubeconfig.and_then(|meta| meta.uid.as_deref().zip(meta.resource_version.as_deref())) {
+        Some((uid, version)) => TokenName::of_origin(&[uid, version, &attempt]),
+        None => TokenName::of_origin(&[&now.as_nanosecond().to_string(), &attempt]),
     }
 }
 
@@ -107,14 +122,30 @@ mod tests {
 
     #[test]
     fn the_token_that_counts() {
-        let named = Recorded::of(&kubeconfig(&[("annex.sh/token", "annex-token-3")]));
-        assert_eq!(named.current([name("annex-token-4")]), name("annex-token-3"));
+        let (a, b) = (name("annex-token"), name("annex-token-0123456789"));
+        let there = [(&a, &at(2)), (&b, &at(1))];
+        let named = Recorded::of(&kubeconfig(&[("annex.sh/token", "annex-token-0123456789")]));
+        assert_eq!(named.current(there), Some(&b));
+        assert_eq!(named.current([]), Some(&b), "also when it cannot be seen");
         let old = Recorded::of(&kubeconfig(&[]));
-        assert_eq!(old.current([name("annex-token")]), name("annex-token"));
-        assert_eq!(old.current([name("annex-token-9"), name("annex-token-10")]), name("annex-token-10"));
-        assert_eq!(old.current([]), TokenName::FIRST);
+        assert_eq!(old.current(there), Some(&a), "the latest");
+        assert_eq!(old.current([]), None);
         let forged = Recorded::of(&kubeconfig(&[("annex.sh/token", "../x")]));
         assert_eq!(forged.token, None);
+    }
+
+    #[test]
+    fn a_successors_name_is_the_same_until_the_kubeconfig_is_written() {
+        let meta = |version: &str| ObjectMeta {
+            uid: Some("u".into()),
+            resource_version: Some(version.into()),
+            ..ObjectMeta::default()
+        };
+        let of = |version, seconds, attempt| successor(Some(&meta(version)), at(seconds), attempt);
+        assert_eq!(of("1", 1, 0), of("1", 2, 0));
+        assert_ne!(of("1", 1, 0), of("2", 1, 0));
+        assert_ne!(of("1", 1, 0), of("1", 1, 1));
+        assert_ne!(successor(None, at(1), 0), successor(None, at(2), 0));
     }
 
     #[test]

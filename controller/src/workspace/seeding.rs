@@ -25,6 +25,11 @@ pub(super) async fn ensure(
 ) -> Result<Outcome, WriteError> {
     let client = context.connection.workspace(shard, cluster)?;
     let keeper = Keeper { context, shard, cluster, client, settling };
+    let namespace = context.tenants.namespaces.get(&keeper.key("", NAMESPACE));
+    if namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some()) {
+        // Nothing can be made in it any more. When it has gone, the watch says so.
+        return Ok(Outcome::Again(AGAIN));
+    }
     // One object that cannot be written holds up no other.
     let mut failed = None;
     for object in context.seed.objects() {

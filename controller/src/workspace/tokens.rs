@@ -1,7 +1,7 @@
 //! The token Secret and the kubeconfig that holds its token. What is new comes first and what is old goes last, so that the
 //! kubeconfig Secret holds a token that works at any moment; and each step can be the last before a crash.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use annex_initializer::{KUBECONFIG_SECRET, NAMESPACE, Seed, Token, TokenName, TokenState};
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use kube_kcp::{ClusterName, ShardUrl};
 use super::{
     keeper::{Created, Keeper, Repair, as_read, unless_changed},
     memory::Fingerprint,
-    rotation::{Cause, Recorded, due},
+    rotation::{Cause, Recorded, due, successor},
 };
 use crate::{api_writes::WriteError, context::Context};
 
@@ -33,22 +33,25 @@ pub(super) enum Tokens {
 
 /// What the index knows of the Secrets.
 pub(super) struct Seen {
-    pub(super) tokens: BTreeSet<TokenName>,
+    /// Each with when it was made.
+    pub(super) tokens: BTreeMap<TokenName, Timestamp>,
     fingerprint: Fingerprint,
 }
 
 /// Needs no client.
 pub(super) fn seen(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Seen {
-    let mut seen = Seen { tokens: BTreeSet::new(), fingerprint: Fingerprint::new() };
+    let mut seen = Seen { tokens: BTreeMap::new(), fingerprint: Fingerprint::new() };
     for (key, secret) in context.tenants.secrets.in_cluster(shard, cluster) {
         if key.namespace != NAMESPACE {
             continue;
         }
-        let token: Option<TokenName> = key.name.parse().ok();
-        seen.tokens.extend(token);
-        if token.is_some() || key.name == KUBECONFIG_SECRET {
+        let token = key.name.parse::<TokenName>();
+        if token.is_ok() || key.name == KUBECONFIG_SECRET {
             seen.fingerprint.insert(key.name, (secret.uid(), secret.resource_version()));
         }
+        let created =
+            secret.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+        seen.tokens.extend(token.map(|name| (name, created)));
     }
     seen
 }
@@ -97,9 +100,11 @@ enum Look {
 enum Found {
     Token(Token, Timestamp),
     /// kcp has still to fill it in.
-    Soon,
-    /// Another's, or one that cannot be seen.
-    Unusable,
+    Unfilled,
+    /// Not what kcp filled in.
+    Foreign,
+    /// Nothing, or nothing that can be seen.
+    Nothing,
 }
 
 impl Secrets<'_> {
@@ -107,20 +112,28 @@ impl Secrets<'_> {
         let keeper = self.keeper;
         let kubeconfig = self.get(KUBECONFIG_SECRET).await?;
         let recorded = kubeconfig.as_ref().map(Recorded::of).unwrap_or_default();
-        let current = recorded.current(seen.tokens.iter().copied());
-        let (cause, token, due) = match self.find(current).await? {
-            Found::Soon => return Ok(Look::Waiting),
-            Found::Unusable if keeper.settling => return Ok(Look::Waiting),
-            Found::Unusable => match self.successor(current).await? {
-                Some((token, due)) => (Some(Cause::Unusable), token, due),
+        let current = recorded.current(&seen.tokens);
+        let found = match current {
+            Some(current) => self.find(current).await?,
+            None => Found::Nothing,
+        };
+        let (cause, token, due) = match found {
+            Found::Token(token, due) => (Cause::of(&recorded, due, now), token, due),
+            Found::Unfilled => return Ok(Look::Waiting),
+            // It is there, but kcp does not show it yet.
+            Found::Nothing if keeper.settling && kubeconfig.is_some() => return Ok(Look::Waiting),
+            Found::Nothing | Found::Foreign => {
+                let Some((token, due)) = self.successor(kubeconfig.as_ref(), now).await? else {
+                    return Ok(Look::Waiting);
+                };
+                (kubeconfig.is_some().then_some(Cause::Unusable), token, due)
+            }
+        };
+        let (token, due) = match &cause {
+            None | Some(Cause::Unusable) => (token, due),
+            Some(Cause::Requested(_) | Cause::Age) => match self.successor(kubeconfig.as_ref(), now).await? {
+                Some(next) => next,
                 None => return Ok(Look::Waiting),
-            },
-            Found::Token(token, due) => match Cause::of(&recorded, due, now) {
-                None => (None, token, due),
-                Some(cause) => match self.successor(current).await? {
-                    Some((token, due)) => (Some(cause), token, due),
-                    None => return Ok(Look::Waiting),
-                },
             },
         };
         let mut seeded = Seed::kubeconfig_secret(&keeper.context.seed_config, keeper.cluster, &token);
@@ -141,50 +154,54 @@ impl Secrets<'_> {
             Repair::Lost => Ok(Look::Waiting),
             Repair::Written => {
                 if let Some(cause) = &cause {
-                    self.tell(cause, current, token.name()).await;
+                    self.tell(cause, token.name()).await;
                 }
                 Ok(Look::Written)
             }
         }
     }
 
-    /// What is under this name; where there is nothing, a token Secret is made.
-    async fn find(&self, name: TokenName) -> Result<Found, WriteError> {
-        let Some(secret) = self.get(&name.to_string()).await? else {
-            let created = self.keeper.create(&self.api, "SeedToken", &Seed::token_secret(name)).await?;
-            return Ok(match created {
-                Created::New | Created::There => Found::Soon,
-                Created::Hidden => Found::Unusable,
-            });
-        };
+    async fn find(&self, name: &TokenName) -> Result<Found, WriteError> {
+        let Some(secret) = self.get(&name.to_string()).await? else { return Ok(Found::Nothing) };
         Ok(match Token::of(name, &secret) {
             TokenState::Filled(token) => {
                 Found::Token(token, due(&secret.metadata, self.keeper.context.token_max_age))
             }
-            TokenState::Unfilled => Found::Soon,
-            TokenState::Foreign => Found::Unusable,
+            TokenState::Unfilled => Found::Unfilled,
+            TokenState::Foreign => Found::Foreign,
         })
     }
 
-    /// The token that follows, once there is one. A name that something else has is passed over.
-    async fn successor(&self, current: TokenName) -> Result<Option<(Token, Timestamp)>, WriteError> {
-        let mut name = current;
-        for _ in 0..PASSES {
-            name = name.next();
-            match self.find(name).await? {
+    /// The token that follows; its Secret is made if it is not there, and there is no token until kcp has filled it. A name
+    /// that something else has is passed over.
+    async fn successor(
+        &self,
+        kubeconfig: Option<&Secret>,
+        now: Timestamp,
+    ) -> Result<Option<(Token, Timestamp)>, WriteError> {
+        for attempt in 0..PASSES {
+            let name = successor(kubeconfig.map(|secret| &secret.metadata), now, attempt);
+            match self.find(&name).await? {
                 Found::Token(token, due) => return Ok(Some((token, due))),
-                Found::Soon => return Ok(None),
-                Found::Unusable => {}
+                Found::Unfilled => return Ok(None),
+                Found::Foreign => {}
+                Found::Nothing => {
+                    let secret = Seed::token_secret(&name);
+                    match self.keeper.create(&self.api, "SeedToken", &secret).await? {
+                        Created::New | Created::There => return Ok(None),
+                        Created::Hidden => {}
+                    }
+                }
             }
         }
-        tracing::warn!(cluster = %self.keeper.cluster, %current, "other Secrets have the names of the next tokens");
+        tracing::warn!(cluster = %self.keeper.cluster, "other Secrets have the names of the next tokens");
         Ok(None)
     }
 
     /// Deletes the other token Secrets, and with them their tokens. Returns whether there was one.
-    async fn remove_all_but(&self, kept: TokenName, seen: &Seen) -> Result<bool, WriteError> {
+    async fn remove_all_but(&self, kept: &TokenName, seen: &Seen) -> Result<bool, WriteError> {
         let mut removed = false;
-        for name in seen.tokens.iter().filter(|name| **name != kept) {
+        for name in seen.tokens.keys().filter(|name| *name != kept) {
             let name = name.to_string();
             // The index may be behind, and what a tenant calls so need not be a token of ours.
             let Some(secret) = self.get(&name).await?.filter(Token::is_held_by) else { continue };
@@ -198,11 +215,11 @@ impl Secrets<'_> {
         Ok(removed)
     }
 
-    async fn tell(&self, cause: &Cause, from: TokenName, to: TokenName) {
+    async fn tell(&self, cause: &Cause, to: &TokenName) {
         let why = cause.text();
-        tracing::info!(cluster = %self.keeper.cluster, %from, %to, why, "the token is rotated");
+        tracing::info!(cluster = %self.keeper.cluster, %to, why, "the token is rotated");
         let note = format!(
-            "Secret {KUBECONFIG_SECRET} has a new token, of Secret {to}: {why}; that of {from} is refused from now on"
+            "Secret {KUBECONFIG_SECRET} has a new token, of Secret {to}: {why}; the old one is refused from now on"
         );
         self.keeper.tell(EventType::Normal, "TokenRotated", note).await;
     }

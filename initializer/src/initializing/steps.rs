@@ -121,21 +121,21 @@ impl Seeding<'_> {
     }
 
     async fn objects(&self) -> Result<(), StepError> {
+        let name = TokenName::first();
         {
             let _writing = self.progress.enter(self.cluster, Stage::Seed);
             for step in &self.seed.steps {
                 try_join_all(step.iter().map(|object| self.create_object(object))).await?;
             }
-            self.create(&Seed::token_secret(TokenName::FIRST)).await?;
+            self.create(&Seed::token_secret(&name)).await?;
         }
-        self.kubeconfig().await
+        self.kubeconfig(&name).await
     }
 
-    async fn kubeconfig(&self) -> Result<(), StepError> {
-        const NAME: TokenName = TokenName::FIRST;
+    async fn kubeconfig(&self, name: &TokenName) -> Result<(), StepError> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
         let _waiting = self.progress.enter(self.cluster, Stage::Token);
-        let token_of = |secret: &Secret| match Token::of(NAME, secret) {
+        let token_of = |secret: &Secret| match Token::of(name, secret) {
             TokenState::Filled(token) => Some(token),
             TokenState::Unfilled | TokenState::Foreign => None,
         };
@@ -144,7 +144,7 @@ impl Seeding<'_> {
             .wait(
                 "filled in the token",
                 "the token Secret",
-                Box::pin(await_condition(secrets, &NAME.to_string(), filled)),
+                Box::pin(await_condition(secrets, &name.to_string(), filled)),
             )
             .await?;
         let Some(token) = secret.as_ref().and_then(token_of) else {
