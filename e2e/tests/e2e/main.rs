@@ -20,6 +20,7 @@ mod provider;
 mod refusals;
 mod restarts;
 mod security;
+mod seed;
 mod stuck;
 mod tenants;
 mod tls;
