@@ -12,7 +12,7 @@ use kube_kcp::{ClusterName, Connection, Index, Lane, ObjectKey, ShardUrl, WorkQu
 use parking_lot::Mutex;
 
 use crate::{
-    api_writes::ApiWrites, args::DomainArgs, catalog::Catalog, claims::Claims, routes::Routes, runner::Runner,
+    api_writes::ApiWrites, args::DomainArgs, catalog::Catalog, claims::Claims, compute::Places, routes::Routes, runner::Runner,
 };
 
 /// What there is to work on.
@@ -46,7 +46,9 @@ pub(crate) struct Context {
     pub(crate) routes: Arc<Routes>,
     /// Installs that a relist no longer held. Nobody said that they were deleted.
     pub(crate) vanished: Mutex<HashSet<ObjectKey>>,
-    pub(crate) runner: Runner,
+    /// Who is asked whether a host answers. None: nobody.
+    pub(crate) runner: Option<Runner>,
+    pub(crate) places: Places,
     pub(crate) writes: ApiWrites,
     pub(crate) domain: DomainArgs,
     pub(crate) allow_unsigned: bool,

@@ -5,12 +5,14 @@ mod args;
 mod bindings;
 mod catalog;
 mod claims;
+mod compute;
 mod context;
 mod install;
 mod lookup;
 mod routes;
 mod run;
 mod runner;
+mod store;
 mod triggers;
 mod workspace;
 

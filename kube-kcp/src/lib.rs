@@ -14,7 +14,7 @@ mod schema;
 mod watch;
 mod worker;
 
-pub use backoff::Backoff;
+pub use backoff::{Backoff, WatchBackoff};
 pub use brief::Brief;
 pub use client::{ConnectError, Connection};
 pub use endpoints::{Endpoints, export_endpoints, initializing_endpoints};

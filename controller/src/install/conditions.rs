@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -40,13 +42,14 @@ pub(super) const READY: &str = "Ready";
 /// Why a stage is as it is: a reason in one word, and the same for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Because {
-    pub(super) reason: &'static str,
+    /// Knative's own, where it is Knative that is not ready.
+    pub(super) reason: Cow<'static, str>,
     pub(super) message: String,
 }
 
 impl Because {
-    pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+    pub(super) fn new(reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { reason: reason.into(), message: message.into() }
     }
 }
 
@@ -72,8 +75,8 @@ impl Findings {
     }
 
     /// Why a stage refused, if one did.
-    pub(super) fn refusal(&self) -> Option<&'static str> {
-        self.refused.as_ref().map(|(_, because)| because.reason)
+    pub(super) fn refusal(&self) -> Option<&str> {
+        self.refused.as_ref().map(|(_, because)| because.reason.as_ref())
     }
 
     /// The conditions that say this, with the times of `before` where nothing changed. Ready has the reason of the stage that
@@ -92,7 +95,7 @@ impl Findings {
             Condition {
                 type_: name.to_owned(),
                 status: status.to_owned(),
-                reason: because.reason.to_owned(),
+                reason: because.reason.to_string(),
                 message: because.message.clone(),
                 observed_generation: generation,
                 last_transition_time: was
@@ -126,7 +129,7 @@ impl Findings {
                     Some(version) => format!("{}; version {version} goes on as it was", because.message),
                     None => because.message.clone(),
                 };
-                at(READY, "False", &Because { reason: because.reason, message })
+                at(READY, "False", &Because { reason: because.reason.clone(), message })
             }
             None => at(READY, "True", ready),
         });

@@ -1,10 +1,16 @@
 use std::sync::Arc;
 
-use annex_apis::{Extension, ExtensionVersion, Install, ManagedEnvironment, Tenant};
+use annex_apis::{Extension, ExtensionVersion, Install, Tenant};
 use annex_core::{HostName, InstallIdentity};
 use kube_kcp::{ClusterName, ObjectKey};
 
-use crate::{catalog::Catalog, context::Context, triggers::rank};
+use super::conditions::Because;
+use crate::{
+    catalog::Catalog,
+    compute::{Place, State},
+    context::Context,
+    triggers::rank,
+};
 
 /// Everything that deciding about an Install needs, read from the indexes in one go.
 #[derive(Clone, Debug)]
@@ -20,8 +26,8 @@ pub(super) struct Facts {
     pub(super) rival: Option<ObjectKey>,
     /// The Secrets that the Install names and that cannot be seen.
     pub(super) missing_secrets: Vec<String>,
-    /// What `environmentRef` names, where it names something.
-    pub(super) environment: Option<Option<Arc<ManagedEnvironment>>>,
+    /// Where it is to run.
+    pub(super) site: Site,
     pub(super) allow_unsigned: bool,
 }
 
@@ -42,7 +48,7 @@ pub(super) fn dereference(
 ) -> Result<Facts, NotYet> {
     let tenants = &context.tenants;
     let binding = tenants.binding(&key.shard, &key.cluster).ok_or(NotYet::Unbound)?;
-    let tenant = context.catalog.tenants.get(key.cluster.as_str()).ok_or(NotYet::NoTenant)?;
+    let tenant = context.catalog.tenants.named(key.cluster.as_str()).ok_or(NotYet::NoTenant)?;
     let spec = &install.spec;
 
     let installed = install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
@@ -62,19 +68,47 @@ pub(super) fn dereference(
 
     Ok(Facts {
         missing_claims: annex_apis::provider::missing_claims(&binding.spec.permission_claims),
-        extension: context.catalog.extensions.get(&spec.extension),
+        extension: context.catalog.extensions.named(&spec.extension),
         versions: context.catalog.versions.filter(|version| version.spec.extension == spec.extension),
         rival: (verdict.holder != *key).then_some(verdict.holder),
         missing_secrets,
-        environment: spec
-            .environment_ref
-            .as_ref()
-            .map(|environment| tenants.environments.get(&sibling(key, &environment.name))),
+        site: site(context, key, &install),
         allow_unsigned: context.allow_unsigned,
         key: key.clone(),
         install,
         tenant,
     })
+}
+
+/// Where an Install runs.
+#[derive(Clone, Debug)]
+pub(super) enum Site {
+    /// One runner answers for every domain; there is nothing to make.
+    Direct,
+    /// A cluster, and how it is.
+    Cluster(Arc<Place>, State),
+    /// Nowhere, as things are.
+    None(Because),
+}
+
+fn site(context: &Context, key: &ObjectKey, install: &Install) -> Site {
+    let Some(named) = &install.spec.environment_ref else {
+        return match context.places.platform() {
+            Some(platform) => Site::Cluster(platform.clone(), platform.state()),
+            None => Site::Direct,
+        };
+    };
+    let environment = sibling(key, &named.name);
+    if context.tenants.environments.get(&environment).is_none() {
+        return Site::None(Because::new(
+            "EnvironmentNotFound",
+            "spec.environmentRef names no ManagedEnvironment in this namespace",
+        ));
+    }
+    Site::None(Because::new(
+        "EnvironmentUnsupported",
+        "this platform runs every extension on its own compute; remove spec.environmentRef",
+    ))
 }
 
 fn sibling(key: &ObjectKey, name: &str) -> ObjectKey {
@@ -99,7 +133,7 @@ pub(crate) fn route_of_status(
     install: &Install,
 ) -> Option<InstallIdentity> {
     let status = install.status.as_ref()?;
-    let tenant = catalog.tenants.get(key.cluster.as_str())?;
+    let tenant = catalog.tenants.named(key.cluster.as_str())?;
     if tenant.spec.suspended || install.metadata.deletion_timestamp.is_some() {
         return None;
     }

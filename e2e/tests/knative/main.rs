@@ -1,4 +1,5 @@
-//! Annex on a real Kubernetes with Knative Serving. `cargo xtask test --only knative` runs it and takes the cluster down afterwards.
+//! Runners and domains on a real Kubernetes with Knative Serving, Kourier and Envoy, for tenants of a real kcp. `cargo xtask test
+//! --only knative` runs it and takes the environment down afterwards.
 
 #![allow(missing_docs)]
 #![allow(
@@ -8,4 +9,12 @@
     reason = "all of it is test, also what is not in a #[test] function: a panic is how a test fails"
 )]
 
-mod cluster;
+mod certificates;
+mod cleanup;
+mod conflicts;
+mod domains;
+mod drift;
+mod environment;
+mod faults;
+mod own_cluster;
+mod shared_mode;

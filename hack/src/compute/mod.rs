@@ -108,6 +108,12 @@ impl Compute {
         }
     }
 
+    /// What everything of it on the machine is called: its network namespace, its link, its folder below `/run`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.network.name
+    }
+
     /// This machine's address, as pods reach it.
     #[must_use]
     pub fn host_address(&self) -> String {
