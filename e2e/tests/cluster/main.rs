@@ -54,7 +54,8 @@ fn traces() -> BTreeSet<String> {
 
 /// What its traces are called: its own name, its containers', and those of the sockets by which the runtime knows them.
 fn names_of(compute: &Compute) -> Vec<String> {
-    let tasks = Path::new("/run").join(compute.name()).join("containerd/io.containerd.runtime.v2.task/k8s.io");
+    let tasks =
+        Path::new("/run").join(compute.name()).join("containerd/io.containerd.runtime.v2.task/k8s.io");
     let mut names = vec![compute.name().to_owned()];
     for task in fs::read_dir(tasks).expect("the runtime's folder").flatten() {
         names.push(task.file_name().into_string().expect("a name"));
@@ -66,7 +67,11 @@ fn names_of(compute: &Compute) -> Vec<String> {
 }
 
 /// Those that carry one of these names; other clusters of this machine come and go.
-fn new_ones<'a>(now: &'a BTreeSet<String>, before: &BTreeSet<String>, names: &[String]) -> Vec<&'a String> {
+fn new_ones<'a>(
+    now: &'a BTreeSet<String>,
+    before: &'a BTreeSet<String>,
+    names: &[String],
+) -> Vec<&'a String> {
     now.difference(before).filter(|trace| names.iter().any(|name| trace.contains(name.as_str()))).collect()
 }
 
