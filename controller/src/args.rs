@@ -1,6 +1,6 @@
 use std::{net::SocketAddr, path::PathBuf};
 
-use annex_core::{DomainRoot, HostName};
+use annex_core::{AddressPolicy, DomainRoot, HostName, IpNet};
 use annex_initializer::SeedArgs;
 use annex_service::{LogFormat, OperationsTlsArgs, TlsArgs};
 
@@ -51,6 +51,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
     #[command(flatten)]
+    pub(crate) environment: EnvironmentArgs,
+    #[command(flatten)]
     pub(crate) seed: SeedArgs,
 }
 
@@ -93,6 +95,28 @@ impl DomainArgs {
             (None, _) | (Some(80), "http") | (Some(443), "https") => format!("{scheme}://{host}/"),
             (Some(port), _) => format!("{scheme}://{host}:{port}/"),
         }
+    }
+}
+
+/// Where tenants' own clusters may be.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct EnvironmentArgs {
+    /// Networks such as 10.20.0.0/16 in which environments may be though they are not public, separated by commas. Whoever may
+    /// write a ManagedEnvironment can make the controller connect to any port in them.
+    #[arg(
+        long = "environment-allowed-networks",
+        env = "ANNEX_ENVIRONMENT_ALLOWED_NETWORKS",
+        value_delimiter = ','
+    )]
+    pub(crate) allowed_networks: Vec<IpNet>,
+    /// Lets environments ask not to have their server's certificate checked.
+    #[arg(long = "environment-allow-insecure-tls", env = "ANNEX_ENVIRONMENT_ALLOW_INSECURE_TLS")]
+    pub(crate) allow_insecure_tls: bool,
+}
+
+impl EnvironmentArgs {
+    pub(crate) fn policy(&self) -> AddressPolicy {
+        AddressPolicy::new(self.allowed_networks.clone())
     }
 }
 

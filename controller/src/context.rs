@@ -12,7 +12,8 @@ use kube_kcp::{ClusterName, Connection, Index, Lane, ObjectKey, ShardUrl, WorkQu
 use parking_lot::Mutex;
 
 use crate::{
-    api_writes::ApiWrites, args::DomainArgs, catalog::Catalog, claims::Claims, compute::Places, routes::Routes, runner::Runner,
+    api_writes::ApiWrites, args::DomainArgs, catalog::Catalog, claims::Claims, compute::Places,
+    environment::Environments, routes::Routes, runner::Runner,
 };
 
 /// What there is to work on.
@@ -39,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) queue: Arc<WorkQueue<Key>>,
     pub(crate) tenants: TenantSide,
     pub(crate) catalog: Arc<Catalog>,
+    /// The ways into the environments that Installs name.
+    pub(crate) environments: Arc<Environments>,
     /// One Install of an extension in a workspace.
     pub(crate) extension_claims: Claims<(ClusterName, String)>,
     /// One Install on a host name.

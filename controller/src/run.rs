@@ -17,8 +17,8 @@ use kube::{
     runtime::watcher,
 };
 use kube_kcp::{
-    Backoff, Change, Connection, Endpoints, Gate, Index, Limits, Metrics, Outcome, Readiness, WorkQueue,
-    export_endpoints, run_workers, spawn_metadata_watch, spawn_object_watch,
+    Backoff, Change, Connection, Endpoints, Gate, Index, Limits, Metrics, ObjectKey, Outcome, Readiness,
+    WorkQueue, export_endpoints, run_workers, spawn_metadata_watch, spawn_object_watch,
 };
 use parking_lot::Mutex;
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
@@ -32,6 +32,7 @@ use crate::{
     claims::Claims,
     compute::{ComputeArgs, DomainMode, Layout, Options, PlaceId, Places, Setup, SharedRunner},
     context::{Context, Key, TenantSide},
+    environment::{self, Environments},
     install, lookup,
     routes::Routes,
     store::{self, Store, Told},
@@ -40,6 +41,8 @@ use crate::{
 
 /// A reconcile makes a handful of requests, each bounded by itself; this is the last resort.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Environments that are looked at at a time. Most of that is waiting for servers that are not ours.
+const ENVIRONMENTS: usize = 32;
 
 pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let seed_config = args.seed.load()?;
@@ -53,6 +56,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let certificates = Certificates::register(&mut registry);
     let operations_tls = certificates.listener("operations", args.operations_tls.files())?;
     let lookup_tls = certificates.listener("lookup", args.tls.files())?;
+    let environment_metrics = Metrics::register(registry.sub_registry_with_prefix("environments"));
     let readiness = Readiness::default();
     let connection = Connection::new(client_config)?;
     let writes = ApiWrites::register(&mut registry);
@@ -63,6 +67,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         queue: Arc::new(WorkQueue::new(Backoff::default(), args.concurrency_per_workspace)),
         tenants: TenantSide::default(),
         catalog: Arc::new(Catalog::default()),
+        environments: Arc::new(Environments::new(&args.environment)),
         extension_claims: Claims::default(),
         host_claims: Claims::default(),
         routes: Arc::new(Routes::default()),
@@ -89,11 +94,19 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             routes_gauge.set(i64::try_from(routes).unwrap_or(i64::MAX));
             Status {
                 waiting_for: readiness.waiting_for(),
-                notes: vec![format!(
-                    "installs: {}, hosts: {routes}, queued: {}",
-                    context.tenants.installs.len(),
-                    context.queue.depth()
-                )]
+                notes: vec![
+                    format!(
+                        "installs: {}, hosts: {routes}, queued: {}",
+                        context.tenants.installs.len(),
+                        context.queue.depth()
+                    ),
+                    format!(
+                        "environments: {}, open: {}, queued: {}",
+                        context.tenants.environments.len(),
+                        context.environments.open(),
+                        context.environments.queue.depth()
+                    ),
+                ]
                 .into_iter()
                 .chain(context.runner.as_ref().map(|runner| {
                     let answers = *runner.reachable().borrow();
@@ -134,14 +147,21 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         context.sweep_tenants();
         routes_restored.store(true, Ordering::Release);
         tracing::info!(installs = context.tenants.installs.len(), "synced; work begins");
-        run_workers(
+        let installs = run_workers(
             context.queue.clone(),
             Limits { concurrency: args.concurrency, timeout: RECONCILE_TIMEOUT },
             metrics.clone(),
-            async move { ended.requested().await },
+            ended.requested(),
             |key| reconcile(context.clone(), key),
-        )
-        .await;
+        );
+        let environments = run_workers(
+            context.environments.queue.clone(),
+            Limits { concurrency: ENVIRONMENTS, timeout: RECONCILE_TIMEOUT },
+            environment_metrics,
+            ended.requested(),
+            |key| reconcile_environment(context.clone(), key),
+        );
+        tokio::join!(installs, environments);
         Ok(())
     };
     let served = tokio::try_join!(
@@ -197,6 +217,10 @@ async fn reconcile(context: Arc<Context>, key: Key) -> Outcome {
         Key::Install(key) => install::reconcile(&context, &key).await,
         Key::Workspace(shard, cluster) => workspace::reconcile(&context, &shard, &cluster).await,
     }
+}
+
+async fn reconcile_environment(context: Arc<Context>, key: ObjectKey) -> Outcome {
+    environment::reconcile(&context, &key).await
 }
 
 /// Starts everything that is followed.

@@ -63,12 +63,18 @@ impl Context {
         self.wake_cluster(&key.shard, &key.cluster);
     }
 
-    /// A labelled Secret came or went: whatever names it is looked at.
+    /// A labelled Secret came, changed or went: environments that name it are looked at, and of Installs those to which it came
+    /// or from which it went.
     pub(crate) fn secret_changed(&self, change: &Change<PartialObjectMeta<Secret>>) {
+        let at = change.key();
+        for (key, environment) in self.tenants.environments.in_cluster(&at.shard, &at.cluster) {
+            if environment.spec.credentials_secret_ref.name == at.name && key.namespace == at.namespace {
+                self.environments.queue.add(key);
+            }
+        }
         if let Change::Applied { previous: Some(_), .. } = change {
             return;
         }
-        let at = change.key();
         for (key, install) in self.tenants.installs.in_cluster(&at.shard, &at.cluster) {
             let named = install.spec.secrets.iter().any(|secret| secret.name == at.name)
                 || install.spec.parameters_from.iter().any(|from| from.name == at.name);
@@ -79,10 +85,27 @@ impl Context {
         self.seeded_changed(change);
     }
 
-    /// An environment came, changed or went: whatever names it is looked at.
+    /// An environment came, changed or went: it is looked at, and whatever names it. Its status is our own.
     pub(crate) fn environment_changed(&self, change: &Change<ManagedEnvironment>) {
+        if let Change::Applied { object, previous: Some(previous), .. } = change
+            && object.metadata.uid == previous.metadata.uid
+            && object.metadata.generation == previous.metadata.generation
+            && object.metadata.deletion_timestamp == previous.metadata.deletion_timestamp
+        {
+            return;
+        }
+        self.environments.queue.add(change.key().clone());
         self.wake(self.installs_naming(change.key()));
         self.seeded_changed(change);
+    }
+
+    /// What is known of an environment has changed: whatever runs there is looked at. A way in that was withdrawn is not used any
+    /// longer.
+    pub(crate) fn environment_turned(&self, environment: &ObjectKey) {
+        if self.environments.get(environment).is_none() {
+            self.places.close(environment);
+        }
+        self.wake(self.installs_naming(environment));
     }
 
     /// The Installs that run, or are to run, in an environment.

@@ -11,5 +11,5 @@ mod provision;
 
 pub(crate) use options::{ComputeArgs, DomainMode, Options, SharedRunner};
 pub(crate) use place::{About, Layout, Notice, Place, PlaceId, Setup, State};
-pub(crate) use places::{Access, Places};
+pub(crate) use places::Places;
 pub(crate) use provision::{Tenancy, Trouble, Undone};

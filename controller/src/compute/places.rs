@@ -1,6 +1,5 @@
 use std::{collections::HashMap, sync::Arc};
 
-use kube::Client;
 use kube_kcp::ObjectKey;
 use parking_lot::Mutex;
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -9,7 +8,7 @@ use super::{
     options::Options,
     place::{Layout, Notice, Place, PlaceId, Setup},
 };
-use crate::api_writes::ApiWrites;
+use crate::{api_writes::ApiWrites, environment::EnvironmentAccess};
 
 /// The clusters where runners run: the platform's, and those that tenants' environments open and some Install names.
 pub(crate) struct Places {
@@ -22,7 +21,7 @@ pub(crate) struct Places {
 
 struct Opened {
     place: Arc<Place>,
-    fingerprint: String,
+    access: Arc<EnvironmentAccess>,
     follower: JoinHandle<()>,
 }
 
@@ -30,19 +29,6 @@ impl Drop for Opened {
     fn drop(&mut self) {
         self.follower.abort();
     }
-}
-
-/// How a tenant's cluster may be used.
-#[derive(Clone)]
-pub(crate) struct Access {
-    /// Speaks with the tenant's credentials, and nothing else.
-    pub(crate) client: Client,
-    /// Changes with the credentials.
-    pub(crate) fingerprint: String,
-    /// The namespaces that may be used; empty: every one.
-    pub(crate) namespaces: Vec<String>,
-    /// Whether objects without a namespace may be written.
-    pub(crate) cluster_resources: bool,
 }
 
 impl Places {
@@ -69,14 +55,9 @@ impl Places {
         }
     }
 
-    /// The cluster of an environment that is open already.
-    pub(crate) fn opened(&self, environment: &ObjectKey) -> Option<Arc<Place>> {
-        self.opened.lock().get(environment).map(|opened| opened.place.clone())
-    }
-
-    /// The cluster of an environment, opened now or with the same credentials before. None: the environment names no namespace and
+    /// The cluster of an environment, opened now, or before by the same way in. None: the environment names no namespace and
     /// does not allow one to be made.
-    pub(crate) fn open(&self, environment: &ObjectKey, access: &Access) -> Option<Arc<Place>> {
+    pub(crate) fn open(&self, environment: &ObjectKey, access: &Arc<EnvironmentAccess>) -> Option<Arc<Place>> {
         let layout = match access.namespaces.first() {
             Some(namespace) => Layout::Within { namespace: namespace.clone() },
             None if access.cluster_resources => Layout::NamespacePerWorkspace,
@@ -84,7 +65,7 @@ impl Places {
         };
         let mut opened = self.opened.lock();
         if let Some(known) = opened.get(environment)
-            && known.fingerprint == access.fingerprint
+            && Arc::ptr_eq(&known.access, access)
         {
             return Some(known.place.clone());
         }
@@ -98,12 +79,12 @@ impl Places {
             writes: self.writes.clone(),
         }));
         let follower = tokio::spawn(place.clone().follow(self.notices.clone()));
-        let entry = Opened { place: place.clone(), fingerprint: access.fingerprint.clone(), follower };
+        let entry = Opened { place: place.clone(), access: access.clone(), follower };
         opened.insert(environment.clone(), entry);
         Some(place)
     }
 
-    /// No Install names the environment any more.
+    /// Nobody may use the environment's cluster any more, or nobody does.
     pub(crate) fn close(&self, environment: &ObjectKey) {
         self.opened.lock().remove(environment);
     }

@@ -5,8 +5,9 @@ use kube::ResourceExt as _;
 
 use super::{
     conditions::{Because, Findings, READY, Stage},
-    facts::{Facts, Site},
+    facts::Facts,
     resolve::Resolved,
+    site::Site,
 };
 use crate::{
     compute::{Place, Tenancy, Trouble},
@@ -35,7 +36,7 @@ pub(super) async fn answer(
 ) -> Answer {
     match &facts.site {
         Site::Cluster(place, _) => on_cluster(context, facts, place, resolved, findings).await,
-        Site::Direct | Site::None(_) => {
+        Site::Direct | Site::None(_) | Site::Unknown | Site::Gone => {
             let direct = RunnerReference { mode: "direct".to_owned(), ..RunnerReference::default() };
             if probe(context, resolved, findings).await {
                 passed(resolved, findings);

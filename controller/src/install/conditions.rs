@@ -1,7 +1,8 @@
-use std::borrow::Cow;
-
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::conditions::condition;
+pub(super) use crate::conditions::{Because, READY};
 
 /// The conditions of an Install, in the order in which they become true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,23 +34,6 @@ impl Stage {
             Self::RunnerReady => "RunnerReady",
             Self::Installed => "Installed",
         }
-    }
-}
-
-/// The summary.
-pub(super) const READY: &str = "Ready";
-
-/// Why a stage is as it is: a reason in one word, and the same for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Because {
-    /// Knative's own, where it is Knative that is not ready.
-    pub(super) reason: Cow<'static, str>,
-    pub(super) message: String,
-}
-
-impl Because {
-    pub(super) fn new(reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { reason: reason.into(), message: message.into() }
     }
 }
 
@@ -91,16 +75,7 @@ impl Findings {
         running: Option<&str>,
     ) -> Vec<Condition> {
         let at = |name: &str, status: &str, because: &Because| {
-            let was = before.iter().find(|condition| condition.type_ == name && condition.status == status);
-            Condition {
-                type_: name.to_owned(),
-                status: status.to_owned(),
-                reason: because.reason.to_string(),
-                message: because.message.clone(),
-                observed_generation: generation,
-                last_transition_time: was
-                    .map_or(Time(now), |condition| condition.last_transition_time.clone()),
-            }
+            condition(before, name, status, because, generation, now)
         };
         let mut conditions: Vec<Condition> = Stage::ALL
             .iter()

@@ -4,13 +4,8 @@ use annex_apis::{Extension, ExtensionVersion, Install, Tenant};
 use annex_core::{HostName, InstallIdentity};
 use kube_kcp::{ClusterName, ObjectKey};
 
-use super::conditions::Because;
-use crate::{
-    catalog::Catalog,
-    compute::{Place, State},
-    context::Context,
-    triggers::rank,
-};
+use super::site::{Site, site};
+use crate::{catalog::Catalog, compute::State, context::Context, triggers::rank};
 
 /// Everything that deciding about an Install needs, read from the indexes in one go.
 #[derive(Clone, Debug)]
@@ -38,6 +33,8 @@ pub(super) enum NotYet {
     Unbound,
     /// The Tenant is being made; it comes through its watch.
     NoTenant,
+    /// The cluster where it is to run is still being looked at.
+    Listing,
 }
 
 /// Needs no client. Claims the extension in the workspace.
@@ -50,6 +47,10 @@ pub(super) fn dereference(
     let binding = tenants.binding(&key.shard, &key.cluster).ok_or(NotYet::Unbound)?;
     let tenant = context.catalog.tenants.named(key.cluster.as_str()).ok_or(NotYet::NoTenant)?;
     let spec = &install.spec;
+    let site = site(context, key, &install);
+    if matches!(&site, Site::Unknown | Site::Cluster(_, State::Listing)) {
+        return Err(NotYet::Listing);
+    }
 
     let installed = install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
     let resource = (key.cluster.clone(), spec.extension.clone());
@@ -72,43 +73,12 @@ pub(super) fn dereference(
         versions: context.catalog.versions.filter(|version| version.spec.extension == spec.extension),
         rival: (verdict.holder != *key).then_some(verdict.holder),
         missing_secrets,
-        site: site(context, key, &install),
+        site,
         allow_unsigned: context.allow_unsigned,
         key: key.clone(),
         install,
         tenant,
     })
-}
-
-/// Where an Install runs.
-#[derive(Clone, Debug)]
-pub(super) enum Site {
-    /// One runner answers for every domain; there is nothing to make.
-    Direct,
-    /// A cluster, and how it is.
-    Cluster(Arc<Place>, State),
-    /// Nowhere, as things are.
-    None(Because),
-}
-
-fn site(context: &Context, key: &ObjectKey, install: &Install) -> Site {
-    let Some(named) = &install.spec.environment_ref else {
-        return match context.places.platform() {
-            Some(platform) => Site::Cluster(platform.clone(), platform.state()),
-            None => Site::Direct,
-        };
-    };
-    let environment = sibling(key, &named.name);
-    if context.tenants.environments.get(&environment).is_none() {
-        return Site::None(Because::new(
-            "EnvironmentNotFound",
-            "spec.environmentRef names no ManagedEnvironment in this namespace",
-        ));
-    }
-    Site::None(Because::new(
-        "EnvironmentUnsupported",
-        "this platform runs every extension on its own compute; remove spec.environmentRef",
-    ))
 }
 
 fn sibling(key: &ObjectKey, name: &str) -> ObjectKey {

@@ -6,6 +6,7 @@ mod conditions;
 mod facts;
 mod reconcile;
 mod resolve;
+mod site;
 mod status;
 mod undo;
 mod writes;

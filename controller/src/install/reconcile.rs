@@ -9,15 +9,16 @@ use kube_kcp::{Brief, ObjectKey, Outcome};
 use super::{
     answer::{Answer, answer},
     conditions::{Because, Findings, Stage},
-    facts::{Facts, NotYet, Site, dereference, recorded_host, route_of_status},
+    facts::{Facts, NotYet, dereference, recorded_host, route_of_status},
     resolve::resolve,
+    site::Site,
     status::{Done, Held, Recorded, status, suspended, turned, uninstalling},
     undo::{tidy, undo},
     writes::Writer,
 };
 use crate::{
     api_writes::WriteError,
-    compute::{State, Undone},
+    compute::Undone,
     context::Context,
     triggers::rank,
 };
@@ -46,9 +47,6 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
         return gone(context, key).await;
     };
     if !context.tenants.is_synced(&key.shard) {
-        return NOT_LISTED_YET;
-    }
-    if context.places.platform().is_some_and(|platform| platform.state() == State::Listing) {
         return NOT_LISTED_YET;
     }
     let result = if install.metadata.deletion_timestamp.is_some() {
@@ -134,9 +132,22 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Install) -> Result
     }
     // Not before: who gets the host next must not find the former mapping of it.
     release(context, key);
+    close_unused(context, key, install);
     writer.let_go(install).await?;
     tracing::info!(install = %key, extension = install.spec.extension, "uninstalled");
     Ok(Outcome::Done)
+}
+
+/// A cluster that no Install runs on any more is not followed any longer.
+fn close_unused(context: &Context, key: &ObjectKey, install: &Install) {
+    let spec = install.spec.environment_ref.as_ref().map(|environment| &environment.name);
+    let recorded = install.status.as_ref().and_then(|status| status.runner_ref.as_ref()?.environment.as_ref());
+    for name in spec.into_iter().chain(recorded) {
+        let environment = ObjectKey { name: name.clone(), ..key.clone() };
+        if context.installs_naming(&environment).iter().all(|other| other == key) {
+            context.places.close(&environment);
+        }
+    }
 }
 
 async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Result<Outcome, WriteError> {
@@ -145,6 +156,7 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
         Err(NotYet::Unbound) => return Ok(Outcome::Again(REFUSED_RESYNC)),
         // It comes through its own watch, which wakes this.
         Err(NotYet::NoTenant) => return Ok(Outcome::Failed),
+        Err(NotYet::Listing) => return Ok(NOT_LISTED_YET),
     };
     let writer =
         Writer { client: context.connection.workspace(&key.shard, &key.cluster)?, writes: &context.writes };

@@ -8,7 +8,8 @@ use semver::Version;
 
 use super::{
     conditions::{Because, Findings, Stage},
-    facts::{Facts, Site, tenant_id},
+    facts::{Facts, tenant_id},
+    site::Site,
 };
 use crate::compute::State;
 
@@ -210,6 +211,15 @@ fn environment(facts: &Facts) -> Result<Because, Because> {
     let (place, state) = match &facts.site {
         Site::Direct => return Ok(Because::new("PlatformCompute", "runs on the platform's compute")),
         Site::None(because) => return Err(because.clone()),
+        Site::Gone => {
+            return Err(Because::new(
+                "EnvironmentNotFound",
+                "spec.environmentRef names no ManagedEnvironment in this namespace",
+            ));
+        }
+        Site::Unknown => {
+            return Err(Because::new("EnvironmentUnknown", "the environment is still being looked at"));
+        }
         Site::Cluster(place, state) => (place, state),
     };
     let whose = if platform { "the platform's compute cluster" } else { "the environment's cluster" };

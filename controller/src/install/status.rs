@@ -118,8 +118,6 @@ pub(super) fn uninstalling(install: &Install, what: &str, now: Timestamp) -> Ins
 
 /// The Ready condition of `now`, if it says something else than that of `before`: what is worth an Event.
 pub(super) fn turned<'a>(before: Option<&InstallStatus>, now: &'a InstallStatus) -> Option<&'a Condition> {
-    let ready = |conditions: &'a [Condition]| conditions.iter().find(|condition| condition.type_ == READY);
-    let was = before.and_then(|status| status.conditions.iter().find(|condition| condition.type_ == READY));
-    ready(&now.conditions)
-        .filter(|is| was.is_none_or(|was| was.status != is.status || was.reason != is.reason))
+    let before = before.map_or(&[][..], |status| &status.conditions);
+    crate::conditions::turned(before, &now.conditions)
 }

@@ -1,23 +1,14 @@
-use std::sync::Arc;
-
 use annex_apis::Install;
 use annex_core::HostName;
 use kube::ResourceExt as _;
 use kube_kcp::ObjectKey;
 
+use super::site::{Site, site_named};
 use crate::{
     api_writes::WriteError,
     compute::{Place, State, Tenancy, Undone},
     context::Context,
 };
-
-/// The cluster that an environment of this name in the Install's namespace opens, or the platform's.
-fn place(context: &Context, key: &ObjectKey, environment: Option<&str>) -> Option<Arc<Place>> {
-    match environment {
-        None => context.places.platform().cloned(),
-        Some(name) => context.places.opened(&ObjectKey { name: name.to_owned(), ..key.clone() }),
-    }
-}
 
 /// Removes everything that was made for an Install, wherever that was. Needs nothing of the workspace: when one is deleted, its
 /// Secrets go first.
@@ -31,13 +22,21 @@ pub(super) async fn undo(context: &Context, key: &ObjectKey, install: &Install) 
         environments.push(recorded);
     }
     for environment in environments {
-        let Some(place) = place(context, key, environment) else {
-            if let Some(environment) = environment.filter(|_| recorded == Some(environment)) {
-                tracing::warn!(install = %key, environment, "the environment is gone; what was made there stays");
+        let undone = match site_named(context, key, environment) {
+            Site::Cluster(place, _) => leave(context, key, install, &place).await?,
+            Site::Direct => Undone::Done,
+            // Without an environment there is no way in. It is the tenant's own cluster, and they took the key away.
+            Site::Gone => {
+                if recorded == Some(environment) {
+                    tracing::warn!(install = %key, ?environment, "the environment is gone; what was made there stays");
+                }
+                Undone::Done
             }
-            continue;
+            // Nothing was ever made where nothing was recorded.
+            Site::None(_) if recorded != Some(environment) => Undone::Done,
+            Site::None(because) => Undone::Waiting(because.message),
+            Site::Unknown => Undone::Waiting("the environment to be looked at".to_owned()),
         };
-        let undone = leave(context, key, install, &place).await?;
         if undone != Undone::Done {
             return Ok(undone);
         }
@@ -60,9 +59,11 @@ pub(super) async fn tidy(
     if undone != Undone::Done || before == Some(now.environment().map(|environment| environment.name.as_str())) {
         return Ok(undone);
     }
-    match before.and_then(|before| place(context, key, before)) {
-        Some(before) => leave(context, key, install, &before).await,
-        None => Ok(Undone::Done),
+    match before.map(|before| site_named(context, key, before)) {
+        Some(Site::Cluster(before, _)) => leave(context, key, install, &before).await,
+        Some(Site::None(because)) => Ok(Undone::Waiting(because.message)),
+        Some(Site::Unknown) => Ok(Undone::Waiting("the former environment to be looked at".to_owned())),
+        Some(Site::Direct | Site::Gone) | None => Ok(Undone::Done),
     }
 }
 
