@@ -13,6 +13,7 @@ mod node_images;
 mod pki;
 mod readiness;
 pub(crate) mod runner_image;
+mod sysctls;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -263,6 +264,7 @@ impl Compute {
         for image in node_images::all(&self.checkout)? {
             self.import(&image, || image.cached())?;
         }
+        sysctls::remember()?;
         Component::ALL.iter().try_for_each(|component| self.start(*component))
     }
 
@@ -387,6 +389,7 @@ fn end(paths: &Paths) -> Result<Vec<Component>> {
         stop_all(paths, &[component], &mut ended)?;
     }
     leftovers::remove(&folders, &name)?;
+    sysctls::restore()?;
     Ok(ended)
 }
 
