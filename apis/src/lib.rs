@@ -44,3 +44,11 @@ pub const VERSION: &str = "v1alpha1";
 pub const MANAGED_LABEL: &str = "annex.sh/managed";
 /// Held by an Install until what was made for it is gone.
 pub const INSTALL_FINALIZER: &str = "annex.sh/install";
+/// On the seeded kubeconfig Secret, by the tenant: a value that was not handled yet asks for a new token.
+pub const ROTATE_ANNOTATION: &str = "annex.sh/rotate";
+/// On the seeded kubeconfig Secret, by Annex: the last value of [`ROTATE_ANNOTATION`] that was handled.
+pub const ROTATED_ANNOTATION: &str = "annex.sh/rotated";
+/// On the seeded kubeconfig Secret, by Annex: when its token last changed in a rotation, whoever asked for it.
+pub const ROTATED_AT_ANNOTATION: &str = "annex.sh/rotated-at";
+/// On the seeded kubeconfig Secret, by Annex: the Secret that its token lives as long as.
+pub const SEED_TOKEN_ANNOTATION: &str = "annex.sh/token";

@@ -32,6 +32,14 @@ pub(crate) enum WriteError {
         /// Why it was not.
         error: Box<kube::Error>,
     },
+    /// It had to be read first.
+    #[error("{what} cannot be read: {}", kube_kcp::Brief(&**error))]
+    Unread {
+        /// What was read.
+        what: &'static str,
+        /// Why it was not.
+        error: Box<kube::Error>,
+    },
     /// No answer.
     #[error("{0} was not written in time")]
     Timeout(&'static str),
@@ -53,7 +61,7 @@ impl WriteError {
 
     fn code(&self) -> Option<u16> {
         match self {
-            Self::Refused { error, .. } => match &**error {
+            Self::Refused { error, .. } | Self::Unread { error, .. } => match &**error {
                 kube::Error::Api(status) => Some(status.code),
                 _ => None,
             },

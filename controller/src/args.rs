@@ -1,12 +1,14 @@
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use annex_core::{AddressPolicy, DomainRoot, HostName, IpNet};
 use annex_initializer::SeedArgs;
 use annex_service::{LogFormat, OperationsTlsArgs, TlsArgs};
+use jiff::{Span, SpanRelativeTo};
 
 use crate::{
     compute::{ComputeArgs, DomainMode},
     runner::Runner,
+    workspace::SHORTEST_AGE,
 };
 
 /// Makes Installs true: finds the version, verifies it, gives it a host name and says Ready once the host answers.
@@ -38,6 +40,9 @@ pub(crate) struct Args {
     /// How many of them may be of one workspace.
     #[arg(long, env = "ANNEX_CONCURRENCY_PER_WORKSPACE", default_value_t = 4)]
     pub(crate) concurrency_per_workspace: usize,
+    /// How old the token in a workspace's kubeconfig gets before it is replaced, such as 30d or 12h; at least 10s.
+    #[arg(long, env = "ANNEX_TOKEN_MAX_AGE", default_value = "30d", value_parser = token_max_age)]
+    pub(crate) token_max_age: Duration,
     /// How log lines look.
     #[arg(long, env = "ANNEX_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
@@ -130,4 +135,32 @@ fn base_url(text: &str) -> Result<String, String> {
         return Err("must be http or https, with a host and without a path".to_owned());
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn token_max_age(text: &str) -> Result<Duration, String> {
+    let span: Span = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|error| error.to_string())?;
+    let age = Duration::try_from(age).map_err(|_| "must not be negative".to_owned())?;
+    if age < SHORTEST_AGE {
+        return Err(format!(
+            "must be at least {} s, or tokens are replaced all the time",
+            SHORTEST_AGE.as_secs()
+        ));
+    }
+    Ok(age)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_has_a_unit_and_is_not_too_short() {
+        assert_eq!(token_max_age("30d"), Ok(Duration::from_secs(30 * 86_400)));
+        assert_eq!(token_max_age("12h"), Ok(Duration::from_secs(12 * 3600)));
+        assert_eq!(token_max_age("10s"), Ok(Duration::from_secs(10)));
+        for bad in ["", "30", "9s", "-1d", "1s ago", "soon"] {
+            assert!(token_max_age(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use annex_apis::{ExecutionQuota, Install, ManagedEnvironment};
 use annex_core::HostName;
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use crate::{
     api_writes::ApiWrites, args::DomainArgs, catalog::Catalog, claims::Claims, compute::Places,
-    environment::Environments, routes::Routes, runner::Runner,
+    environment::Environments, routes::Routes, runner::Runner, workspace::SeedMemory,
 };
 
 /// What there is to work on.
@@ -57,6 +57,10 @@ pub(crate) struct Context {
     pub(crate) allow_unsigned: bool,
     pub(crate) seed_config: SeedConfig,
     pub(crate) seed: Seed,
+    /// What of the seeds need not be looked at or told again.
+    pub(crate) seeds: SeedMemory,
+    /// How old a workspace's token gets before it is replaced.
+    pub(crate) token_max_age: Duration,
 }
 
 /// What is watched in all workspaces. Of what Annex only needs to know that it is there, the metadata; no Secret's content
@@ -70,10 +74,10 @@ pub(crate) struct TenantSide {
     pub(crate) namespaces: Arc<Index<PartialObjectMeta<Namespace>>>,
     pub(crate) secrets: Arc<Index<PartialObjectMeta<Secret>>>,
     pub(crate) service_accounts: Arc<Index<PartialObjectMeta<ServiceAccount>>>,
-    pub(crate) roles: Arc<Index<PartialObjectMeta<Role>>>,
-    pub(crate) role_bindings: Arc<Index<PartialObjectMeta<RoleBinding>>>,
-    pub(crate) cluster_roles: Arc<Index<PartialObjectMeta<ClusterRole>>>,
-    pub(crate) cluster_role_bindings: Arc<Index<PartialObjectMeta<ClusterRoleBinding>>>,
+    pub(crate) roles: Arc<Index<Role>>,
+    pub(crate) role_bindings: Arc<Index<RoleBinding>>,
+    pub(crate) cluster_roles: Arc<Index<ClusterRole>>,
+    pub(crate) cluster_role_bindings: Arc<Index<ClusterRoleBinding>>,
 }
 
 impl TenantSide {

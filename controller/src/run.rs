@@ -36,7 +36,8 @@ use crate::{
     install, lookup,
     routes::Routes,
     store::{self, Store, Told},
-    triggers, workspace,
+    triggers,
+    workspace::{self, SeedMemory},
 };
 
 /// A reconcile makes a handful of requests, each bounded by itself; this is the last resort.
@@ -79,6 +80,8 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         allow_unsigned: args.allow_unsigned,
         seed: Seed::of(&seed_config),
         seed_config,
+        seeds: SeedMemory::default(),
+        token_max_age: args.token_max_age,
         connection: connection.clone(),
     });
     if args.allow_unsigned {
@@ -250,10 +253,10 @@ fn follow(
         watches.metadata(&side.secrets, Context::secret_changed),
         watches.metadata(&side.namespaces, Context::seeded_changed),
         watches.metadata(&side.service_accounts, Context::seeded_changed),
-        watches.metadata(&side.roles, Context::seeded_changed),
-        watches.metadata(&side.role_bindings, Context::seeded_changed),
-        watches.metadata(&side.cluster_roles, Context::seeded_changed),
-        watches.metadata(&side.cluster_role_bindings, Context::seeded_changed),
+        watches.objects(&side.roles, Context::seeded_changed),
+        watches.objects(&side.role_bindings, Context::seeded_changed),
+        watches.objects(&side.cluster_roles, Context::seeded_changed),
+        watches.objects(&side.cluster_role_bindings, Context::seeded_changed),
         tokio::spawn(async move {
             if let Some(runner) = &health.runner {
                 runner.watch_health().await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use annex_apis::{Install, ManagedEnvironment};
+use annex_initializer::NAMESPACE;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt as _, core::PartialObjectMeta};
 use kube_kcp::{Change, ClusterName, ObjectKey, RemovedBecause, ShardUrl, kinds::APIBinding};
@@ -66,6 +67,7 @@ impl Context {
     /// A labelled Secret came, changed or went: environments that name it are looked at, and of Installs those to which it came
     /// or from which it went.
     pub(crate) fn secret_changed(&self, change: &Change<PartialObjectMeta<Secret>>) {
+        self.seeded_changed(change);
         let at = change.key();
         for (key, environment) in self.tenants.environments.in_cluster(&at.shard, &at.cluster) {
             if environment.spec.credentials_secret_ref.name == at.name && key.namespace == at.namespace {
@@ -82,11 +84,11 @@ impl Context {
                 self.queue.add(Key::Install(key));
             }
         }
-        self.seeded_changed(change);
     }
 
     /// An environment came, changed or went: it is looked at, and whatever names it. Its status is our own.
     pub(crate) fn environment_changed(&self, change: &Change<ManagedEnvironment>) {
+        self.seeded_changed(change);
         if let Change::Applied { object, previous: Some(previous), .. } = change
             && object.metadata.uid == previous.metadata.uid
             && object.metadata.generation == previous.metadata.generation
@@ -96,7 +98,6 @@ impl Context {
         }
         self.environments.queue.add(change.key().clone());
         self.wake(self.installs_naming(change.key()));
-        self.seeded_changed(change);
     }
 
     /// What is known of an environment has changed: whatever runs there is looked at. A way in that was withdrawn is not used any
@@ -124,9 +125,11 @@ impl Context {
             .collect()
     }
 
-    /// Something that may be part of a seed went: its workspace is looked at.
+    /// Something that may be part of a seed came, changed or went: its workspace is looked at. What the seed has no part in,
+    /// such as a tenant's own Secrets elsewhere, wakes nobody.
     pub(crate) fn seeded_changed<T>(&self, change: &Change<T>) {
-        if let Change::Removed { key, .. } = change {
+        let key = change.key();
+        if key.namespace.is_empty() || key.namespace == NAMESPACE {
             self.queue.add(Key::Workspace(key.shard.clone(), key.cluster.clone()));
         }
     }

@@ -1,11 +1,17 @@
-//! What a tenant's workspace gets from Annex, as a pure function: [`Seed::of`] takes a configuration and gives objects. The
-//! initializer writes them into a new workspace, the controller into one that bound the API by hand.
+//! What a tenant's workspace gets from Annex, as pure functions: [`Seed::of`] takes a configuration and gives objects,
+//! [`Kept::drift`] says what is wrong with those that are there. The initializer writes them into a new workspace; the
+//! controller keeps them true, and writes them into a workspace that bound the API by hand.
 
 mod config;
+mod drift;
+mod kubeconfig;
+mod objects;
 mod seed;
+mod token;
 
 pub use config::{SeedArgs, SeedConfig, SeedConfigError};
+pub use drift::{Drift, Kept, is_managed};
 pub use seed::{
-    ENVIRONMENT, INITIALIZED_ANNOTATION, KUBECONFIG_SECRET, NAMESPACE, SERVICE_ACCOUNT, Seed, TOKEN_SECRET,
-    token_of,
+    ENVIRONMENT, INITIALIZED_ANNOTATION, KUBECONFIG_SECRET, NAMESPACE, SERVICE_ACCOUNT, Seed, SeedObject,
 };
+pub use token::{Token, TokenName, TokenState};

@@ -1,6 +1,10 @@
 //! A workspace that binds the API: it has a Tenant in the provider's workspace, an ExecutionQuota, and the seed.
 
+mod keeper;
+mod memory;
+mod rotation;
 mod seeding;
+mod tokens;
 
 use std::time::Duration;
 
@@ -22,15 +26,22 @@ use crate::{
     install::NOT_LISTED_YET,
 };
 
-/// How long a new workspace is left to the initializer.
-const INITIALIZERS_TURN: Duration = Duration::from_secs(60);
+pub(crate) use memory::SeedMemory;
+pub(crate) use rotation::SHORTEST_AGE;
+
+/// How long a new workspace is left to the initializer at the most, and how long kcp may take to show what was in a workspace
+/// before it bound the API.
+const SETTLES_IN: Duration = Duration::from_secs(60);
 
 pub(crate) async fn reconcile(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Outcome {
     if !context.tenants.is_synced(shard) {
         return NOT_LISTED_YET;
     }
     let result = match context.tenants.binding(shard, cluster) {
-        None => forget(context, shard, cluster).await,
+        None => {
+            context.seeds.forget(shard, cluster);
+            forget(context, shard, cluster).await
+        }
         Some(binding) if binding.metadata.deletion_timestamp.is_some() || !is_bound(&binding) => {
             Ok(Outcome::Done)
         }
@@ -54,8 +65,12 @@ async fn provide(
         return Ok(Outcome::Done);
     };
     ensure_quota(context, shard, cluster, &tenant).await?;
-    if binding.annotations().contains_key(INITIALIZED_ANNOTATION)
-        && let Some(left) = initializers_turn(binding)
+    if !context.seeds.was_whole(shard, cluster) && seeding::is_whole(context, shard, cluster) {
+        context.seeds.is_whole(shard, cluster);
+    }
+    let settling = settles_in(binding).filter(|_| !context.seeds.was_whole(shard, cluster));
+    if let Some(left) = settling
+        && binding.annotations().contains_key(INITIALIZED_ANNOTATION)
     {
         return Ok(Outcome::Again(left));
     }
@@ -63,13 +78,13 @@ async fn provide(
         // Each Install says which; a change of the binding comes back here.
         return Ok(Outcome::Done);
     }
-    seeding::ensure(context, shard, cluster).await
+    seeding::ensure(context, shard, cluster, settling.is_some()).await
 }
 
-fn initializers_turn(binding: &APIBinding) -> Option<Duration> {
+fn settles_in(binding: &APIBinding) -> Option<Duration> {
     let created = binding.metadata.creation_timestamp.as_ref()?.0;
     let age = Duration::try_from(Timestamp::now().duration_since(created)).unwrap_or_default();
-    INITIALIZERS_TURN.checked_sub(age).filter(|left| !left.is_zero())
+    SETTLES_IN.checked_sub(age).filter(|left| !left.is_zero())
 }
 
 async fn ensure_tenant(context: &Context, cluster: &ClusterName) -> Result<(), WriteError> {

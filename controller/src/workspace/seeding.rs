@@ -1,107 +1,113 @@
-use std::{fmt::Debug, time::Duration};
+use std::time::Duration;
 
-use annex_initializer::{ENVIRONMENT, KUBECONFIG_SECRET, NAMESPACE, Seed, TOKEN_SECRET, token_of};
-use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope, api::core::v1::Secret};
-use kube::{Api, Client, Resource, ResourceExt as _, api::PostParams};
-use kube_kcp::{ClusterName, Index, ObjectKey, Outcome, ShardUrl};
-use serde::{Serialize, de::DeserializeOwned};
+use annex_initializer::{ENVIRONMENT, KUBECONFIG_SECRET, NAMESPACE, Seed, SeedObject};
+use jiff::Timestamp;
+use kube::Api;
+use kube_kcp::{ClusterName, ObjectKey, Outcome, ShardUrl};
 
+use super::{
+    keeper::Keeper,
+    tokens::{self, Tokens},
+};
 use crate::{api_writes::WriteError, context::Context};
 
-/// Writes what is missing of the seed. What is there is left as it is.
+/// Level-triggered all the same: a change that no watch reported is noticed within the hour.
+const AGAIN: Duration = Duration::from_secs(3600);
+/// While the workspace settles, what could not be seen yet is looked for again.
+const AGAIN_SETTLING: Duration = Duration::from_secs(15);
+
+/// Keeps the workspace's seed, in the order that [`Seed`] tells.
 pub(super) async fn ensure(
     context: &Context,
     shard: &ShardUrl,
     cluster: &ClusterName,
+    settling: bool,
 ) -> Result<Outcome, WriteError> {
-    let missing = Missing { context, shard, cluster, client: context.connection.workspace(shard, cluster)? };
-    let (seed, tenants) = (&context.seed, &context.tenants);
-    let [own_rights, access] = &seed.cluster_role_bindings;
-    missing.global(&tenants.namespaces, &seed.namespace).await?;
-    missing.namespaced(&tenants.service_accounts, &seed.service_account).await?;
-    missing.namespaced(&tenants.secrets, &seed.token_secret).await?;
-    missing.namespaced(&tenants.roles, &seed.role).await?;
-    missing.namespaced(&tenants.role_bindings, &seed.role_binding).await?;
-    missing.global(&tenants.cluster_roles, &seed.cluster_role).await?;
-    missing.global(&tenants.cluster_role_bindings, own_rights).await?;
-    missing.global(&tenants.cluster_role_bindings, access).await?;
-    if !missing.has(&tenants.secrets, NAMESPACE, KUBECONFIG_SECRET) {
-        let secrets: Api<Secret> = Api::namespaced(missing.client.clone(), NAMESPACE);
-        let token = secrets
-            .get_opt(TOKEN_SECRET)
-            .await
-            .map_err(|error| WriteError::Refused { what: "kubeconfig", error: Box::new(error) })?
-            .as_ref()
-            .and_then(token_of);
-        let Some(token) = token else {
-            // kcp fills it in within a second; a Secret that is never filled backs off.
-            return Ok(Outcome::Failed);
-        };
-        let secret = Seed::kubeconfig_secret(&context.seed_config, cluster, &token);
-        missing.namespaced(&tenants.secrets, &secret).await?;
+    let client = context.connection.workspace(shard, cluster)?;
+    let keeper = Keeper { context, shard, cluster, client, settling };
+    let namespace = context.tenants.namespaces.get(&keeper.key("", NAMESPACE));
+    if namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some()) {
+        // Nothing can be made in it any more. When it has gone, the watch says so.
+        return Ok(Outcome::Again(AGAIN));
     }
-    if !missing.has(&tenants.environments, NAMESPACE, ENVIRONMENT) {
-        let environment = Seed::environment(&context.seed_config, cluster);
-        missing.namespaced(&tenants.environments, &environment).await?;
+    // One object that cannot be written holds up no other.
+    let mut failed = None;
+    for object in context.seed.objects() {
+        if let Err(error) = keep(&keeper, object).await {
+            failed.get_or_insert(error);
+        }
     }
-    // Level-triggered all the same: a change that no watch reported is noticed within the hour.
-    Ok(Outcome::Again(Duration::from_secs(3600)))
+    let due = match tokens::keep(&keeper).await {
+        Ok(Tokens::Settled { due }) => {
+            environment(&keeper).await?;
+            due
+        }
+        // kcp fills a token in within a second, and the watch says so; one that is never filled backs off.
+        Ok(Tokens::Waiting) => return failed.map_or(Ok(Outcome::Failed), Err),
+        Err(error) => return Err(failed.unwrap_or(error)),
+    };
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
+    Ok(Outcome::Again(left.min(if settling { AGAIN_SETTLING } else { AGAIN })))
 }
 
-struct Missing<'a> {
-    context: &'a Context,
-    shard: &'a ShardUrl,
-    cluster: &'a ClusterName,
-    client: Client,
+async fn keep(keeper: &Keeper<'_>, object: &SeedObject) -> Result<(), WriteError> {
+    let (tenants, client) = (&keeper.context.tenants, || keeper.client.clone());
+    match object {
+        SeedObject::Namespace(it) => keeper.present(Api::all(client()), &tenants.namespaces, it).await,
+        SeedObject::ClusterRole(it) => keeper.kept(Api::all(client()), &tenants.cluster_roles, it).await,
+        SeedObject::ClusterRoleBinding(it) => {
+            keeper.kept(Api::all(client()), &tenants.cluster_role_bindings, it).await
+        }
+        SeedObject::ServiceAccount(it) => {
+            keeper.present(Api::namespaced(client(), NAMESPACE), &tenants.service_accounts, it).await
+        }
+        SeedObject::Role(it) => keeper.kept(Api::namespaced(client(), NAMESPACE), &tenants.roles, it).await,
+        SeedObject::RoleBinding(it) => {
+            keeper.kept(Api::namespaced(client(), NAMESPACE), &tenants.role_bindings, it).await
+        }
+    }
 }
 
-impl Missing<'_> {
-    fn has<T>(&self, index: &Index<T>, namespace: &str, name: &str) -> bool {
-        let key = ObjectKey {
-            shard: self.shard.clone(),
-            cluster: self.cluster.clone(),
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        };
-        index.get(&key).is_some()
+async fn environment(keeper: &Keeper<'_>) -> Result<(), WriteError> {
+    let context = keeper.context;
+    let seeded = Seed::environment(&context.seed_config, keeper.cluster);
+    let api = Api::namespaced(keeper.client.clone(), NAMESPACE);
+    // Annex's own kind: no claim and no label decides whether it can be seen.
+    match context.tenants.environments.get(&keeper.key(NAMESPACE, ENVIRONMENT)) {
+        Some(current) => keeper.repair(&api, "SeedRepair", &*current, &seeded).await.map(drop),
+        None => keeper.create(&api, "Seed", &seeded).await.map(drop),
     }
+}
 
-    async fn namespaced<T, K>(&self, index: &Index<T>, object: &K) -> Result<(), WriteError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + Serialize
-            + DeserializeOwned,
-    {
-        if self.has(index, NAMESPACE, &object.name_any()) {
-            return Ok(());
+/// Whether everything that the initializer writes can be seen.
+pub(super) fn is_whole(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> bool {
+    let tenants = &context.tenants;
+    let key = |namespace: &str, name: &str| ObjectKey {
+        shard: shard.clone(),
+        cluster: cluster.clone(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    };
+    let objects = context.seed.objects().all(|object| {
+        let metadata = object.metadata();
+        let key = key(
+            metadata.namespace.as_deref().unwrap_or_default(),
+            metadata.name.as_deref().unwrap_or_default(),
+        );
+        match object {
+            SeedObject::Namespace(_) => tenants.namespaces.get(&key).is_some(),
+            SeedObject::ClusterRole(_) => tenants.cluster_roles.get(&key).is_some(),
+            SeedObject::ClusterRoleBinding(_) => tenants.cluster_role_bindings.get(&key).is_some(),
+            SeedObject::ServiceAccount(_) => tenants.service_accounts.get(&key).is_some(),
+            SeedObject::Role(_) => tenants.roles.get(&key).is_some(),
+            SeedObject::RoleBinding(_) => tenants.role_bindings.get(&key).is_some(),
         }
-        self.create(Api::namespaced(self.client.clone(), NAMESPACE), object).await
-    }
-
-    async fn global<T, K>(&self, index: &Index<T>, object: &K) -> Result<(), WriteError>
-    where
-        K: Resource<DynamicType = (), Scope = ClusterResourceScope>
-            + Clone
-            + Debug
-            + Serialize
-            + DeserializeOwned,
-    {
-        if self.has(index, "", &object.name_any()) {
-            return Ok(());
-        }
-        self.create(Api::all(self.client.clone()), object).await
-    }
-
-    async fn create<K>(&self, api: Api<K>, object: &K) -> Result<(), WriteError>
-    where
-        K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
-    {
-        match self.context.writes.count("Seed", api.create(&PostParams::default(), object)).await {
-            // Already there, or there without the label that would show it to us: the tenant's, then, and not touched.
-            Err(error) if error.is_conflict() => Ok(()),
-            result => result.map(drop),
-        }
-    }
+    });
+    objects
+        && tenants.secrets.get(&key(NAMESPACE, KUBECONFIG_SECRET)).is_some()
+        && tenants.environments.get(&key(NAMESPACE, ENVIRONMENT)).is_some()
+        && !tokens::seen(context, shard, cluster).tokens.is_empty()
 }

@@ -20,5 +20,6 @@ mod provider;
 mod refusals;
 mod restarts;
 mod security;
+mod seed;
 mod stuck;
 mod tenants;

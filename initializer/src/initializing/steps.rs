@@ -1,7 +1,12 @@
 use std::{fmt::Debug, time::Duration};
 
-use annex_initializer::{KUBECONFIG_SECRET, NAMESPACE, Seed, SeedConfig, TOKEN_SECRET, token_of};
-use futures::{future::BoxFuture, try_join};
+use annex_initializer::{
+    KUBECONFIG_SECRET, NAMESPACE, Seed, SeedConfig, SeedObject, Token, TokenName, TokenState,
+};
+use futures::{
+    future::{BoxFuture, try_join_all},
+    try_join,
+};
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
 use kube::{
     Api, Client, Resource, ResourceExt as _,
@@ -65,8 +70,8 @@ impl StepError {
     }
 }
 
-/// Writes the seed into one workspace. Everything that does not need another thing happens beside it: binding the API takes
-/// kcp the longest, so it is asked for first.
+/// Writes the seed into one workspace, in the order that [`Seed`] tells. What need not wait does not: binding the API takes kcp
+/// the longest, so it is asked for first, and all else happens beside it.
 pub(super) struct Seeding<'a> {
     pub(super) client: Client,
     pub(super) cluster: &'a ClusterName,
@@ -79,15 +84,7 @@ pub(super) struct Seeding<'a> {
 impl Seeding<'_> {
     /// Returns when the workspace has everything. Needs a client; safe to repeat.
     pub(super) async fn run(&self) -> Result<(), StepError> {
-        let seed = self.seed;
-        let [own_rights, access] = &seed.cluster_role_bindings;
-        try_join!(
-            self.bind(),
-            self.namespaced_objects(),
-            self.create_global(&seed.cluster_role),
-            self.create_global(own_rights),
-            self.create_global(access),
-        )?;
+        try_join!(self.bind(), self.objects())?;
         self.environment().await
     }
 
@@ -123,33 +120,31 @@ impl Seeding<'_> {
         Ok(())
     }
 
-    async fn namespaced_objects(&self) -> Result<(), StepError> {
-        let seed = self.seed;
+    async fn objects(&self) -> Result<(), StepError> {
+        let name = TokenName::first();
         {
             let _writing = self.progress.enter(self.cluster, Stage::Seed);
-            self.create_global(&seed.namespace).await?;
-            try_join!(
-                // In this order: kcp fills a token Secret only for a ServiceAccount that exists, and otherwise deletes it.
-                async {
-                    self.create(&seed.service_account).await?;
-                    self.create(&seed.token_secret).await
-                },
-                self.create(&seed.role),
-                self.create(&seed.role_binding),
-            )?;
+            for step in &self.seed.steps {
+                try_join_all(step.iter().map(|object| self.create_object(object))).await?;
+            }
+            self.create(&Seed::token_secret(&name)).await?;
         }
-        self.kubeconfig().await
+        self.kubeconfig(&name).await
     }
 
-    async fn kubeconfig(&self) -> Result<(), StepError> {
+    async fn kubeconfig(&self, name: &TokenName) -> Result<(), StepError> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
         let _waiting = self.progress.enter(self.cluster, Stage::Token);
+        let token_of = |secret: &Secret| match Token::of(name, secret) {
+            TokenState::Filled(token) => Some(token),
+            TokenState::Unfilled | TokenState::Foreign => None,
+        };
         let filled = |secret: Option<&Secret>| secret.and_then(token_of).is_some();
         let secret = self
             .wait(
                 "filled in the token",
                 "the token Secret",
-                Box::pin(await_condition(secrets, TOKEN_SECRET, filled)),
+                Box::pin(await_condition(secrets, &name.to_string(), filled)),
             )
             .await?;
         let Some(token) = secret.as_ref().and_then(token_of) else {
@@ -157,6 +152,17 @@ impl Seeding<'_> {
         };
         tracing::debug!(cluster = %self.cluster, secret = KUBECONFIG_SECRET, "the token is there");
         self.create(&Seed::kubeconfig_secret(self.config, self.cluster, &token)).await
+    }
+
+    async fn create_object(&self, object: &SeedObject) -> Result<(), StepError> {
+        match object {
+            SeedObject::Namespace(object) => self.create_global(object).await,
+            SeedObject::ClusterRole(object) => self.create_global(object).await,
+            SeedObject::ClusterRoleBinding(object) => self.create_global(object).await,
+            SeedObject::ServiceAccount(object) => self.create(object).await,
+            SeedObject::Role(object) => self.create(object).await,
+            SeedObject::RoleBinding(object) => self.create(object).await,
+        }
     }
 
     async fn wait<K>(
