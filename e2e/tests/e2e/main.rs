@@ -24,3 +24,4 @@ mod security;
 mod seed;
 mod stuck;
 mod tenants;
+mod tls;
