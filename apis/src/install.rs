@@ -227,6 +227,9 @@ pub struct RunnerReference {
     /// Its Knative Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The ManagedEnvironment on whose cluster it is. Absent: it is on the platform's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
 }
 
 /// One run through the stages of an install, an upgrade or a revoke.

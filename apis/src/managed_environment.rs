@@ -60,7 +60,8 @@ pub struct ManagedEnvironmentSpec {
     /// Whether objects without a namespace may be written there.
     #[serde(default)]
     pub cluster_resources: bool,
-    /// True: the server's certificate is not checked. Refused unless the platform allows it.
+    /// True: a kubeconfig may say `insecure-skip-tls-verify`, and then the server's certificate is not checked. Refused unless the
+    /// platform allows it.
     #[serde(default, rename = "allowInsecureSkipTLSVerify")]
     pub allow_insecure_skip_tls_verify: bool,
 }
@@ -72,7 +73,8 @@ pub struct ManagedEnvironmentStatus {
     /// The `metadata.generation` that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The state of the environment; `Ready` is the summary.
+    /// The state of the environment. `Ready`: the credentials open the API server, asked for the namespaces. `KnativeAvailable`:
+    /// it serves `serving.knative.dev/v1`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

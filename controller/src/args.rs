@@ -1,11 +1,15 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use annex_core::{DomainRoot, HostName};
+use annex_core::{AddressPolicy, DomainRoot, HostName, IpNet};
 use annex_initializer::SeedArgs;
-use annex_service::LogFormat;
+use annex_service::{LogFormat, OperationsTlsArgs, TlsArgs};
 use jiff::{Span, SpanRelativeTo};
 
-use crate::workspace::SHORTEST_AGE;
+use crate::{
+    compute::{ComputeArgs, DomainMode},
+    runner::Runner,
+    workspace::SHORTEST_AGE,
+};
 
 /// Makes Installs true: finds the version, verifies it, gives it a host name and says Ready once the host answers.
 #[derive(clap::Parser, Clone, Debug)]
@@ -20,9 +24,13 @@ pub(crate) struct Args {
     /// Where runners ask which install a host is. Not for the public: whoever reaches it can list who is who.
     #[arg(long, env = "ANNEX_LOOKUP_LISTEN", default_value = "127.0.0.1:8091")]
     pub(crate) lookup_listen: SocketAddr,
-    /// Where the runner answers, for asking it for a host before the host is called Ready.
-    #[arg(long, env = "RUNNER_BASE_URL", default_value = "http://127.0.0.1:8080", value_parser = base_url)]
-    pub(crate) runner_url: String,
+    /// Where domains are answered, for asking for a host before the host is called Ready: the runner, or the ingress in knative
+    /// mode, where nothing is asked when this is absent.
+    #[arg(long, env = "RUNNER_BASE_URL", value_parser = base_url)]
+    pub(crate) runner_url: Option<String>,
+    /// The PEM certificates that an https runner or ingress is checked by, and no others. Absent: the system's.
+    #[arg(long, env = "RUNNER_CA_FILE", value_name = "FILE")]
+    pub(crate) runner_ca_file: Option<PathBuf>,
     /// Installs versions that nobody verified. For development only.
     #[arg(long, env = "ANNEX_ALLOW_UNSIGNED")]
     pub(crate) allow_unsigned: bool,
@@ -38,8 +46,17 @@ pub(crate) struct Args {
     /// How log lines look.
     #[arg(long, env = "ANNEX_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+    /// TLS of the lookup.
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+    #[command(flatten)]
+    pub(crate) operations_tls: OperationsTlsArgs,
     #[command(flatten)]
     pub(crate) domain: DomainArgs,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) environment: EnvironmentArgs,
     #[command(flatten)]
     pub(crate) seed: SeedArgs,
 }
@@ -50,20 +67,61 @@ pub(crate) struct DomainArgs {
     /// The domain below which every extension gets a host name; a wildcard DNS record of it leads to the runner.
     #[arg(long = "domain-root", env = "EXT_DOMAIN_ROOT", value_parser = domain_root)]
     pub(crate) root: DomainRoot,
-    /// The scheme of the extensions' URLs.
-    #[arg(long = "domain-scheme", env = "EXT_DOMAIN_SCHEME", default_value = "http", value_parser = ["http", "https"])]
-    pub(crate) scheme: String,
+    /// The scheme of the extensions' URLs. Absent: https where EXT_DOMAIN_TLS_SECRET names their certificate, else http.
+    #[arg(long = "domain-scheme", env = "EXT_DOMAIN_SCHEME", value_parser = ["http", "https"])]
+    pub(crate) scheme: Option<String>,
     /// The port of the extensions' URLs, where it is not the scheme's own.
     #[arg(long = "domain-port", env = "EXT_DOMAIN_PORT")]
     pub(crate) port: Option<u16>,
 }
 
-impl DomainArgs {
-    pub(crate) fn url(&self, host: &HostName) -> String {
-        match (self.port, self.scheme.as_str()) {
-            (None, _) | (Some(80), "http") | (Some(443), "https") => format!("{}://{host}/", self.scheme),
-            (Some(port), _) => format!("{}://{host}:{port}/", self.scheme),
+/// Where a runner of direct mode answers when nobody says.
+const RUNNER_URL: &str = "http://127.0.0.1:8080";
+
+impl Args {
+    /// Whom to ask whether a host answers. None: nobody.
+    pub(crate) fn runner(&self) -> anyhow::Result<Option<Runner>> {
+        let ingress = self.compute.domain_mode == DomainMode::Knative;
+        match (&self.runner_url, ingress) {
+            (None, true) => Ok(None),
+            (url, ingress) => {
+                let ca = self.runner_ca_file.as_deref();
+                Runner::new(url.as_deref().unwrap_or(RUNNER_URL), ingress, ca).map(Some)
+            }
         }
+    }
+}
+
+impl DomainArgs {
+    /// Where a person opens `host`. `certificate`: the domains have one.
+    pub(crate) fn url(&self, host: &HostName, certificate: bool) -> String {
+        let scheme = self.scheme.as_deref().unwrap_or(if certificate { "https" } else { "http" });
+        match (self.port, scheme) {
+            (None, _) | (Some(80), "http") | (Some(443), "https") => format!("{scheme}://{host}/"),
+            (Some(port), _) => format!("{scheme}://{host}:{port}/"),
+        }
+    }
+}
+
+/// Where tenants' own clusters may be.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct EnvironmentArgs {
+    /// Networks such as 10.20.0.0/16 in which environments may be though they are not public, separated by commas. Whoever may
+    /// write a ManagedEnvironment can make the controller connect to any port in them.
+    #[arg(
+        long = "environment-allowed-networks",
+        env = "ANNEX_ENVIRONMENT_ALLOWED_NETWORKS",
+        value_delimiter = ','
+    )]
+    pub(crate) allowed_networks: Vec<IpNet>,
+    /// Lets environments ask not to have their server's certificate checked.
+    #[arg(long = "environment-allow-insecure-tls", env = "ANNEX_ENVIRONMENT_ALLOW_INSECURE_TLS")]
+    pub(crate) allow_insecure_tls: bool,
+}
+
+impl EnvironmentArgs {
+    pub(crate) fn policy(&self) -> AddressPolicy {
+        AddressPolicy::new(self.allowed_networks.clone())
     }
 }
 

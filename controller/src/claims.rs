@@ -72,6 +72,12 @@ impl<R: Clone + Eq + Hash> Claims<R> {
         Verdict { holder: entry.holder.clone(), wake }
     }
 
+    /// Everyone who holds `resource` or waits for it.
+    pub(crate) fn claimants(&self, resource: &R) -> Vec<ObjectKey> {
+        let state = self.state.lock();
+        state.entries.get(resource).into_iter().flat_map(|entry| entry.claimants.keys().cloned()).collect()
+    }
+
     /// Whether `claimant` holds `resource`.
     pub(crate) fn holds(&self, resource: &R, claimant: &ObjectKey) -> bool {
         self.state.lock().entries.get(resource).is_some_and(|entry| entry.holder == *claimant)

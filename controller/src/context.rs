@@ -12,8 +12,8 @@ use kube_kcp::{ClusterName, Connection, Index, Lane, ObjectKey, ShardUrl, WorkQu
 use parking_lot::Mutex;
 
 use crate::{
-    api_writes::ApiWrites, args::DomainArgs, catalog::Catalog, claims::Claims, routes::Routes,
-    runner::Runner, workspace::SeedMemory,
+    api_writes::ApiWrites, args::DomainArgs, catalog::Catalog, claims::Claims, compute::Places,
+    environment::Environments, routes::Routes, runner::Runner, workspace::SeedMemory,
 };
 
 /// What there is to work on.
@@ -40,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) queue: Arc<WorkQueue<Key>>,
     pub(crate) tenants: TenantSide,
     pub(crate) catalog: Arc<Catalog>,
+    /// The ways into the environments that Installs name.
+    pub(crate) environments: Arc<Environments>,
     /// One Install of an extension in a workspace.
     pub(crate) extension_claims: Claims<(ClusterName, String)>,
     /// One Install on a host name.
@@ -47,7 +49,9 @@ pub(crate) struct Context {
     pub(crate) routes: Arc<Routes>,
     /// Installs that a relist no longer held. Nobody said that they were deleted.
     pub(crate) vanished: Mutex<HashSet<ObjectKey>>,
-    pub(crate) runner: Runner,
+    /// Who is asked whether a host answers. None: nobody.
+    pub(crate) runner: Option<Runner>,
+    pub(crate) places: Places,
     pub(crate) writes: ApiWrites,
     pub(crate) domain: DomainArgs,
     pub(crate) allow_unsigned: bool,

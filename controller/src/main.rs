@@ -5,12 +5,17 @@ mod args;
 mod bindings;
 mod catalog;
 mod claims;
+mod compute;
+mod conditions;
 mod context;
+mod environment;
 mod install;
 mod lookup;
+mod object_writer;
 mod routes;
 mod run;
 mod runner;
+mod store;
 mod triggers;
 mod workspace;
 

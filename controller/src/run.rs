@@ -8,37 +8,42 @@ use std::{
 
 use annex_apis::provider::EXPORT_NAME;
 use annex_initializer::Seed;
-use annex_service::{Operations, Shutdown, Status, serve};
+use annex_service::{Certificates, Operations, Shutdown, Status, serve};
 use anyhow::Context as _;
 use kube::{
-    Resource,
+    Api, Resource,
     config::{KubeConfigOptions, Kubeconfig},
     core::PartialObjectMeta,
+    runtime::watcher,
 };
 use kube_kcp::{
-    Backoff, Change, Connection, Endpoints, Gate, Index, Limits, Metrics, Outcome, Readiness, WorkQueue,
-    export_endpoints, run_workers, spawn_metadata_watch, spawn_object_watch,
+    Backoff, Change, Connection, Endpoints, Gate, Index, Limits, Metrics, ObjectKey, Outcome, Readiness,
+    WorkQueue, export_endpoints, run_workers, spawn_metadata_watch, spawn_object_watch,
 };
 use parking_lot::Mutex;
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use serde::de::DeserializeOwned;
-use tokio::task::JoinHandle;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
     api_writes::ApiWrites,
     args::Args,
-    catalog::{self, Catalog},
+    catalog::Catalog,
     claims::Claims,
+    compute::{ComputeArgs, DomainMode, Layout, Options, PlaceId, Places, Setup, SharedRunner},
     context::{Context, Key, TenantSide},
+    environment::{self, Environments},
     install, lookup,
     routes::Routes,
-    runner::Runner,
+    store::{self, Store, Told},
     triggers,
     workspace::{self, SeedMemory},
 };
 
 /// A reconcile makes a handful of requests, each bounded by itself; this is the last resort.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Environments that are looked at at a time. Most of that is waiting for servers that are not ours.
+const ENVIRONMENTS: usize = 32;
 
 pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let seed_config = args.seed.load()?;
@@ -49,18 +54,28 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let mut registry = Registry::with_prefix("annex_controller");
     let metrics = Metrics::register(&mut registry);
+    let certificates = Certificates::register(&mut registry);
+    let operations_tls = certificates.listener("operations", args.operations_tls.files())?;
+    let lookup_tls = certificates.listener("lookup", args.tls.files())?;
+    let environment_metrics = Metrics::register(registry.sub_registry_with_prefix("environments"));
     let readiness = Readiness::default();
     let connection = Connection::new(client_config)?;
+    let writes = ApiWrites::register(&mut registry);
+    let (notices, cluster_notices) = mpsc::unbounded_channel();
+    let options = args.compute.options()?;
+    let platform = platform(&args.compute, options.clone(), writes.clone()).await?;
     let context = Arc::new(Context {
         queue: Arc::new(WorkQueue::new(Backoff::default(), args.concurrency_per_workspace)),
         tenants: TenantSide::default(),
         catalog: Arc::new(Catalog::default()),
+        environments: Arc::new(Environments::new(&args.environment)),
         extension_claims: Claims::default(),
         host_claims: Claims::default(),
         routes: Arc::new(Routes::default()),
         vanished: Mutex::default(),
-        runner: Runner::new(args.runner_url.clone())?,
-        writes: ApiWrites::register(&mut registry),
+        runner: args.runner()?,
+        places: Places::new(platform, options, writes.clone(), notices),
+        writes,
         domain: args.domain.clone(),
         allow_unsigned: args.allow_unsigned,
         seed: Seed::of(&seed_config),
@@ -89,14 +104,28 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
                         context.queue.depth()
                     ),
                     format!(
-                        "runner: {}",
-                        if *context.runner.reachable().borrow() { "answers" } else { "does not answer" }
+                        "environments: {}, open: {}, queued: {}",
+                        context.tenants.environments.len(),
+                        context.environments.open(),
+                        context.environments.queue.depth()
                     ),
-                ],
+                ]
+                .into_iter()
+                .chain(context.runner.as_ref().map(|runner| {
+                    let answers = *runner.reachable().borrow();
+                    format!("runner: {}", if answers { "answers" } else { "does not answer" })
+                }))
+                .chain(
+                    context
+                        .places
+                        .platform()
+                        .map(|platform| format!("compute cluster: {}", platform.state().describe())),
+                )
+                .collect(),
             }
         })
     };
-    let operations = Operations { status, registry }.router();
+    let operations = Operations { status, registry, certificates }.router();
     let routes_restored = Arc::new(AtomicBool::new(false));
     let lookup = {
         let (readiness, restored) = (readiness.clone(), routes_restored.clone());
@@ -106,7 +135,8 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let endpoints =
         export_endpoints(connection.home(), EXPORT_NAME, readiness.gate("the APIExport's endpoint slice"));
-    let followers = follow(&context, &endpoints, &metrics, &readiness);
+    let mut followers = follow(&context, &endpoints, &metrics, &readiness);
+    followers.push(tokio::spawn(triggers::follow_clusters(context.clone(), cluster_notices)));
     let ended = shutdown.clone();
     // The lookup goes on until the work has ended: whether an install at work answers is asked through it.
     let (at_work, work_ended) = tokio::sync::oneshot::channel::<()>();
@@ -120,19 +150,26 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         context.sweep_tenants();
         routes_restored.store(true, Ordering::Release);
         tracing::info!(installs = context.tenants.installs.len(), "synced; work begins");
-        run_workers(
+        let installs = run_workers(
             context.queue.clone(),
             Limits { concurrency: args.concurrency, timeout: RECONCILE_TIMEOUT },
             metrics.clone(),
-            async move { ended.requested().await },
+            ended.requested(),
             |key| reconcile(context.clone(), key),
-        )
-        .await;
+        );
+        let environments = run_workers(
+            context.environments.queue.clone(),
+            Limits { concurrency: ENVIRONMENTS, timeout: RECONCILE_TIMEOUT },
+            environment_metrics,
+            ended.requested(),
+            |key| reconcile_environment(context.clone(), key),
+        );
+        tokio::join!(installs, environments);
         Ok(())
     };
     let served = tokio::try_join!(
-        serve("operations", args.listen, operations, shutdown.requested()),
-        serve("lookup", args.lookup_listen, lookup, async {
+        serve("operations", args.listen, operations_tls, operations, shutdown.requested()),
+        serve("lookup", args.lookup_listen, lookup_tls, lookup, async {
             let _ = work_ended.await;
         }),
         workers,
@@ -143,11 +180,50 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     served.map(drop)
 }
 
+/// The platform's own cluster, in Knative mode.
+async fn platform(
+    args: &ComputeArgs,
+    options: Option<Options>,
+    writes: ApiWrites,
+) -> anyhow::Result<Option<Setup>> {
+    if args.domain_mode == DomainMode::Direct {
+        return Ok(None);
+    }
+    let config = match &args.compute_kubeconfig {
+        Some(path) => {
+            let failed = || format!("--compute-kubeconfig {} cannot be used", path.display());
+            let kubeconfig = Kubeconfig::read_from(path).with_context(failed)?;
+            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+                .await
+                .with_context(failed)?
+        }
+        None => kube::Config::incluster()
+            .context("--compute-kubeconfig is not given, and this runs in no cluster")?,
+    };
+    let layout = match args.shared() {
+        Some(SharedRunner { namespace, kservice }) => Layout::Shared { namespace, kservice },
+        None => Layout::NamespacePerWorkspace,
+    };
+    Ok(Some(Setup {
+        id: PlaceId::Platform,
+        client: Connection::new(config)?.home(),
+        layout,
+        claims: args.auto_create_domain_claims,
+        tls_secret: args.tls_secret()?,
+        options,
+        writes,
+    }))
+}
+
 async fn reconcile(context: Arc<Context>, key: Key) -> Outcome {
     match key {
         Key::Install(key) => install::reconcile(&context, &key).await,
         Key::Workspace(shard, cluster) => workspace::reconcile(&context, &shard, &cluster).await,
     }
+}
+
+async fn reconcile_environment(context: Arc<Context>, key: ObjectKey) -> Outcome {
+    environment::reconcile(&context, &key).await
 }
 
 /// Starts everything that is followed.
@@ -159,29 +235,17 @@ fn follow(
 ) -> Vec<JoinHandle<()>> {
     let watches = Watches { context, endpoints, metrics, readiness };
     let side = &context.tenants;
-    let health = context.clone();
+    let (health, platform) = (context.clone(), context.clone());
     vec![
-        watches.catalog(
-            "extensions",
-            |catalog| &catalog.extensions,
-            |context, extension| {
-                context.extension_changed(extension.metadata.name.as_deref().unwrap_or_default());
-            },
-        ),
-        watches.catalog(
-            "extension versions",
-            |catalog| &catalog.versions,
-            |context, version| {
-                context.extension_changed(&version.spec.extension);
-            },
-        ),
-        watches.catalog(
-            "tenants",
-            |catalog| &catalog.tenants,
-            |context, tenant| {
-                context.tenant_changed(tenant.metadata.name.as_deref().unwrap_or_default());
-            },
-        ),
+        watches.catalog("extensions", &context.catalog.extensions, |context, extension| {
+            context.extension_changed(extension.metadata.name.as_deref().unwrap_or_default());
+        }),
+        watches.catalog("extension versions", &context.catalog.versions, |context, version| {
+            context.extension_changed(&version.spec.extension);
+        }),
+        watches.catalog("tenants", &context.catalog.tenants, |context, tenant| {
+            context.tenant_changed(tenant.metadata.name.as_deref().unwrap_or_default());
+        }),
         watches.objects(&side.bindings, Context::binding_changed),
         watches.objects(&side.installs, Context::install_changed),
         watches.objects(&side.environments, Context::environment_changed),
@@ -193,7 +257,12 @@ fn follow(
         watches.objects(&side.role_bindings, Context::seeded_changed),
         watches.objects(&side.cluster_roles, Context::seeded_changed),
         watches.objects(&side.cluster_role_bindings, Context::seeded_changed),
-        tokio::spawn(async move { health.runner.watch_health().await }),
+        tokio::spawn(async move {
+            if let Some(runner) = &health.runner {
+                runner.watch_health().await;
+            }
+        }),
+        tokio::spawn(async move { platform.places.follow_platform().await }),
         tokio::spawn(triggers::follow_runner(context.clone())),
     ]
 }
@@ -242,17 +311,23 @@ impl Watches<'_> {
 
     fn catalog<K>(
         &self,
-        what: &str,
-        store: fn(&Catalog) -> &catalog::Store<K>,
+        what: &'static str,
+        store: &Arc<Store<K>>,
         on_change: fn(&Context, &K),
     ) -> JoinHandle<()>
     where
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
     {
-        let (context, catalog) = (self.context.clone(), self.context.catalog.clone());
-        let (client, gate) =
-            (self.context.connection.home(), self.readiness.gate(format!("the list of {what}")));
-        tokio::spawn(catalog::follow(client, catalog, store, gate, move |object| on_change(&context, object)))
+        let (context, store) = (self.context.clone(), store.clone());
+        let (api, gate) =
+            (Api::all(self.context.connection.home()), self.readiness.gate(format!("the list of {what}")));
+        tokio::spawn(async move {
+            let told = |told: Told<'_, K>| match told {
+                Told::Changed(object) => on_change(&context, object),
+                Told::Synced => gate.open(),
+            };
+            store::follow(api, watcher::Config::default(), store, what, told).await;
+        })
     }
 
     fn gate<K: Resource<DynamicType = ()>>(&self) -> Gate {

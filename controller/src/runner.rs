@@ -1,10 +1,16 @@
 use std::{
     collections::HashMap,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use annex_core::{HostName, InstallIdentity};
+use anyhow::{Context as _, ensure};
+use futures::FutureExt as _;
 use parking_lot::Mutex;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::{Semaphore, watch};
 
 /// An answer of the runner for a host is taken as still true for this long.
@@ -17,11 +23,12 @@ const PROBES: usize = 8;
 /// The runner's answer is three short strings.
 const LONGEST_ANSWER: usize = 16 * 1024;
 
-/// The runner of direct mode, as the controller sees it.
+/// Whoever answers for the domains, as the controller sees it: the runner, or the ingress before the runners.
 #[derive(Debug)]
 pub(crate) struct Runner {
     http: reqwest::Client,
-    base: String,
+    base: reqwest::Url,
+    ingress: bool,
     answered: Mutex<HashMap<HostName, (InstallIdentity, Instant)>>,
     probes: Semaphore,
     reachable: watch::Sender<bool>,
@@ -41,16 +48,48 @@ pub(crate) enum ProbeError {
     Other,
 }
 
+/// Finds every host where the runner is: DNS may not lead there yet, and must not decide where a probe goes.
+#[derive(Debug)]
+struct ToBase {
+    host: String,
+}
+
+impl Resolve for ToBase {
+    fn resolve(&self, _: Name) -> Resolving {
+        // An IPv6 address is in brackets in a URL.
+        let host = self.host.trim_matches(['[', ']']).to_owned();
+        async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
+        }
+        .boxed()
+    }
+}
+
 impl Runner {
-    pub(crate) fn new(base: String) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder()
+    /// `ingress`: an ingress answers at `base`, to which no host of its own is known. `ca` holds what an https `base` is checked
+    /// by; none means the system's certificates.
+    pub(crate) fn new(base: &str, ingress: bool, ca: Option<&Path>) -> anyhow::Result<Self> {
+        let base = reqwest::Url::parse(base).context("--runner-url is no URL")?;
+        let resolver = ToBase { host: base.host_str().unwrap_or_default().to_owned() };
+        let mut http = reqwest::Client::builder()
             .timeout(Duration::from_secs(5))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .build()?;
+            .dns_resolver(Arc::new(resolver));
+        if let Some(ca) = ca {
+            http = http.tls_certs_only(authorities(ca)?);
+        } else if base.scheme() != "https" {
+            // Without it the client reads the system's certificates even for http, and fails in an image from scratch.
+            http = http.tls_certs_only([]);
+        }
+        let http = http.build().context(
+            "the client of the runner cannot be set up (an https one needs --runner-ca-file or the system's certificates)",
+        )?;
         Ok(Self {
             http,
             base,
+            ingress,
             answered: Mutex::default(),
             probes: Semaphore::new(PROBES),
             reachable: watch::Sender::new(true),
@@ -76,13 +115,10 @@ impl Runner {
             tracing::debug!(%error, %host, "the runner was asked in vain");
             ProbeError::Unreachable
         };
-        let mut response = self
-            .http
-            .get(format!("{}/", self.base))
-            .header(reqwest::header::HOST, host.as_str())
-            .send()
-            .await
-            .map_err(unreachable)?;
+        let mut url = self.base.clone();
+        // As a browser asks: the host is in the Host header, and with TLS in what the certificate is chosen by.
+        url.set_host(Some(host.as_str())).map_err(|_| ProbeError::Unreachable)?;
+        let mut response = self.http.get(url).send().await.map_err(unreachable)?;
         let status = response.status().as_u16();
         if status != 200 {
             return Err(ProbeError::Refused(status));
@@ -118,16 +154,18 @@ impl Runner {
     /// Asks for the runner's health for ever.
     pub(crate) async fn watch_health(&self) {
         let mut misses = 0;
+        let mut health = self.base.clone();
+        health.set_path("/healthz");
         let mut ticks = tokio::time::interval(PROBE_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
             let healthy = self
                 .http
-                .get(format!("{}/healthz", self.base))
+                .get(health.clone())
                 .send()
                 .await
-                .is_ok_and(|response| response.status().is_success());
+                .is_ok_and(|response| self.ingress || response.status().is_success());
             misses = if healthy { 0 } else { misses + 1 };
             let now = misses < MISSES;
             if *self.reachable.borrow() != now {
@@ -139,4 +177,12 @@ impl Runner {
             }
         }
     }
+}
+
+fn authorities(path: &Path) -> anyhow::Result<Vec<reqwest::Certificate>> {
+    let pem =
+        std::fs::read(path).with_context(|| format!("--runner-ca-file {} cannot be read", path.display()))?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    ensure!(!certificates.is_empty(), "--runner-ca-file {} holds no PEM certificate", path.display());
+    Ok(certificates)
 }

@@ -7,11 +7,14 @@ use annex_initializer::NAMESPACE;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt as _, core::PartialObjectMeta};
 use kube_kcp::{Change, ClusterName, ObjectKey, RemovedBecause, ShardUrl, kinds::APIBinding};
+use tokio::sync::mpsc;
 
 use crate::{
     claims::Rank,
+    compute::{About, Notice, PlaceId},
     context::{Context, Key},
     install::{recorded_host, route_of_status},
+    runner::Runner,
 };
 
 impl Context {
@@ -61,13 +64,19 @@ impl Context {
         self.wake_cluster(&key.shard, &key.cluster);
     }
 
-    /// A labelled Secret came or went: whatever names it is looked at.
+    /// A labelled Secret came, changed or went: environments that name it are looked at, and of Installs those to which it came
+    /// or from which it went.
     pub(crate) fn secret_changed(&self, change: &Change<PartialObjectMeta<Secret>>) {
         self.seeded_changed(change);
+        let at = change.key();
+        for (key, environment) in self.tenants.environments.in_cluster(&at.shard, &at.cluster) {
+            if environment.spec.credentials_secret_ref.name == at.name && key.namespace == at.namespace {
+                self.environments.queue.add(key);
+            }
+        }
         if let Change::Applied { previous: Some(_), .. } = change {
             return;
         }
-        let at = change.key();
         for (key, install) in self.tenants.installs.in_cluster(&at.shard, &at.cluster) {
             let named = install.spec.secrets.iter().any(|secret| secret.name == at.name)
                 || install.spec.parameters_from.iter().any(|from| from.name == at.name);
@@ -77,17 +86,44 @@ impl Context {
         }
     }
 
-    /// An environment came, changed or went: whatever names it is looked at.
+    /// An environment came, changed or went: it is looked at, and whatever names it. Its status is our own.
     pub(crate) fn environment_changed(&self, change: &Change<ManagedEnvironment>) {
-        let at = change.key();
-        for (key, install) in self.tenants.installs.in_cluster(&at.shard, &at.cluster) {
-            let named =
-                install.spec.environment_ref.as_ref().is_some_and(|environment| environment.name == at.name);
-            if named && key.namespace == at.namespace {
-                self.queue.add(Key::Install(key));
-            }
-        }
+        // Its labels, too, are kept.
         self.seeded_changed(change);
+        if let Change::Applied { object, previous: Some(previous), .. } = change
+            && object.metadata.uid == previous.metadata.uid
+            && object.metadata.generation == previous.metadata.generation
+            && object.metadata.deletion_timestamp == previous.metadata.deletion_timestamp
+        {
+            return;
+        }
+        self.environments.queue.add(change.key().clone());
+        self.wake(self.installs_naming(change.key()));
+    }
+
+    /// What is known of an environment has changed: whatever runs there is looked at. A way in that was withdrawn is not used any
+    /// longer.
+    pub(crate) fn environment_turned(&self, environment: &ObjectKey) {
+        if self.environments.get(environment).is_none() {
+            self.places.close(environment);
+        }
+        self.wake(self.installs_naming(environment));
+    }
+
+    /// The Installs that run, or are to run, in an environment.
+    pub(crate) fn installs_naming(&self, environment: &ObjectKey) -> Vec<ObjectKey> {
+        let named = |install: &Install| {
+            let spec = install.spec.environment_ref.as_ref().map(|environment| &environment.name);
+            let runner = install.status.as_ref().and_then(|status| status.runner_ref.as_ref());
+            let recorded = runner.and_then(|runner| runner.environment.as_ref());
+            spec == Some(&environment.name) || recorded == Some(&environment.name)
+        };
+        let there = self.tenants.installs.in_cluster(&environment.shard, &environment.cluster);
+        there
+            .into_iter()
+            .filter(|(key, install)| key.namespace == environment.namespace && named(install))
+            .map(|(key, _)| key)
+            .collect()
     }
 
     /// Something that may be part of a seed came, changed or went: its workspace is looked at. What the seed has no part in,
@@ -156,10 +192,26 @@ pub(crate) fn rank(install: &Install, unrecorded: bool) -> Rank {
     }
 }
 
-/// Follows the runner: when it is back, or away for good, every Install is looked at.
+/// Follows who is asked whether hosts answer: when it is back, or away for good, every Install is looked at.
 pub(crate) async fn follow_runner(context: Arc<Context>) {
-    let mut reachable = context.runner.reachable();
+    let Some(mut reachable) = context.runner.as_ref().map(Runner::reachable) else { return };
     while reachable.changed().await.is_ok() {
         context.wake_all();
+    }
+}
+
+/// Follows the compute clusters: whatever changed there, the Installs that it is for are looked at.
+pub(crate) async fn follow_clusters(context: Arc<Context>, mut notices: mpsc::UnboundedReceiver<Notice>) {
+    while let Some(Notice { place, about }) = notices.recv().await {
+        match (about, place) {
+            (About::Workspace(cluster), _) => {
+                for shard in context.tenants.bindings.shards() {
+                    context.wake_cluster(&shard, &cluster);
+                }
+            }
+            (About::Host(host), _) => context.wake(context.host_claims.claimants(&host)),
+            (About::Everything, PlaceId::Platform) => context.wake_all(),
+            (About::Everything, PlaceId::Environment(at)) => context.wake(context.installs_naming(&at)),
+        }
     }
 }

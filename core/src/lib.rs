@@ -1,10 +1,11 @@
-//! Annex's domain: identifiers, host names, digests, versions.
+//! Annex's domain: identifiers, host names, digests, versions, addresses.
 //!
 //! Nothing here knows Kubernetes and nothing does I/O, so every rule can be tried with plain values. Identifiers are
 //! types that can only be made by parsing: who holds a [`HostName`] or a [`ContentHash`] need not check it again.
 
 mod text_type;
 
+pub mod address;
 pub mod digest;
 pub mod extension;
 pub mod host;
@@ -15,10 +16,12 @@ pub mod version;
 #[cfg(test)]
 mod properties;
 
+pub use address::{AddressPolicy, ForbiddenAddress, IpNet};
 pub use digest::{ContentHash, ContentHashError};
 pub use extension::{ExtensionName, ExtensionNameError};
 pub use host::{
-    DomainError, DomainRoot, DomainRootError, HostName, HostNameError, LabelError, compute_domain,
+    DomainError, DomainRoot, DomainRootError, HostName, HostNameError, LabelError, check_label,
+    compute_domain,
 };
 pub use identity::{ExtensionId, IdError, InstallIdentity, TenantId};
 pub use slug::{Slug, SlugError};

@@ -2,11 +2,15 @@
 //!
 //! Nothing here sleeps in place of a condition: every wait is a watch with a limit.
 
+mod catalog;
+mod cluster;
 mod runner_client;
 mod waiting;
 mod workspaces;
 mod world;
 
+pub use catalog::{hash, publish, publish_version, withdraw};
+pub use cluster::{Cluster, Kind};
 pub use runner_client::RunnerClient;
 pub use waiting::{PATIENCE, until, when};
 pub use workspaces::{Tenancy, Workspace, condition};

@@ -5,7 +5,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube_kcp::Connection;
 use xtask::{Settings, Stack};
 
-use crate::{RunnerClient, Tenancy};
+use crate::{Cluster, RunnerClient, Tenancy};
 
 /// A running environment.
 #[derive(Debug)]
@@ -26,6 +26,29 @@ impl World {
         xtask::down(&state, true).context("the last environment cannot be taken down")?;
         let settings = Settings { release, ..Settings::with_free_ports(&state)? };
         Ok(Self { stack: Stack::up(&settings)? })
+    }
+
+    /// Like [`World::up`], with a Kubernetes cluster that has Knative, on which Installs run.
+    ///
+    /// # Errors
+    /// The environment does not come up.
+    pub fn up_knative(release: bool) -> anyhow::Result<Self> {
+        annex_service::install_tls_provider();
+        let state = std::env::var_os("ANNEX_E2E_STATE").map_or_else(default_state, PathBuf::from);
+        xtask::down(&state, true).context("the last environment cannot be taken down")?;
+        let settings = Settings { release, ..Settings::with_free_ports_and_knative(&state)? };
+        Ok(Self { stack: Stack::up(&settings)? })
+    }
+
+    /// The compute cluster as its administrator sees it.
+    ///
+    /// # Errors
+    /// There is none, or its kubeconfig cannot be used.
+    pub async fn cluster(&self) -> anyhow::Result<Cluster> {
+        let path = self.stack.paths().compute_kubeconfig();
+        let config = Kubeconfig::read_from(&path).with_context(|| path.display().to_string())?;
+        let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+        Ok(Cluster::new(Connection::new(config)?.home()))
     }
 
     /// kcp as its administrator sees it.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::checkout::Checkout;
+use crate::compute::STATIC_TARGET;
 use crate::part::Part;
 
 const PACKAGES: [&str; 4] = ["annex-initializer", "annex-controller", "annex-runner", "kubectl-annex"];
@@ -35,10 +36,10 @@ impl Binaries {
         Ok(Self { programs })
     }
 
-    /// The program of a service. None for kcp, which is not ours.
+    /// The program of a service. None for kcp and the ingress, which are not ours.
     pub(crate) fn service(&self, part: Part) -> Option<&Path> {
         let name = match part {
-            Part::Kcp => return None,
+            Part::Kcp | Part::Ingress => return None,
             Part::Runner => "annex-runner",
             Part::Initializer => "annex-initializer",
             Part::Controller => "annex-controller",
@@ -61,6 +62,29 @@ pub fn example(package: &str, name: &str) -> Result<PathBuf> {
         .with_context(|| format!("example {name} of {package} does not compile"))?
         .remove(name)
         .with_context(|| format!("package {package} has no example {name}"))
+}
+
+/// Builds programs that need no system around them, and returns where they are.
+pub(crate) fn build_static(
+    checkout: &Checkout,
+    packages: &[&str],
+    release: bool,
+) -> Result<BTreeMap<String, PathBuf>> {
+    let mut add = Command::new("rustup");
+    // Rustup installs what rust-toolchain.toml names together with the toolchain, and not when the list has grown later.
+    // Who has no rustup has to have the target.
+    let added = add.args(["target", "add", STATIC_TARGET]).current_dir(checkout.root()).output();
+    if let Ok(output) = added
+        && !output.status.success()
+    {
+        bail!("rustup target add {STATIC_TARGET}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let mut args = vec!["--bins", "--target", STATIC_TARGET];
+    args.extend(packages.iter().flat_map(|package| ["--package", package]));
+    if release {
+        args.push("--release");
+    }
+    build(checkout, &args).context("the programs for images do not compile: see above")
 }
 
 /// Names and paths of the programs that `cargo build` with these arguments makes.

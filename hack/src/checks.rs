@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
 use crate::checkout::Checkout;
+use crate::compute::machine;
 use crate::interrupt::Interrupts;
 use crate::progress::{note, say, seconds};
 use crate::{drift, guard, tools};
@@ -30,6 +31,8 @@ pub enum Check {
     Doc,
     /// Tests on a real kcp
     E2e,
+    /// Tests on a real Kubernetes with Knative
+    Knative,
 }
 
 impl Check {
@@ -42,7 +45,13 @@ impl Check {
             Self::Unit => "unit",
             Self::Doc => "doc",
             Self::E2e => "e2e",
+            Self::Knative => "knative",
         }
+    }
+
+    /// What this machine lacks to run it.
+    fn objection(self) -> Option<String> {
+        if self == Self::Knative { machine::objection() } else { None }
     }
 
     fn run(self, checkout: &Checkout, interrupts: &Interrupts) -> Result<()> {
@@ -83,19 +92,34 @@ impl Check {
                 checkout,
                 interrupts,
                 ".annex/test",
-                &mut cargo(&["test", "--package", "annex-e2e"]),
+                &mut cargo(&["test", "--package", "annex-e2e", "--lib", "--bins", "--test", "e2e"]),
+            ),
+            Self::Knative => guard::run(
+                checkout,
+                interrupts,
+                ".annex/knative",
+                &mut cargo(&["test", "--package", "annex-e2e", "--test", "knative"]),
             ),
         }
     }
 }
 
-/// Runs the steps in order, up to the first that fails. `only` none: all; `skip` is left out.
-pub(crate) fn run(only: &[Check], skip: &[Check]) -> Result<()> {
+/// Runs the steps in order, up to the first that fails. `only` none: all; `skip` is left out; where one of `require` cannot run
+/// on this machine that is a failure, too.
+pub(crate) fn run(only: &[Check], skip: &[Check], require: &[Check]) -> Result<()> {
     let checkout = Checkout::find()?;
     let interrupts = Interrupts::catch()?;
     let chosen = |check: &Check| (only.is_empty() || only.contains(check)) && !skip.contains(check);
     let mut times: Vec<(Check, Duration)> = Vec::new();
+    let mut skipped = Vec::new();
     for check in Check::value_variants().iter().copied().filter(chosen) {
+        if let Some(needs) = check.objection() {
+            if require.contains(&check) {
+                bail!("check {} is required, and needs {needs}", check.name());
+            }
+            skipped.push((check, needs));
+            continue;
+        }
         say(&format!("\n== {}", check.name()));
         let started = Instant::now();
         let outcome = check.run(&checkout, &interrupts);
@@ -109,7 +133,10 @@ pub(crate) fn run(only: &[Check], skip: &[Check]) -> Result<()> {
     }
     print_times(&times);
     say(&format!("{:>8}  in all", seconds(times.iter().map(|(_, time)| *time).sum())));
-    if only.is_empty() && skip.is_empty() {
+    for (check, needs) in &skipped {
+        say(&format!(" skipped  {}: needs {needs}", check.name()));
+    }
+    if only.is_empty() && skip.is_empty() && skipped.is_empty() {
         say("all checks passed");
     } else {
         say("the chosen checks passed");

@@ -10,8 +10,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::{self, Bench};
 use crate::checkout::Checkout;
 use crate::checks::{self, Check};
+use crate::compute::runner_image;
 use crate::progress::{say, seconds};
-use crate::settings::Settings;
+use crate::settings::{ComputeMode, Settings};
 use crate::stack::{self, Stack};
 use crate::{demo, drift, state, status};
 
@@ -26,7 +27,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Build what is missing, start what is not running, and return when everything is ready
-    Up(Environment),
+    Up {
+        #[command(flatten)]
+        environment: Environment,
+        /// Start the compute cluster alone, without kcp and the services
+        #[arg(long)]
+        compute_only: bool,
+    },
     /// End exactly what `up` started
     Down {
         #[command(flatten)]
@@ -39,7 +46,8 @@ enum Task {
     Status(Environment),
     /// Bring everything up and install an extension for two tenants, showing every command
     Demo(Environment),
-    /// Run every check: format, lints, dependencies, generated files, unit tests, documentation, tests on a real kcp
+    /// Run every check: format, lints, dependencies, generated files, unit tests, documentation, tests on a real kcp, tests
+    /// on a real Kubernetes with Knative
     Test {
         /// Only these steps
         #[arg(long, value_name = "STEP", value_delimiter = ',')]
@@ -47,6 +55,18 @@ enum Task {
         /// Without these steps
         #[arg(long, value_name = "STEP", value_delimiter = ',')]
         skip: Vec<Check>,
+        /// Fail where one of these steps cannot run on this machine, instead of leaving it out
+        #[arg(long, value_name = "STEP", value_delimiter = ',')]
+        require: Vec<Check>,
+    },
+    /// Write archives of Annex's programs as images, for `docker load`, `ctr image import` or a registry
+    Images {
+        /// The folder to write them to
+        #[arg(long, value_name = "DIR", default_value = "target/images")]
+        out: PathBuf,
+        /// Build the programs with optimisation
+        #[arg(long)]
+        release: bool,
     },
     /// Render schemas, CRDs and manifests from apis/
     Generate,
@@ -84,6 +104,27 @@ struct Environment {
     /// Use this kcp instead of building the pinned one
     #[arg(long, value_name = "FILE", env = "KCP_BIN")]
     kcp_bin: Option<PathBuf>,
+    /// Where installs run [default: direct]
+    #[arg(long, value_name = "MODE")]
+    compute: Option<ComputeMode>,
+    /// Use a cluster with Knative Serving that runs elsewhere, as the administrator whom this file's current context names
+    #[arg(long, value_name = "FILE")]
+    compute_kubeconfig: Option<PathBuf>,
+    /// Use this image of the runner instead of building one; the cluster has to be able to pull it
+    #[arg(long, value_name = "REFERENCE")]
+    runner_image: Option<String>,
+    /// Where the ingress of the cluster elsewhere takes HTTP
+    #[arg(long, value_name = "HOST:PORT")]
+    ingress_http: Option<String>,
+    /// Where the ingress of the cluster elsewhere takes HTTPS
+    #[arg(long, value_name = "HOST:PORT")]
+    ingress_https: Option<String>,
+    /// Where pods of the cluster elsewhere reach the controller's lookup [default: this machine's address towards it]
+    #[arg(long, value_name = "URL")]
+    lookup_url: Option<String>,
+    /// The port on which installs answer over TLS, with Knative [default: 8443]
+    #[arg(long, value_name = "PORT")]
+    https_port: Option<u16>,
     /// Build the services with optimisation
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     release: Option<bool>,
@@ -111,6 +152,7 @@ impl Environment {
             }
             _ => Ok(recorded),
         };
+        let knative = self.compute.unwrap_or(recorded.compute) == ComputeMode::Knative;
         Ok(Settings {
             kcp_port: self.kcp_port.unwrap_or(recorded.kcp_port),
             etcd_port: self.etcd_port.unwrap_or(recorded.etcd_port),
@@ -120,6 +162,17 @@ impl Environment {
             kcp_kubeconfig: file(&self.kcp_kubeconfig, recorded.kcp_kubeconfig)?,
             kcp_bin: file(&self.kcp_bin, recorded.kcp_bin)?,
             release: self.release.unwrap_or(recorded.release),
+            compute: self.compute.unwrap_or(recorded.compute),
+            // What belongs to a cluster elsewhere is forgotten with it.
+            compute_kubeconfig: file(
+                &self.compute_kubeconfig,
+                recorded.compute_kubeconfig.filter(|_| knative),
+            )?,
+            runner_image: self.runner_image.clone().or(recorded.runner_image.filter(|_| knative)),
+            ingress_http: self.ingress_http.clone().or(recorded.ingress_http.filter(|_| knative)),
+            ingress_https: self.ingress_https.clone().or(recorded.ingress_https.filter(|_| knative)),
+            lookup_url: self.lookup_url.clone().or(recorded.lookup_url.filter(|_| knative)),
+            https_port: self.https_port.unwrap_or(recorded.https_port),
             ..recorded
         })
     }
@@ -132,7 +185,7 @@ impl Cli {
     /// Whatever kept it from being done, with what to do about it.
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
-            Task::Up(environment) => up(&environment.settings()?)?,
+            Task::Up { environment, compute_only } => up(&environment.settings()?, compute_only)?,
             Task::Down { environment, purge } => down(&environment.state_dir()?, purge)?,
             Task::Status(environment) => {
                 let state_dir = environment.state_dir()?;
@@ -144,7 +197,8 @@ impl Cli {
                 }
             }
             Task::Demo(environment) => demo::run(&environment.settings()?)?,
-            Task::Test { only, skip } => checks::run(&only, &skip)?,
+            Task::Test { only, skip, require } => checks::run(&only, &skip, &require)?,
+            Task::Images { out, release } => images(&out, release)?,
             Task::Generate => drift::generate(&Checkout::find()?)?,
             Task::Bench { name } => bench::run(name)?,
         }
@@ -152,8 +206,15 @@ impl Cli {
     }
 }
 
-fn up(settings: &Settings) -> Result<()> {
+fn up(settings: &Settings, compute_only: bool) -> Result<()> {
     let started = Instant::now();
+    if compute_only {
+        let stack = Stack::up_compute_only(settings)?;
+        say(&format!("\nThe compute cluster is ready, after {}.\n", seconds(started.elapsed())));
+        say(&format!("kubeconfig  {}", stack.paths().compute_kubeconfig().display()));
+        say(&format!("kubectl     {}", stack.kubectl_path().display()));
+        return Ok(());
+    }
     let stack = Stack::up(settings)?;
     say(&format!("\nEverything is ready, after {}.\n", seconds(started.elapsed())));
     status::print_addresses(&stack);
@@ -161,9 +222,20 @@ fn up(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
+fn images(out: &Path, release: bool) -> Result<()> {
+    let checkout = Checkout::find()?;
+    let folder = checkout.root().join(out);
+    for (reference, file) in runner_image::export(&checkout, &folder, release)? {
+        say(&format!("{reference}  {}", checkout.display(&file)));
+    }
+    Ok(())
+}
+
 fn down(state_dir: &Path, purge: bool) -> Result<()> {
     let existed = state_dir.exists();
-    let elsewhere = state::load(state_dir)?.and_then(|settings| settings.kcp_kubeconfig);
+    let recorded = state::load(state_dir)?;
+    let (elsewhere, compute) =
+        recorded.map(|settings| (settings.kcp_kubeconfig, settings.compute_kubeconfig)).unwrap_or_default();
     let ended = stack::down(state_dir, purge)?;
     if ended.is_empty() {
         say("nothing was running");
@@ -171,6 +243,12 @@ fn down(state_dir: &Path, purge: bool) -> Result<()> {
     if let Some(kubeconfig) = elsewhere {
         say(&format!(
             "the kcp of {} keeps workspace root:annex and the tenants' workspaces",
+            kubeconfig.display()
+        ));
+    }
+    if let Some(kubeconfig) = compute {
+        say(&format!(
+            "the cluster of {} keeps namespace annex-system and what installs have there",
             kubeconfig.display()
         ));
     }
@@ -189,7 +267,7 @@ mod tests {
     fn environment(args: &[&str]) -> Environment {
         let command = ["cargo xtask", "up", "--state", "/s"];
         match Cli::parse_from(command.iter().chain(args)).command {
-            Task::Up(environment) => environment,
+            Task::Up { environment, .. } => environment,
             _ => unreachable!(),
         }
     }
@@ -206,5 +284,14 @@ mod tests {
         let settings = environment(&["--kcp-port", "9"]).over(recorded.clone()).unwrap();
         assert_eq!(settings, Settings { kcp_port: 9, ..recorded.clone() });
         assert!(!environment(&["--release=false"]).over(recorded).unwrap().release);
+    }
+
+    #[test]
+    fn knative_stays_and_is_left_with_its_cluster() {
+        let args = ["--compute", "knative", "--compute-kubeconfig", "/k", "--runner-image", "r/i:1"];
+        let chosen = environment(&args).over(Settings::new(Path::new("/s"))).unwrap();
+        assert_eq!(environment(&[]).over(chosen.clone()).unwrap(), chosen);
+        let back = environment(&["--compute", "direct"]).over(chosen).unwrap();
+        assert_eq!(back, Settings::new(Path::new("/s")));
     }
 }

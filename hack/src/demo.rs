@@ -19,6 +19,8 @@ use crate::stack::Stack;
 
 /// What a workspace is waited for with.
 const READY: &str = "--for=jsonpath='{.status.phase}'=Ready --timeout=60s";
+/// What an install is waited for with: on a cluster its first pod has to start.
+const INSTALLED: &str = "--for=condition=Ready --timeout=180s";
 
 struct Tenant {
     user: &'static str,
@@ -57,7 +59,7 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
         }
         let inside = format!("{kubectl} --context {workspace}");
         shell.run(&format!("{inside} apply -f manifests/samples/install.yaml"))?;
-        shell.run(&format!("{inside} wait install/hello --for=condition=Ready --timeout=60s"))?;
+        shell.run(&format!("{inside} wait install/hello {INSTALLED}"))?;
         shell.run(&format!("{inside} get installs"))?;
         let url =
             shell.run(&format!("{inside} get install hello -o jsonpath='{{.status.url}}{{\"\\n\"}}'"))?;

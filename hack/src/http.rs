@@ -1,7 +1,7 @@
 //! One plain HTTP request to a process on this machine.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -20,9 +20,15 @@ pub struct Response {
 /// # Errors
 /// When nobody listens, or no whole answer comes within five seconds.
 pub fn get(port: u16, host: &str, path: &str) -> Result<Response> {
+    get_at("127.0.0.1", port, host, path)
+}
+
+/// Like [`get`] at another address than this machine's own.
+pub(crate) fn get_at(address: &str, port: u16, host: &str, path: &str) -> Result<Response> {
     const TIMEOUT: Duration = Duration::from_secs(5);
-    let failed = || format!("GET {path} at port {port}");
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let failed = || format!("GET {path} at {address}, port {port}");
+    let mut addresses = (address, port).to_socket_addrs().with_context(failed)?;
+    let address = addresses.next().with_context(failed)?;
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).with_context(failed)?;
     stream.set_read_timeout(Some(TIMEOUT)).with_context(failed)?;
     stream.set_write_timeout(Some(TIMEOUT)).with_context(failed)?;

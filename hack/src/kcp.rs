@@ -31,6 +31,7 @@ pub(crate) fn launch(settings: &Settings, paths: &Paths, binary: &Path) -> Launc
         ],
         env,
         inputs: vec![paths.kcp_tokens()],
+        network: None,
     }
 }
 

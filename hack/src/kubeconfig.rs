@@ -82,6 +82,21 @@ impl Endpoint {
     }
 }
 
+/// A kubeconfig of one context: `cluster` is what it says about the server. As JSON, which is YAML to everything that reads one.
+pub(crate) fn single(context: &str, cluster: &Value, user: &str, credentials: &Value) -> Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(&json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": context,
+        "clusters": [{"name": context, "cluster": cluster}],
+        "contexts": [{"name": context, "context": {"cluster": context, "user": user}}],
+        "users": [{"name": user, "user": credentials}],
+    }))
+    .context("cannot render a kubeconfig")?;
+    text.push(b'\n');
+    Ok(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,8 +7,10 @@ use std::fmt;
 pub enum Part {
     /// The control plane, with its embedded etcd. Absent where kcp runs elsewhere.
     Kcp,
-    /// What answers on the installs' domains.
+    /// What answers on the installs' domains. With Knative it runs on the cluster instead.
     Runner,
+    /// What carries the installs' domains from this machine to the cluster's own ingress. Only with Knative.
+    Ingress,
     /// What seeds new workspaces.
     Initializer,
     /// What reconciles installs, and answers the runner's lookups.
@@ -17,9 +19,9 @@ pub enum Part {
 
 impl Part {
     /// All of them, in the order in which they start.
-    pub const ALL: [Self; 4] = [Self::Kcp, Self::Runner, Self::Initializer, Self::Controller];
-    /// Annex's own, in the order in which they start.
-    pub const SERVICES: [Self; 3] = [Self::Runner, Self::Initializer, Self::Controller];
+    pub const ALL: [Self; 5] = [Self::Kcp, Self::Runner, Self::Ingress, Self::Initializer, Self::Controller];
+    /// All but kcp, in the order in which they start.
+    pub const SERVICES: [Self; 4] = [Self::Runner, Self::Ingress, Self::Initializer, Self::Controller];
 
     /// The name of its log and of its process record.
     #[must_use]
@@ -27,6 +29,7 @@ impl Part {
         match self {
             Self::Kcp => "kcp",
             Self::Runner => "runner",
+            Self::Ingress => "ingress",
             Self::Initializer => "initializer",
             Self::Controller => "controller",
         }

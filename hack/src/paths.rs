@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::compute::Component;
 use crate::part::Part;
 
 /// The files of one environment.
@@ -43,6 +44,36 @@ impl Paths {
     #[must_use]
     pub fn kcp_ca(&self) -> PathBuf {
         self.state.join("kcp-ca.crt")
+    }
+
+    /// The kubeconfig of the compute cluster's administrator; only with Knative.
+    #[must_use]
+    pub fn compute_kubeconfig(&self) -> PathBuf {
+        self.state.join("compute.kubeconfig")
+    }
+
+    /// The kubeconfig of a service's own identity on the compute cluster; only the controller has one.
+    #[must_use]
+    pub fn compute_service_kubeconfig(&self, part: Part) -> PathBuf {
+        self.state.join("services").join(format!("{part}.compute.kubeconfig"))
+    }
+
+    /// Everything of the cluster that runs here.
+    pub(crate) fn compute(&self) -> PathBuf {
+        self.state.join("compute")
+    }
+
+    pub(crate) fn compute_log(&self, component: Component) -> PathBuf {
+        self.logs().join(format!("compute-{component}.log"))
+    }
+
+    pub(crate) fn compute_record(&self, component: Component) -> PathBuf {
+        self.pids().join(format!("compute-{component}.json"))
+    }
+
+    /// How the ingress is set up.
+    pub(crate) fn ingress_config(&self) -> PathBuf {
+        self.state.join("ingress.json")
     }
 
     /// What a part has printed, over all its starts.
@@ -96,6 +127,9 @@ impl Paths {
             self.logs(),
             self.pids(),
             self.kubectl_cache(),
+            self.compute(),
+            self.compute_kubeconfig(),
+            self.ingress_config(),
             self.lock(),
             self.state_file(),
         ]

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::checkout::Checkout;
+use crate::compute::machine;
 use crate::settings::Settings;
 use crate::tools::Tools;
 
@@ -26,6 +27,21 @@ pub(crate) fn check(checkout: &Checkout, settings: &Settings) -> Result<()> {
     if !tools.is_empty() {
         let names = tools.iter().map(|tool| tool.name()).collect::<Vec<_>>().join(" and ");
         missing.extend(go(&names));
+    }
+    if settings.runs_cluster()
+        && let Some(needs) = machine::objection()
+    {
+        missing.push(Missing {
+            what: format!("a compute cluster of one's own needs {needs}"),
+            how: "use any cluster that has Knative Serving with --compute-kubeconfig FILE, or none with --compute direct"
+                .to_owned(),
+        });
+    }
+    if let Some(file) = settings.compute_kubeconfig.as_deref().filter(|file| !file.is_file()) {
+        missing.push(Missing {
+            what: format!("--compute-kubeconfig names {}, which does not exist", file.display()),
+            how: "correct the path".to_owned(),
+        });
     }
     if let (None, Some(kcp)) = (&settings.kcp_kubeconfig, &settings.kcp_bin)
         && !is_program(kcp)

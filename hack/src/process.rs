@@ -27,12 +27,22 @@ pub(crate) struct Launch {
     pub(crate) env: Vec<(String, String)>,
     /// Files that the process reads only when it starts.
     pub(crate) inputs: Vec<PathBuf>,
+    /// The network namespace to run in, instead of the caller's.
+    pub(crate) network: Option<PathBuf>,
 }
 
 impl Launch {
     /// The same, attached to the caller.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.network {
+            None => Command::new(&self.program),
+            Some(namespace) => {
+                // Not `ip netns exec`: that one also mounts /sys anew, without the control groups below it.
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={}", namespace.display())).arg("--").arg(&self.program);
+                command
+            }
+        };
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -46,6 +56,9 @@ impl Launch {
         let mut hash = Sha256::new();
         // Debug output quotes strings, so that two lists never read the same.
         hash.update(format!("{:?} {} {modified} {:?} {:?}", self.program, binary.len(), self.args, self.env));
+        if let Some(network) = &self.network {
+            hash.update(network.as_os_str().as_encoded_bytes());
+        }
         for input in &self.inputs {
             hash.update(fs::read(input).with_context(|| format!("cannot read {}", input.display()))?);
         }
@@ -193,6 +206,11 @@ fn parse_stat(stat: &str) -> Option<(bool, &str)> {
     Some((!matches!(state, "Z" | "X") || threads > 1, started))
 }
 
+/// Whether a process of this id runs, whatever it is.
+pub(crate) fn is_alive(pid: i32) -> bool {
+    observe(pid).is_some_and(|(alive, _)| alive)
+}
+
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -209,6 +227,7 @@ mod tests {
             args: vec!["-c".to_owned(), script.to_owned()],
             env: vec![("A".to_owned(), "b".to_owned())],
             inputs: Vec::new(),
+            network: None,
         }
     }
 

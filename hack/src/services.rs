@@ -7,8 +7,28 @@ use crate::paths::Paths;
 use crate::process::Launch;
 use crate::settings::Settings;
 
-/// How a service is started; `server` is kcp's address as tenants see it. Kcp is not a service.
-pub(crate) fn launch(settings: &Settings, paths: &Paths, server: &str, part: Part, program: &Path) -> Launch {
+/// What the controller has to know of a compute cluster with Knative.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Knative {
+    /// The image from which it runs the runner.
+    pub(crate) runner_image: String,
+    /// Where it answers the runners' lookups.
+    pub(crate) lookup_listen: String,
+    /// The same as pods reach it.
+    pub(crate) lookup_url: String,
+    /// Where the ingress answers.
+    pub(crate) ingress_url: String,
+}
+
+/// How a service is started; `server` is kcp's address as tenants see it. Kcp and the ingress are not services.
+pub(crate) fn launch(
+    settings: &Settings,
+    paths: &Paths,
+    server: &str,
+    knative: Option<&Knative>,
+    part: Part,
+    program: &Path,
+) -> Launch {
     let mut args = Vec::new();
     let mut env = Vec::new();
     let mut inputs = Vec::new();
@@ -29,7 +49,7 @@ pub(crate) fn launch(settings: &Settings, paths: &Paths, server: &str, part: Par
         }
     }
     match part {
-        Part::Kcp | Part::Initializer => {}
+        Part::Kcp | Part::Ingress | Part::Initializer => {}
         Part::Runner => {
             arg("--internal-listen", listen(settings.runner_internal_port()));
             env.push((
@@ -38,15 +58,31 @@ pub(crate) fn launch(settings: &Settings, paths: &Paths, server: &str, part: Par
             ));
         }
         Part::Controller => {
-            arg("--lookup-listen", listen(settings.lookup_port()));
-            arg("--runner-url", settings.runner_url());
+            match knative {
+                None => {
+                    arg("--lookup-listen", listen(settings.lookup_port()));
+                    arg("--runner-url", settings.runner_url());
+                }
+                Some(knative) => {
+                    let kubeconfig = paths.compute_service_kubeconfig(part);
+                    arg("--domain-mode", "knative".to_owned());
+                    arg("--compute-kubeconfig", kubeconfig.display().to_string());
+                    arg("--runner-image", knative.runner_image.clone());
+                    arg("--runner-registry-url", knative.lookup_url.clone());
+                    arg("--lookup-listen", knative.lookup_listen.clone());
+                    arg("--runner-url", knative.ingress_url.clone());
+                    inputs.push(kubeconfig);
+                    // Nobody else makes claims on a development cluster.
+                    env.push(("KNATIVE_AUTO_CREATE_CDC".to_owned(), "true".to_owned()));
+                }
+            }
             // The sample extension has no publisher who could sign it. By the environment, so that a test can take it back.
             env.push(("ANNEX_ALLOW_UNSIGNED".to_owned(), "true".to_owned()));
             env.push(("EXT_DOMAIN_ROOT".to_owned(), settings.domain_root.clone()));
             env.push(("EXT_DOMAIN_PORT".to_owned(), settings.runner_port.to_string()));
         }
     }
-    Launch { program: program.to_path_buf(), args, env, inputs }
+    Launch { program: program.to_path_buf(), args, env, inputs, network: None }
 }
 
 /// Adds `extra` to `args`; where both name an option, the extra one counts, because a service refuses it twice.
@@ -86,11 +122,33 @@ mod tests {
     fn the_runner_has_no_identity() {
         let settings = Settings::new(Path::new("/state"));
         let paths = Paths::new(&settings.state_dir);
-        let runner = launch(&settings, &paths, "https://k", Part::Runner, Path::new("/bin/runner"));
+        let runner = launch(&settings, &paths, "https://k", None, Part::Runner, Path::new("/bin/runner"));
         assert!(!runner.args.iter().any(|arg| arg.contains("kubeconfig")));
         assert_eq!(runner.env, [("REGISTRY_BASE_URL".to_owned(), "http://127.0.0.1:8091".to_owned())]);
         let controller =
-            launch(&settings, &paths, "https://k", Part::Controller, Path::new("/bin/controller"));
+            launch(&settings, &paths, "https://k", None, Part::Controller, Path::new("/bin/controller"));
         assert!(controller.args.join(" ").contains("--lookup-listen 127.0.0.1:8091"));
+    }
+
+    #[test]
+    fn with_knative_the_controller_has_an_identity_there() {
+        let settings = Settings::new(Path::new("/state"));
+        let paths = Paths::new(&settings.state_dir);
+        let knative = Knative {
+            runner_image: "dev.local/annex-runner:1".to_owned(),
+            lookup_listen: "10.89.0.1:8091".to_owned(),
+            lookup_url: "http://10.89.0.1:8091".to_owned(),
+            ingress_url: "http://10.89.0.2:30080".to_owned(),
+        };
+        let program = Path::new("/bin/controller");
+        let launch = launch(&settings, &paths, "https://k", Some(&knative), Part::Controller, program);
+        let line = launch.args.join(" ");
+        assert!(
+            line.contains("--compute-kubeconfig /state/services/controller.compute.kubeconfig"),
+            "{line}"
+        );
+        assert!(line.contains("--runner-url http://10.89.0.2:30080"), "{line}");
+        assert!(launch.inputs.contains(&paths.compute_service_kubeconfig(Part::Controller)));
+        assert!(!line.contains("/state/compute.kubeconfig"), "{line}");
     }
 }

@@ -7,9 +7,21 @@ use std::path::{Path, PathBuf};
 use std::{collections::BTreeMap, env};
 
 use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::part::Part;
+
+/// Where installs run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ComputeMode {
+    /// In one runner on this machine, for which a wildcard name is enough
+    #[default]
+    Direct,
+    /// On a Kubernetes cluster with Knative Serving
+    Knative,
+}
 
 /// The choices behind one environment; recorded in its state directory, so that later commands need no options.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +48,33 @@ pub struct Settings {
     pub fsync: bool,
     /// Whether the services are built with optimisation.
     pub release: bool,
+    /// Where installs run.
+    #[serde(default)]
+    pub compute: ComputeMode,
+    /// A cluster with Knative that runs elsewhere: the current context of this file is its administrator. None: one is
+    /// started here.
+    #[serde(default)]
+    pub compute_kubeconfig: Option<PathBuf>,
+    /// The runner's image in a registry of one's own. None: it is built here and handed to the cluster that runs here.
+    #[serde(default)]
+    pub runner_image: Option<String>,
+    /// `HOST:PORT` at which the ingress of the cluster elsewhere takes HTTP.
+    #[serde(default)]
+    pub ingress_http: Option<String>,
+    /// `HOST:PORT` at which the ingress of the cluster elsewhere takes HTTPS.
+    #[serde(default)]
+    pub ingress_https: Option<String>,
+    /// Where the pods of the cluster elsewhere reach the lookup of this machine. None: at the address from which this
+    /// machine reaches that cluster.
+    #[serde(default)]
+    pub lookup_url: Option<String>,
+    /// Where the installs' domains answer over TLS; only with Knative.
+    #[serde(default = "https_port")]
+    pub https_port: u16,
+}
+
+fn https_port() -> u16 {
+    8443
 }
 
 impl Settings {
@@ -53,6 +92,13 @@ impl Settings {
             kcp_bin: env::var_os("KCP_BIN").filter(|path| !path.is_empty()).map(PathBuf::from),
             fsync: true,
             release: false,
+            compute: ComputeMode::Direct,
+            compute_kubeconfig: None,
+            runner_image: None,
+            ingress_http: None,
+            ingress_https: None,
+            lookup_url: None,
+            https_port: https_port(),
         }
     }
 
@@ -61,8 +107,8 @@ impl Settings {
     /// # Errors
     /// When no block of free ports is found.
     pub fn with_free_ports(state_dir: &Path) -> Result<Self> {
-        /// kcp, etcd and its peers, runner, five of the services.
-        const BLOCK: u16 = 9;
+        /// kcp, etcd and its peers, runner, five of the services, HTTPS.
+        const BLOCK: u16 = 10;
         let mut random = File::open("/dev/urandom").context("cannot open /dev/urandom")?;
         for _ in 0..50 {
             let mut bytes = [0; 2];
@@ -76,12 +122,28 @@ impl Settings {
                     etcd_port: base + 1,
                     runner_port: base + 3,
                     services_port: base + 4,
+                    https_port: base + 9,
                     fsync: false,
                     ..Self::new(state_dir)
                 });
             }
         }
         bail!("found no {BLOCK} free ports in a row between 18000 and 30000")
+    }
+
+    /// [`Settings::with_free_ports`] for a test on a Kubernetes cluster with Knative. What the cluster itself listens on
+    /// is inside a network of its own.
+    ///
+    /// # Errors
+    /// When no block of free ports is found.
+    pub fn with_free_ports_and_knative(state_dir: &Path) -> Result<Self> {
+        Ok(Self { compute: ComputeMode::Knative, ..Self::with_free_ports(state_dir)? })
+    }
+
+    /// Whether a Kubernetes cluster is started here.
+    #[must_use]
+    pub fn runs_cluster(&self) -> bool {
+        self.compute == ComputeMode::Knative && self.compute_kubeconfig.is_none()
     }
 
     /// Where a part answers `/healthz`, `/readyz` and `/metrics`.
@@ -98,6 +160,7 @@ impl Settings {
             Part::Kcp => self.kcp_port,
             // Not on its public port: that one belongs to the installs' domains.
             Part::Runner => self.runner_internal_port(),
+            Part::Ingress => self.services_port.saturating_add(4),
             Part::Controller => self.services_port,
             Part::Initializer => self.services_port.saturating_add(2),
         }
@@ -138,6 +201,11 @@ impl Settings {
                 port(self.runner_port, "the runner", "--runner-port"),
                 port(self.runner_internal_port(), "the runner's health and metrics", "--services-port"),
             ],
+            Part::Ingress => vec![
+                port(self.runner_port, "the installs' domains", "--runner-port"),
+                port(self.https_port, "the installs' domains with TLS", "--https-port"),
+                port(self.ops_port(part), "the ingress's health and metrics", "--services-port"),
+            ],
             Part::Initializer => {
                 vec![port(self.ops_port(part), "the initializer's health and metrics", "--services-port")]
             }
@@ -150,8 +218,18 @@ impl Settings {
 
     /// The parts that run here.
     pub(crate) fn parts(&self) -> impl Iterator<Item = Part> + use<> {
-        let elsewhere = self.kcp_kubeconfig.is_some();
-        Part::ALL.into_iter().filter(move |part| *part != Part::Kcp || !elsewhere)
+        let (kcp, compute) = (self.kcp_kubeconfig.is_none(), self.compute);
+        Part::ALL.into_iter().filter(move |part| match part {
+            Part::Kcp => kcp,
+            Part::Runner => compute == ComputeMode::Direct,
+            Part::Ingress => compute == ComputeMode::Knative,
+            Part::Initializer | Part::Controller => true,
+        })
+    }
+
+    /// Those of [`Part::SERVICES`] that run here.
+    pub(crate) fn services(&self) -> Vec<Part> {
+        self.parts().filter(|part| *part != Part::Kcp).collect()
     }
 
     /// Refuses what cannot work, before anything has been started.
@@ -159,6 +237,7 @@ impl Settings {
         if self.services_port > u16::MAX - 4 || self.etcd_port == u16::MAX {
             bail!("--services-port needs four more ports after it, --etcd-port one: choose lower numbers");
         }
+        self.validate_compute()?;
         let mut seen = BTreeMap::new();
         for used in self.parts().flat_map(|part| self.ports(part)) {
             if used.number == 0 {
@@ -175,6 +254,32 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+impl Settings {
+    fn validate_compute(&self) -> Result<()> {
+        let (knative, elsewhere) = (self.compute == ComputeMode::Knative, self.compute_kubeconfig.is_some());
+        if elsewhere && !knative {
+            bail!("--compute-kubeconfig is for --compute knative");
+        }
+        if elsewhere && (self.runner_image.is_none() || self.ingress_http.is_none()) {
+            bail!(
+                "--compute-kubeconfig also needs --runner-image, an image of the runner that the cluster can pull \
+                 (hack/images/Dockerfile builds it), and --ingress-http HOST:PORT, where its ingress answers"
+            );
+        }
+        for address in [&self.ingress_http, &self.ingress_https].into_iter().flatten() {
+            split_address(address).with_context(|| format!("{address:?} is not HOST:PORT"))?;
+        }
+        Ok(())
+    }
+}
+
+/// `HOST:PORT`, in two.
+pub(crate) fn split_address(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    (!host.is_empty() && !host.contains('/')).then_some((host, port))
 }
 
 /// One port that a part listens on.
@@ -211,6 +316,35 @@ mod tests {
         let settings = Settings { runner_port: 8090, ..Settings::new(Path::new("state")) };
         let message = settings.validate().unwrap_err().to_string();
         assert!(message.contains("8090") && message.contains("--services-port"), "{message}");
+    }
+
+    #[test]
+    fn with_knative_the_runner_is_not_here() {
+        let settings = Settings::with_free_ports_and_knative(Path::new("state")).unwrap();
+        settings.validate().unwrap();
+        assert!(settings.runs_cluster());
+        assert_eq!(settings.services(), [Part::Ingress, Part::Initializer, Part::Controller]);
+        let direct = Settings::new(Path::new("state"));
+        assert_eq!(direct.services(), [Part::Runner, Part::Initializer, Part::Controller]);
+    }
+
+    #[test]
+    fn a_cluster_elsewhere_needs_its_image_and_its_ingress() {
+        let settings = Settings {
+            compute: ComputeMode::Knative,
+            compute_kubeconfig: Some("config".into()),
+            ..Settings::new(Path::new("state"))
+        };
+        assert!(settings.validate().unwrap_err().to_string().contains("--runner-image"));
+        let whole = Settings {
+            runner_image: Some("r/i:1".to_owned()),
+            ingress_http: Some("ingress.example.com:80".to_owned()),
+            ..settings
+        };
+        whole.validate().unwrap();
+        assert!(Settings { compute: ComputeMode::Direct, ..whole.clone() }.validate().is_err());
+        let odd = Settings { ingress_http: Some("http://ingress".to_owned()), ..whole };
+        assert!(odd.validate().unwrap_err().to_string().contains("HOST:PORT"));
     }
 
     #[test]

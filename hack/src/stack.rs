@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -12,15 +13,18 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::binaries::Binaries;
 use crate::checkout::Checkout;
+use crate::compute::{self, Component, Compute};
+use crate::envoy::{self, Upstreams};
 use crate::kubectl::Kubectl;
 use crate::part::Part;
 use crate::paths::Paths;
 use crate::process::{Launch, ProcessRecord};
 use crate::progress::{note, step};
-use crate::settings::Settings;
+use crate::services::Knative;
+use crate::settings::{ComputeMode, Settings, split_address};
 use crate::state::{self, Lock};
 use crate::tools::Tools;
-use crate::{http, identities, kcp, ports, prerequisites, provider, services, users};
+use crate::{http, identities, kcp, ports, prerequisites, provider, services, tail, users};
 
 /// kcp needs about 20 s for a first start on two idle cores, and several times that while others compile.
 const KCP_READY: Duration = Duration::from_secs(180);
@@ -38,6 +42,8 @@ pub struct Stack {
     paths: Paths,
     tools: Tools,
     binaries: Option<Binaries>,
+    compute: Option<Compute>,
+    runner_image: Option<String>,
     extras: Mutex<BTreeMap<Part, Extra>>,
 }
 
@@ -56,7 +62,7 @@ impl Stack {
     /// Whatever a person has to mend first: a missing prerequisite, a port that another process has, a service that
     /// does not get ready, with what it waits for and the end of its log. What was started until then still runs.
     pub fn up(settings: &Settings) -> Result<Self> {
-        Self::bring_up(settings, true)
+        Self::bring_up(settings, Extent::Everything)
     }
 
     /// Like [`Stack::up`] without Annex's services, which [`Stack::start`] may start one by one.
@@ -64,10 +70,21 @@ impl Stack {
     /// # Errors
     /// Like [`Stack::up`].
     pub fn up_without_services(settings: &Settings) -> Result<Self> {
-        Self::bring_up(settings, false)
+        Self::bring_up(settings, Extent::WithoutServices)
     }
 
-    fn bring_up(settings: &Settings, with_services: bool) -> Result<Self> {
+    /// The compute cluster alone, with the runner's image and the controller's identity on it: neither kcp nor services.
+    ///
+    /// # Errors
+    /// Like [`Stack::up`]; and the settings choose no Knative.
+    pub fn up_compute_only(settings: &Settings) -> Result<Self> {
+        if settings.compute != ComputeMode::Knative {
+            bail!("these settings choose no compute cluster");
+        }
+        Self::bring_up(settings, Extent::ComputeOnly)
+    }
+
+    fn bring_up(settings: &Settings, extent: Extent) -> Result<Self> {
         let checkout = Checkout::find()?;
         let settings = Settings {
             state_dir: std::path::absolute(&settings.state_dir)
@@ -83,8 +100,23 @@ impl Stack {
         state::save(&settings)?;
 
         let tools = Tools::ensure(&checkout, &settings)?;
-        let binaries = step("build the services", || Binaries::build(&checkout, settings.release))?;
-        let stack = Self { settings, paths, tools, binaries: Some(binaries), extras: Mutex::default() };
+        let binaries = match extent {
+            Extent::ComputeOnly => None,
+            _ => Some(step("build the services", || Binaries::build(&checkout, settings.release))?),
+        };
+        let mut stack = Self {
+            settings,
+            paths,
+            tools,
+            binaries,
+            compute: None,
+            runner_image: None,
+            extras: Mutex::default(),
+        };
+        stack.bring_up_compute(&checkout)?;
+        if extent == Extent::ComputeOnly {
+            return Ok(stack);
+        }
         if stack.settings.kcp_kubeconfig.is_none() {
             users::ensure_tokens(&stack.paths)?;
             step("start kcp", || stack.start(Part::Kcp))?;
@@ -98,10 +130,44 @@ impl Stack {
         let impersonator = stack.settings.kcp_kubeconfig.is_some().then_some(&credentials);
         users::write_users(&stack.paths, &endpoint, impersonator)?;
         identities::write(&stack.paths, &endpoint, &stack.admin().context("annex"))?;
-        if with_services {
+        if extent == Extent::Everything {
             step("start the services", || stack.start_services())?;
         }
         Ok(stack)
+    }
+
+    fn bring_up_compute(&mut self, checkout: &Checkout) -> Result<()> {
+        if self.settings.compute == ComputeMode::Direct {
+            // They may run here from before the person chose another.
+            return self.stop(Part::Ingress).and_then(|()| compute::down(&self.paths).map(drop));
+        }
+        self.stop(Part::Runner)?;
+        if let Some(kubeconfig) = &self.settings.compute_kubeconfig {
+            compute::down(&self.paths)?;
+            compute::access::adopt(&self.kubectl(kubeconfig), &self.paths)?;
+            step("reach the compute cluster", || {
+                self.compute_admin().run(&["--request-timeout=10s", "get", "--raw", "/version"])
+            })?;
+            self.runner_image.clone_from(&self.settings.runner_image);
+        } else {
+            let compute = Compute::up(checkout, &self.paths, self.settings.fsync, |kubeconfig| {
+                self.kubectl(kubeconfig)
+            })?;
+            self.runner_image = Some(match &self.settings.runner_image {
+                Some(image) => image.clone(),
+                None => step("build the runner's image", || {
+                    let folder = self.paths.compute();
+                    compute::runner_image::provide(checkout, &compute, &folder, self.settings.release)
+                })?,
+            });
+            self.compute = Some(compute);
+        }
+        if compute::access::manifests_exist(checkout) {
+            step("apply what the controller may do on the compute cluster", || {
+                compute::access::grant(checkout, &self.paths, &self.compute_admin())
+            })?;
+        }
+        Ok(())
     }
 
     /// An environment as it is, without building or starting anything.
@@ -109,7 +175,21 @@ impl Stack {
         let checkout = Checkout::find()?;
         let paths = Paths::new(&settings.state_dir);
         let tools = Tools::locate(&checkout, &settings)?;
-        Ok(Self { settings, paths, tools, binaries: None, extras: Mutex::default() })
+        let mut stack = Self {
+            settings,
+            paths,
+            tools,
+            binaries: None,
+            compute: None,
+            runner_image: None,
+            extras: Mutex::default(),
+        };
+        if stack.settings.runs_cluster() {
+            stack.compute = Compute::as_is(&checkout, &stack.paths, stack.settings.fsync, |kubeconfig| {
+                stack.kubectl(kubeconfig)
+            })?;
+        }
+        Ok(stack)
     }
 
     /// Ends everything that runs, services first; `purge` also removes the state directory.
@@ -142,6 +222,43 @@ impl Stack {
     #[must_use]
     pub fn user(&self, name: &str) -> Kubectl {
         self.kubectl(&self.paths.user_kubeconfig(name))
+    }
+
+    /// The compute cluster that runs here, for stopping and starting what it is made of.
+    ///
+    /// # Errors
+    /// None runs here: the settings choose another, or none.
+    pub fn compute(&self) -> Result<&Compute> {
+        self.compute.as_ref().context("no compute cluster runs here")
+    }
+
+    /// Kubectl as the compute cluster's administrator.
+    #[must_use]
+    pub fn compute_admin(&self) -> Kubectl {
+        self.kubectl(&self.paths.compute_kubeconfig())
+    }
+
+    /// The image from which installs run. None without Knative.
+    #[must_use]
+    pub fn runner_image(&self) -> Option<&str> {
+        self.runner_image.as_deref()
+    }
+
+    /// Where the installs' domains answer on this machine, in either mode; TLS at [`Settings::https_port`].
+    #[must_use]
+    pub fn ingress_url(&self) -> String {
+        self.settings.runner_url()
+    }
+
+    /// Where this machine's controller answers which install a host is, as the runners reach it.
+    ///
+    /// # Errors
+    /// The cluster elsewhere has no address from which this machine's own could be told.
+    pub fn lookup_url(&self) -> Result<String> {
+        if self.settings.compute == ComputeMode::Direct {
+            return Ok(format!("http://127.0.0.1:{}", self.settings.lookup_port()));
+        }
+        self.knative().map(|knative| knative.lookup_url)
     }
 
     /// Kubectl with any kubeconfig.
@@ -205,8 +322,9 @@ impl Stack {
     /// Like [`Stack::start`].
     pub fn start_services(&self) -> Result<()> {
         // All first, then wait: they wait for one another.
-        Part::SERVICES.iter().try_for_each(|part| self.launch(*part))?;
-        self.await_ready(&Part::SERVICES)
+        let services = self.settings.services();
+        services.iter().try_for_each(|part| self.launch(*part))?;
+        self.await_ready(&services)
     }
 
     /// Asks a part to end, and waits until it has.
@@ -247,8 +365,9 @@ impl Stack {
         if part == Part::Kcp {
             return kcp::check(&self.admin());
         }
-        let answer = http::get(self.settings.ops_port(part), "127.0.0.1", "/readyz")?;
-        if answer.status == 200 { Ok(()) } else { bail!("/readyz: {} {}", answer.status, answer.body.trim()) }
+        let path = if part == Part::Ingress { "/ready" } else { "/readyz" };
+        let answer = http::get(self.settings.ops_port(part), "127.0.0.1", path)?;
+        if answer.status == 200 { Ok(()) } else { bail!("{path}: {} {}", answer.status, answer.body.trim()) }
     }
 
     /// Waits until all of these parts are ready.
@@ -306,14 +425,22 @@ impl Stack {
     }
 
     fn launch_of(&self, part: Part) -> Result<Launch> {
-        let mut launch = if part == Part::Kcp {
+        let mut launch = if part == Part::Ingress {
+            let binary = self.tools.envoy.as_deref().context("the ingress runs only with Knative")?;
+            let port = self.settings.ops_port(part);
+            envoy::launch(&self.settings, &self.paths, binary, port, &self.upstreams()?)?
+        } else if part == Part::Kcp {
             let binary = self.tools.kcp.as_deref().context("kcp runs elsewhere: it is not started here")?;
             kcp::launch(&self.settings, &self.paths, binary)
         } else {
             let binaries = self.binaries.as_ref().context("the services have not been built")?;
             let program = binaries.service(part).with_context(|| format!("the {part} has no program"))?;
             let (endpoint, _) = self.endpoint()?;
-            services::launch(&self.settings, &self.paths, &endpoint.base, part, program)
+            let knative = match self.settings.compute {
+                ComputeMode::Direct => None,
+                ComputeMode::Knative => Some(self.knative()?),
+            };
+            services::launch(&self.settings, &self.paths, &endpoint.base, knative.as_ref(), part, program)
         };
         let extras = self.extras.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(extra) = extras.get(&part) {
@@ -321,6 +448,36 @@ impl Stack {
             launch.env.extend_from_slice(&extra.env);
         }
         Ok(launch)
+    }
+
+    fn upstreams(&self) -> Result<Upstreams> {
+        if let Some(compute) = &self.compute {
+            return Ok(Upstreams { http: compute.ingress_http(), https: Some(compute.ingress_https()) });
+        }
+        let split = |address: &String| split_address(address).map(|(host, port)| (host.to_owned(), port));
+        let http = self.settings.ingress_http.as_ref().and_then(split);
+        let http =
+            http.context("no compute cluster runs here, and --ingress-http does not name another's ingress")?;
+        Ok(Upstreams { http, https: self.settings.ingress_https.as_ref().and_then(split) })
+    }
+
+    fn knative(&self) -> Result<Knative> {
+        let runner_image = self.runner_image.clone().context("there is no image of the runner")?;
+        let (host, port) = self.upstreams()?.http;
+        let lookup_port = self.settings.lookup_port();
+        let (listen, url) = match (&self.compute, &self.settings.lookup_url) {
+            (Some(compute), _) => (compute.host_address(), None),
+            (None, Some(url)) => ("0.0.0.0".to_owned(), Some(url.clone())),
+            (None, None) => {
+                ("0.0.0.0".to_owned(), Some(format!("http://{}:{lookup_port}", own_address(&host, port)?)))
+            }
+        };
+        Ok(Knative {
+            runner_image,
+            lookup_listen: format!("{listen}:{lookup_port}"),
+            lookup_url: url.unwrap_or_else(|| format!("http://{listen}:{lookup_port}")),
+            ingress_url: format!("http://{host}:{port}"),
+        })
     }
 
     fn endpoint(&self) -> Result<(crate::kubeconfig::Endpoint, serde_json::Value)> {
@@ -338,25 +495,38 @@ impl Stack {
     }
 
     fn end_of_log(&self, part: Part) -> String {
-        const LINES: usize = 20;
-        let path = self.paths.log(part);
-        let text =
-            fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
-        format!("; the end of {}:\n    {}", path.display(), last.join("\n    "))
+        tail::of(&self.paths.log(part))
     }
 }
 
-/// Ends every process that the records in `state_dir` name and that still is the one recorded: services first, kcp
-/// last. Returns which were running. `purge` also removes the directory.
+/// How much of an environment is brought up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    Everything,
+    WithoutServices,
+    ComputeOnly,
+}
+
+/// The address from which this machine reaches another: the one at which it is reached from there.
+fn own_address(host: &str, port: u16) -> Result<String> {
+    // Connecting a datagram socket sends nothing; it only chooses the way.
+    let socket =
+        UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.connect((host, port)).map(|()| socket));
+    let address = socket.and_then(|socket| socket.local_addr());
+    let address =
+        address.with_context(|| format!("cannot tell how {host} reaches this machine: give --lookup-url"))?;
+    Ok(address.ip().to_string())
+}
+
+/// Ends every process that the records in `state_dir` name and that still is the one recorded: services first, kcp next,
+/// the compute cluster last. Returns the names of what was running. `purge` also removes the directory.
 ///
 /// # Errors
 /// When a process cannot be ended, or when the directory to remove is not one of ours.
-pub fn down(state_dir: &Path, purge: bool) -> Result<Vec<Part>> {
+pub fn down(state_dir: &Path, purge: bool) -> Result<Vec<&'static str>> {
     let state_dir = std::path::absolute(state_dir).context("the state directory is not a path")?;
     let paths = Paths::new(&state_dir);
-    if !paths.state_file().exists() && !paths.pids().exists() {
+    if !paths.state_file().exists() && !paths.pids().exists() && !compute::is_anywhere(&paths) {
         // Nothing of ours is here, so nothing is written here either.
         return if purge { state::purge(&state_dir).map(|()| Vec::new()) } else { Ok(Vec::new()) };
     }
@@ -374,12 +544,13 @@ pub fn down(state_dir: &Path, purge: bool) -> Result<Vec<Part>> {
         }
         for (part, record) in running {
             step(&format!("end the {part}"), || record.stop(GRACE))?;
-            ended.push(part);
+            ended.push(part.name());
         }
     }
     for part in Part::ALL {
         drop(fs::remove_file(paths.pid_record(part)));
     }
+    ended.extend(compute::down(&paths)?.into_iter().map(Component::name));
     if purge {
         state::purge(&state_dir)?;
     }

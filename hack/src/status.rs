@@ -1,11 +1,12 @@
 //! What runs, and whether it is ready.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
+use crate::compute::Component;
 use crate::kubeconfig::Endpoint;
 use crate::part::Part;
 use crate::progress::say;
-use crate::settings::Settings;
+use crate::settings::{ComputeMode, Settings};
 use crate::stack::Stack;
 
 struct Row {
@@ -20,7 +21,10 @@ struct Row {
 /// Prints the table and the addresses; true when everything is ready.
 pub(crate) fn print(settings: Settings) -> Result<bool> {
     let stack = Stack::as_is(settings)?;
-    let rows = Part::ALL.map(|part| row(&stack, part)).into_iter().collect::<Result<Vec<_>>>()?;
+    let elsewhere = stack.settings().kcp_kubeconfig.is_some().then_some(Part::Kcp);
+    let parts = elsewhere.into_iter().chain(stack.settings().parts());
+    let mut rows = parts.map(|part| row(&stack, part)).collect::<Result<Vec<_>>>()?;
+    rows.extend(compute_rows(&stack)?);
     say(table(&rows).trim_end());
     for row in &rows {
         if let Some(reason) = &row.reason {
@@ -39,12 +43,70 @@ pub(crate) fn print_addresses(stack: &Stack) {
         say(&format!("kcp         {}", endpoint.base));
     }
     say(&format!("domains     http://*.{}:{}", settings.domain_root, settings.runner_port));
-    for part in Part::SERVICES {
-        say(&format!("{:<11} {}/metrics", part.name(), settings.ops_url(part)));
+    if settings.compute == ComputeMode::Knative {
+        say(&format!("            https://*.{}:{}", settings.domain_root, settings.https_port));
+    }
+    for part in settings.services() {
+        say(&format!("{:<11} {}{}", part.name(), settings.ops_url(part), metrics_path(part)));
     }
     say(&format!("kubeconfigs {} (administrator)", paths.kcp_kubeconfig().display()));
     say(&format!("            {} (a tenant)", paths.user_kubeconfig("alice").display()));
+    if settings.compute == ComputeMode::Knative {
+        say(&format!(
+            "            {} (the compute cluster's administrator)",
+            paths.compute_kubeconfig().display()
+        ));
+    }
     say(&format!("kubectl     {}", stack.kubectl_path().display()));
+}
+
+fn metrics_path(part: Part) -> &'static str {
+    if part == Part::Ingress { "/stats/prometheus" } else { "/metrics" }
+}
+
+/// What the compute cluster is made of; the last line is what runs on it.
+fn compute_rows(stack: &Stack) -> Result<Vec<Row>> {
+    let settings = stack.settings();
+    if settings.compute == ComputeMode::Direct {
+        return Ok(Vec::new());
+    }
+    let cluster = |state: Result<()>, log: &str| Row {
+        name: "compute".to_owned(),
+        pid: "-".to_owned(),
+        state: if state.is_ok() { "ready" } else { "unreachable" }.to_owned(),
+        port: "-".to_owned(),
+        log: log.to_owned(),
+        reason: state.err().map(|error| format!("{error:#}")),
+    };
+    let Ok(compute) = stack.compute() else {
+        let elsewhere = settings.compute_kubeconfig.is_some();
+        let version = ["--request-timeout=5s", "get", "--raw", "/version"];
+        let state = stack.compute_admin().run(&version).map(drop);
+        return Ok(vec![cluster(state, if elsewhere { "(runs elsewhere)" } else { "-" })]);
+    };
+    let mut rows = Vec::new();
+    for component in Component::ALL {
+        let pid = compute.pid(component)?;
+        let checked = match pid {
+            None => Err(anyhow!("not running: `cargo xtask up` starts it")),
+            Some(_) => compute.check(component).map_err(|error| error.context("not ready")),
+        };
+        let state = match (&checked, pid) {
+            (Ok(()), _) => "ready",
+            (Err(_), Some(_)) => "running",
+            (Err(_), None) => "stopped",
+        };
+        rows.push(Row {
+            name: component.to_string(),
+            pid: pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+            state: state.to_owned(),
+            port: "-".to_owned(),
+            log: stack.paths().compute_log(component).display().to_string(),
+            reason: checked.err().map(|error| format!("{error:#}")),
+        });
+    }
+    rows.push(cluster(compute.check_ready(), "(kubectl logs)"));
+    Ok(rows)
 }
 
 fn row(stack: &Stack, part: Part) -> Result<Row> {
@@ -76,7 +138,7 @@ fn row(stack: &Stack, part: Part) -> Result<Row> {
 
 fn table(rows: &[Row]) -> String {
     let line = |name: &str, pid: &str, state: &str, port: &str, log: &str| {
-        format!("{name:<12} {pid:>8}  {state:<12} {port:>6}  {log}\n")
+        format!("{name:<24} {pid:>8}  {state:<12} {port:>6}  {log}\n")
     };
     let mut text = line("NAME", "PID", "STATE", "PORT", "LOG");
     for Row { name, pid, state, port, log, .. } in rows {

@@ -1,4 +1,4 @@
-//! kcp and kubectl, built from pinned Go modules into a cache that all checkouts share.
+//! kcp, kubectl and what a cluster is made of, built from pinned Go modules into a cache that all checkouts share.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -12,65 +12,130 @@ use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
 use crate::checkout::Checkout;
+use crate::envoy;
 use crate::process::hex;
 use crate::progress;
-use crate::settings::Settings;
+use crate::settings::{ComputeMode, Settings};
 
-/// A program that one of the Go modules in `hack/tools` builds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A program that is built, or downloaded, into the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Tool {
     Kcp,
     Kubectl,
+    Etcd,
+    KubeApiserver,
+    KubeControllerManager,
+    KubeScheduler,
+    Kubelet,
+    KubeProxy,
+    Coredns,
+    KnativeController,
+    KnativeWebhook,
+    KnativeAutoscaler,
+    KnativeActivator,
+    KnativeQueue,
+    Kourier,
+    Envoy,
 }
 
 impl Tool {
+    /// What a cluster that runs here is made of, besides the system's own packages.
+    pub(crate) const CLUSTER: [Self; 13] = [
+        Self::Etcd,
+        Self::KubeApiserver,
+        Self::KubeControllerManager,
+        Self::KubeScheduler,
+        Self::Kubelet,
+        Self::KubeProxy,
+        Self::Coredns,
+        Self::KnativeController,
+        Self::KnativeWebhook,
+        Self::KnativeAutoscaler,
+        Self::KnativeActivator,
+        Self::KnativeQueue,
+        Self::Kourier,
+    ];
+
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Kcp => "kcp",
-            Self::Kubectl => "kubectl",
-        }
+        self.facts().0
     }
 
+    /// The folder of `hack/tools` that pins it.
     fn module(self) -> &'static str {
-        match self {
-            Self::Kcp => "kcp",
-            Self::Kubectl => "kubernetes",
-        }
+        self.facts().1
     }
 
     fn package(self) -> &'static str {
+        self.facts().2
+    }
+
+    /// Name, folder of `hack/tools`, Go package.
+    fn facts(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Kcp => "github.com/kcp-dev/kcp/cmd/kcp",
-            Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
+            Self::Kcp => ("kcp", "kcp", "github.com/kcp-dev/kcp/cmd/kcp"),
+            Self::Kubectl => ("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
+            Self::Etcd => ("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
+            Self::KubeApiserver => ("kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver"),
+            Self::KubeControllerManager => {
+                ("kube-controller-manager", "kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager")
+            }
+            Self::KubeScheduler => ("kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler"),
+            Self::Kubelet => ("kubelet", "kubernetes", "k8s.io/kubernetes/cmd/kubelet"),
+            Self::KubeProxy => ("kube-proxy", "kubernetes", "k8s.io/kubernetes/cmd/kube-proxy"),
+            Self::Coredns => ("coredns", "coredns", "github.com/coredns/coredns"),
+            Self::KnativeController => ("controller", "knative", "knative.dev/serving/cmd/controller"),
+            Self::KnativeWebhook => ("webhook", "knative", "knative.dev/serving/cmd/webhook"),
+            Self::KnativeAutoscaler => ("autoscaler", "knative", "knative.dev/serving/cmd/autoscaler"),
+            Self::KnativeActivator => ("activator", "knative", "knative.dev/serving/cmd/activator"),
+            Self::KnativeQueue => ("queue", "knative", "knative.dev/serving/cmd/queue"),
+            Self::Kourier => ("kourier", "kourier", "knative.dev/net-kourier/cmd/kourier"),
+            Self::Envoy => ("envoy", "envoy", ""),
         }
     }
 
-    /// Kubectl calls itself v0.0.0-master unless it is told its version, and then warns at every server.
+    /// Kubernetes calls itself v0.0.0-master unless it is told its version: kubectl then warns at every server, and
+    /// Knative refuses the server. Without debug information
+    /// what goes into images is a third smaller; kcp and kubectl are as earlier releases have cached them.
     fn ldflags(self, go_mod: &str) -> Result<String> {
         if self == Self::Kcp {
             return Ok(String::new());
+        }
+        if self.module() != Self::Kubectl.module() {
+            return Ok("-s -w".to_owned());
         }
         let version =
             pinned_version(go_mod, "k8s.io/kubernetes").context("go.mod does not pin k8s.io/kubernetes")?;
         let mut numbers = version.trim_start_matches('v').split('.');
         let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
         let variable = "-X k8s.io/component-base/version";
-        Ok(format!("{variable}.gitVersion={version} {variable}.gitMajor={major} {variable}.gitMinor={minor}"))
+        let version = format!(
+            "{variable}.gitVersion={version} {variable}.gitMajor={major} {variable}.gitMinor={minor}"
+        );
+        Ok(if self == Self::Kubectl { version } else { format!("-s -w {version}") })
+    }
+
+    /// Changes whenever what is pinned does.
+    pub(crate) fn pin(self, checkout: &Checkout) -> Result<String> {
+        let folder = checkout.join("hack/tools").join(self.module());
+        let mut hash = Sha256::new();
+        let files: &[&str] = if self == Self::Envoy { &["requirements.txt"] } else { &["go.mod", "go.sum"] };
+        for file in files {
+            let path = folder.join(file);
+            hash.update(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
+        }
+        Ok(hex(&hash.finalize()).chars().take(16).collect())
     }
 
     /// Where the cache has it, or would.
     pub(crate) fn cached(self, checkout: &Checkout) -> Result<PathBuf> {
-        let module = checkout.join("hack/tools").join(self.module());
-        let mut hash = Sha256::new();
-        for file in ["go.mod", "go.sum"] {
-            let path = module.join(file);
-            hash.update(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
-        }
-        let digest: String = hex(&hash.finalize()).chars().take(16).collect();
-        Ok(cache()?.join("tools").join(format!("{}-{digest}", self.module())).join(self.name()))
+        let folder = format!("{}-{}", self.module(), self.pin(checkout)?);
+        Ok(cache()?.join("tools").join(folder).join(self.name()))
     }
 
     fn build(self, checkout: &Checkout, target: &Path) -> Result<()> {
+        if self == Self::Envoy {
+            return envoy::install(&checkout.join("hack/tools/envoy/requirements.txt"), target);
+        }
         let module = checkout.join("hack/tools").join(self.module());
         let go_mod = fs::read_to_string(module.join("go.mod")).context("cannot read go.mod")?;
         // Under another name until it is whole: an interrupted build must not leave a broken tool behind.
@@ -94,6 +159,8 @@ pub(crate) struct Tools {
     /// None where kcp runs elsewhere.
     pub(crate) kcp: Option<PathBuf>,
     pub(crate) kubectl: PathBuf,
+    /// None where installs run on this machine.
+    pub(crate) envoy: Option<PathBuf>,
 }
 
 impl Tools {
@@ -104,46 +171,65 @@ impl Tools {
             (None, Some(path)) => Some(path.clone()),
             (None, None) => Some(Tool::Kcp.cached(checkout)?),
         };
-        Ok(Self { kcp, kubectl: Tool::Kubectl.cached(checkout)? })
+        let envoy = match settings.compute {
+            ComputeMode::Direct => None,
+            ComputeMode::Knative => Some(Tool::Envoy.cached(checkout)?),
+        };
+        Ok(Self { kcp, kubectl: Tool::Kubectl.cached(checkout)?, envoy })
     }
 
     /// What is not in the cache yet.
     pub(crate) fn missing(checkout: &Checkout, settings: &Settings) -> Result<Vec<Tool>> {
-        let mut missing = Vec::new();
-        if settings.kcp_kubeconfig.is_none()
-            && settings.kcp_bin.is_none()
-            && !Tool::Kcp.cached(checkout)?.is_file()
-        {
-            missing.push(Tool::Kcp);
+        let mut wanted = vec![Tool::Kubectl];
+        if settings.kcp_kubeconfig.is_none() && settings.kcp_bin.is_none() {
+            wanted.insert(0, Tool::Kcp);
         }
-        if !Tool::Kubectl.cached(checkout)?.is_file() {
-            missing.push(Tool::Kubectl);
+        if settings.compute == ComputeMode::Knative {
+            wanted.push(Tool::Envoy);
         }
-        Ok(missing)
+        if settings.runs_cluster() {
+            wanted.extend(Tool::CLUSTER);
+        }
+        missing(checkout, wanted)
     }
 
     /// Builds what is missing.
     pub(crate) fn ensure(checkout: &Checkout, settings: &Settings) -> Result<Self> {
-        if !Self::missing(checkout, settings)?.is_empty() {
-            let folder = cache()?.join("tools");
-            fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-            // Two checkouts at once would build the same twice, each at half the speed.
-            let path = folder.join("lock");
-            let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-            if lock.try_lock().is_err() {
-                progress::note("waiting for another checkout, which builds tools");
-                lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
-            }
-            for tool in Self::missing(checkout, settings)? {
-                let target = tool.cached(checkout)?;
-                remove_drafts(&target)?;
-                progress::step(&format!("build {} into the cache", tool.name()), || {
-                    tool.build(checkout, &target)
-                })?;
-            }
-        }
+        ensure(checkout, Self::missing(checkout, settings)?)?;
         Self::locate(checkout, settings)
     }
+}
+
+fn missing(checkout: &Checkout, wanted: Vec<Tool>) -> Result<Vec<Tool>> {
+    let mut missing = Vec::new();
+    for tool in wanted {
+        if !tool.cached(checkout)?.is_file() {
+            missing.push(tool);
+        }
+    }
+    Ok(missing)
+}
+
+/// Builds those of `wanted` that are not in the cache.
+pub(crate) fn ensure(checkout: &Checkout, wanted: Vec<Tool>) -> Result<()> {
+    if missing(checkout, wanted.clone())?.is_empty() {
+        return Ok(());
+    }
+    let folder = cache()?.join("tools");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    // Two checkouts at once would build the same twice, each at half the speed.
+    let path = folder.join("lock");
+    let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    if lock.try_lock().is_err() {
+        progress::note("waiting for another checkout, which builds tools");
+        lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    }
+    for tool in missing(checkout, wanted)? {
+        let target = tool.cached(checkout)?;
+        remove_drafts(&target)?;
+        progress::step(&format!("build {} into the cache", tool.name()), || tool.build(checkout, &target))?;
+    }
+    Ok(())
 }
 
 /// The folder for what is worth keeping across checkouts.
@@ -165,7 +251,8 @@ fn remove_drafts(target: &Path) -> Result<()> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     for path in entries.flatten().map(|entry| entry.path()) {
         if path.extension().is_some_and(|extension| extension == "tmp") {
-            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
     Ok(())

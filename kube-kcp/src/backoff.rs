@@ -30,7 +30,7 @@ impl Backoff {
 /// How long a watch waits before it begins again: at most 5 s. There is one watch per shard and kind, so this is no load; and the
 /// first binding of a schema is answered with 404 for seconds, after which nobody should wait half a minute.
 #[derive(Debug, Default)]
-pub(crate) struct WatchBackoff {
+pub struct WatchBackoff {
     failures: u32,
     last: Option<Instant>,
 }

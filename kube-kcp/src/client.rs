@@ -1,4 +1,6 @@
 use std::{
+    convert::Infallible,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,25 +11,43 @@ use std::{
 
 use futures::future::{BoxFuture, FutureExt as _};
 use http::{Request, Response, Uri};
+use http_body_util::Limited;
 use hyper::body::Incoming;
 use hyper_util::{
-    client::legacy,
+    client::legacy::{
+        self,
+        connect::{HttpConnector, dns::Name},
+    },
     rt::{TokioExecutor, TokioTimer},
 };
 use kube::{
     Client, Config,
     client::{Body, ConfigExt as _, middleware::BaseUriLayer},
 };
-use tower::{BoxError, Layer as _, Service, ServiceBuilder, util::BoxCloneSyncService};
+use tower::{BoxError, Layer as _, Service, ServiceBuilder, service_fn, util::BoxCloneSyncService};
 
 use crate::{ClusterName, ShardUrl};
 
-type Shared = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
+type Shared = BoxCloneSyncService<Request<Body>, Response<Limited<Incoming>>, BoxError>;
 
 const LANES: usize = 8;
 
 /// How long the head of an answer may take. A watch is exempt: its head comes at once, its body never ends.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a connection that nobody uses stays open.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+const BOUNDED_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What holds for a server that is not trusted.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// What is connected to, whatever the name in the URL leads to. The certificate is still checked against the URL. A URL with
+    /// an address in place of a name is connected to by that address: whoever vets addresses has to vet that one.
+    pub addresses: Arc<[SocketAddr]>,
+    /// The most bytes of one answer. A longer one is an error once they have been read; a watch ends then.
+    pub answer_bytes: usize,
+}
 
 /// Why no connection could be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -67,14 +87,35 @@ impl Connection {
     /// # Errors
     /// Certificates or credentials of the configuration cannot be used.
     pub fn new(config: Config) -> Result<Self, ConnectError> {
-        let others = (1..LANES).map(|_| lane(&config)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
-            first: lane(&config)?,
+        let open = || lane(&config, HttpConnector::new(), IDLE_TIMEOUT, usize::MAX);
+        let others = (1..LANES).map(|_| open()).collect::<Result<Vec<_>, _>>()?;
+        let first = open()?;
+        Ok(Self::of(config, first, others))
+    }
+
+    /// Prepares a connection to a server that is not trusted, within `bounds`. No name is looked up, no redirect followed and no
+    /// proxy used. It is one connection, which is closed soon after its last use, because such servers are many.
+    ///
+    /// # Errors
+    /// Certificates or credentials of the configuration cannot be used.
+    pub fn bounded(config: Config, bounds: Bounds) -> Result<Self, ConnectError> {
+        let Bounds { addresses, answer_bytes } = bounds;
+        let fixed = service_fn(move |_: Name| {
+            futures::future::ready(Ok::<_, Infallible>(addresses.to_vec().into_iter()))
+        });
+        let first =
+            lane(&config, HttpConnector::new_with_resolver(fixed), BOUNDED_IDLE_TIMEOUT, answer_bytes)?;
+        Ok(Self::of(config, first, Vec::new()))
+    }
+
+    fn of(config: Config, first: Shared, others: Vec<Shared>) -> Self {
+        Self {
+            first,
             others: others.into(),
             next: Arc::default(),
             home: config.cluster_url,
             default_namespace: config.default_namespace,
-        })
+        }
     }
 
     /// The client of the configuration's own workspace.
@@ -110,8 +151,18 @@ impl Connection {
 }
 
 /// One connection, reopened when it breaks.
-fn lane(config: &Config) -> Result<Shared, ConnectError> {
-    let mut http = legacy::connect::HttpConnector::new();
+fn lane<R>(
+    config: &Config,
+    mut http: HttpConnector<R>,
+    idle_timeout: Duration,
+    answer_bytes: usize,
+) -> Result<Shared, ConnectError>
+where
+    R: Service<Name> + Clone + Send + Sync + 'static,
+    R::Response: Iterator<Item = SocketAddr>,
+    R::Error: Into<BoxError>,
+    R::Future: Send,
+{
     http.enforce_http(false);
     http.set_connect_timeout(Some(Duration::from_secs(10)));
     http.set_nodelay(true);
@@ -124,6 +175,7 @@ fn lane(config: &Config) -> Result<Shared, ConnectError> {
     let client: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(idle_timeout)
         // Watches and writes share a connection. With the default windows of 64 KiB, one watch that is read slowly would hold
         // back every other stream.
         .http2_initial_stream_window_size(1 << 20)
@@ -138,7 +190,9 @@ fn lane(config: &Config) -> Result<Shared, ConnectError> {
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
         .service(client);
-    Ok(BoxCloneSyncService::new(AnswerTimeout { inner: stack }))
+    let limited = move |answer: Response<Incoming>| answer.map(|body| Limited::new(body, answer_bytes));
+    let stack = ServiceBuilder::new().map_response(limited).service(AnswerTimeout { inner: stack });
+    Ok(BoxCloneSyncService::new(stack))
 }
 
 impl std::fmt::Debug for Connection {

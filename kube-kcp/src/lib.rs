@@ -14,9 +14,9 @@ mod schema;
 mod watch;
 mod worker;
 
-pub use backoff::Backoff;
+pub use backoff::{Backoff, WatchBackoff};
 pub use brief::Brief;
-pub use client::{ConnectError, Connection};
+pub use client::{Bounds, ConnectError, Connection};
 pub use endpoints::{Endpoints, export_endpoints, initializing_endpoints};
 pub use index::{Change, Index, RemovedBecause};
 pub use metrics::Metrics;

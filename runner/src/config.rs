@@ -1,9 +1,10 @@
 //! What the operator sets.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use annex_service::LogFormat;
+use annex_service::{LogFormat, OperationsTlsArgs, TlsArgs};
 use clap::Parser;
 
 use crate::registry_url::RegistryUrl;
@@ -28,6 +29,29 @@ pub struct Config {
     /// Where the registry answers, http or https: the runner asks api/installs/lookup-by-host below it.
     #[arg(long, env = "REGISTRY_BASE_URL", value_name = "URL")]
     pub registry_base_url: RegistryUrl,
+
+    /// The PEM certificates that an https registry is checked by, and no others. Absent: the system's.
+    #[arg(long, env = "REGISTRY_CA_FILE", value_name = "FILE")]
+    pub registry_ca_file: Option<PathBuf>,
+
+    /// The same, as text: for a pod that has nothing mounted.
+    // PEM begins with hyphens, which a value otherwise must not.
+    #[arg(
+        long,
+        env = "REGISTRY_CA",
+        value_name = "PEM",
+        conflicts_with = "registry_ca_file",
+        allow_hyphen_values = true
+    )]
+    pub registry_ca: Option<String>,
+
+    /// TLS of the public listener.
+    #[command(flatten)]
+    pub tls: TlsArgs,
+
+    /// TLS of the internal listener.
+    #[command(flatten)]
+    pub operations_tls: OperationsTlsArgs,
 
     /// How log lines look.
     #[arg(long, env = "ANNEX_LOG_FORMAT", default_value = "text")]

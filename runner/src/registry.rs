@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use annex_core::{HostName, InstallIdentity};
 use reqwest::header::{ACCEPT, HeaderName};
-use reqwest::{Client, Response, StatusCode, redirect};
+use reqwest::{Certificate, Client, Response, StatusCode, redirect};
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
@@ -63,12 +63,14 @@ const MAX_ANSWER: usize = 64 * 1024;
 const NO_HOST: &str = "readiness.invalid";
 
 impl Registry {
-    /// A client of the registry at `url` that spends at most `timeout` on each question.
+    /// A client of the registry at `url` that spends at most `timeout` on each question. `authorities` is what an https
+    /// registry is checked by, none the system's.
     ///
     /// # Errors
     /// When TLS cannot be set up: `url` is https and the system has no root certificates.
     pub(crate) fn new(
         url: RegistryUrl,
+        authorities: Option<Vec<Certificate>>,
         timeout: Duration,
         metrics: Arc<Metrics>,
     ) -> Result<Self, reqwest::Error> {
@@ -80,10 +82,11 @@ impl Registry {
             // A redirect or a proxy from the environment would let another party say which install a host is.
             .redirect(redirect::Policy::none())
             .no_proxy();
-        if !url.is_https() {
-            // Without it the client reads the system's root certificates even for http, and fails where there are
-            // none, as in an image from scratch.
-            builder = builder.tls_certs_only([]);
+        // Without it the client reads the system's root certificates even for http, and fails where there are none, as in
+        // an image from scratch.
+        let authorities = if url.is_https() { authorities } else { Some(Vec::new()) };
+        if let Some(authorities) = authorities {
+            builder = builder.tls_certs_only(authorities);
         }
         Ok(Self { client: builder.build()?, url, metrics })
     }

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use annex_service::{Operations, serve_until};
+use annex_service::{Certificates, Operations, Tls, serve_until};
 use anyhow::{Context, Result, ensure};
+use reqwest::Certificate;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +19,10 @@ use crate::registry::Registry;
 #[derive(Debug)]
 pub struct Server {
     public: TcpListener,
+    public_tls: Tls,
     internal: TcpListener,
+    internal_tls: Tls,
+    certificates: Certificates,
     registry: Registry,
     metrics: Arc<Metrics>,
     measured: prometheus_client::registry::Registry,
@@ -28,7 +32,8 @@ impl Server {
     /// Takes the ports. Port 0 means any free one.
     ///
     /// # Errors
-    /// When both listeners have one port, a port is taken, or TLS to the registry cannot be set up.
+    /// When both listeners have one port, a port is taken, a certificate cannot be served, or TLS to the registry cannot be
+    /// set up.
     pub async fn bind(config: &Config) -> Result<Self> {
         let (public, internal) = (config.listen, config.internal_listen);
         ensure!(
@@ -38,15 +43,23 @@ impl Server {
         );
         let mut measured = prometheus_client::registry::Registry::with_prefix("annex_runner");
         let metrics = Arc::new(Metrics::register(&mut measured));
-        let registry =
-            Registry::new(config.registry_base_url.clone(), config.lookup_timeout(), Arc::clone(&metrics))
-                .context("setting up the client of the registry")?;
+        let authorities = authorities(config)?;
+        let registry = Registry::new(
+            config.registry_base_url.clone(),
+            authorities,
+            config.lookup_timeout(),
+            Arc::clone(&metrics),
+        )
+        .context("setting up the client of the registry (an https one needs --registry-ca-file or the system's certificates)")?;
+        let certificates = Certificates::register(&mut measured);
+        let public_tls = certificates.listener("public", config.tls.files())?;
+        let internal_tls = certificates.listener("operations", config.operations_tls.files())?;
         let public =
             TcpListener::bind(public).await.with_context(|| format!("listening on {public} (--listen)"))?;
         let internal = TcpListener::bind(internal)
             .await
             .with_context(|| format!("listening on {internal} (--internal-listen)"))?;
-        Ok(Self { public, internal, registry, metrics, measured })
+        Ok(Self { public, public_tls, internal, internal_tls, certificates, registry, metrics, measured })
     }
 
     /// The address of the public listener.
@@ -75,11 +88,12 @@ impl Server {
             Box::new(move || readiness.status())
         };
         let public = public::router(self.registry.clone(), self.metrics);
-        let internal = Operations { status, registry: self.measured }.router();
+        let internal =
+            Operations { status, registry: self.measured, certificates: self.certificates }.router();
         let public_ended = CancellationToken::new();
 
         let serve_public = async {
-            serve_until(self.public, public, stop.cancelled()).await;
+            serve_until(self.public, self.public_tls, public, stop.cancelled()).await;
             public_ended.cancel();
         };
         let announce_stop = async {
@@ -89,8 +103,29 @@ impl Server {
         tokio::join!(
             serve_public,
             announce_stop,
-            serve_until(self.internal, internal, public_ended.cancelled()),
+            serve_until(self.internal, self.internal_tls, internal, public_ended.cancelled()),
             stop.run_until_cancelled(keep_probing(self.registry, &readiness)),
         );
     }
+}
+
+/// What an https registry is checked by; none means the system's.
+fn authorities(config: &Config) -> Result<Option<Vec<Certificate>>> {
+    let (name, pem) = match (&config.registry_ca_file, &config.registry_ca) {
+        (Some(path), _) => {
+            let name = format!("--registry-ca-file {}", path.display());
+            let pem = std::fs::read(path).with_context(|| format!("{name} cannot be read"))?;
+            (name, pem)
+        }
+        (None, Some(pem)) => ("--registry-ca".to_owned(), pem.as_bytes().to_vec()),
+        (None, None) => return Ok(None),
+    };
+    ensure!(
+        config.registry_base_url.is_https(),
+        "{name} is given, but the registry at {} is not asked over https",
+        config.registry_base_url
+    );
+    let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    ensure!(!certificates.is_empty(), "{name} holds no PEM certificate");
+    Ok(Some(certificates))
 }

@@ -4,11 +4,13 @@ mod listener;
 mod logging;
 mod operations;
 mod shutdown;
+mod tls;
 
 pub use listener::{serve, serve_until};
 pub use logging::{LogFormat, init_logging};
 pub use operations::{Operations, Status};
 pub use shutdown::Shutdown;
+pub use tls::{Certificates, KeyPairError, KeyPairFiles, OperationsTlsArgs, Tls, TlsArgs};
 
 /// Makes ring the process's TLS provider. Call it first in `main`: reqwest and kube are built without one of their own, so
 /// that a process has one and not two.

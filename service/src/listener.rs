@@ -7,10 +7,17 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    server::graceful::{GracefulShutdown, Watcher},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::tls::Tls;
 
 /// Some 20 KiB each: a flood of connections ends in the kernel's backlog and not in our memory.
 const MAX_CONNECTIONS: usize = 1024;
@@ -31,57 +38,86 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(
     name: &'static str,
     address: SocketAddr,
+    tls: Tls,
     router: Router,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("{name} cannot listen on {address}"))?;
-    tracing::info!(%address, "{name} listens");
-    serve_until(listener, router, stop).await;
+    tracing::info!(%address, scheme = tls.scheme(), "{name} listens");
+    serve_until(listener, tls, router, stop).await;
     Ok(())
 }
 
 /// Serves `router` on `listener` over HTTP/1.1. After `stop` accepts no more, closes idle connections, and returns once
 /// the requests under way are answered, however long that takes.
-pub async fn serve_until(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+pub async fn serve_until(listener: TcpListener, tls: Tls, router: Router, stop: impl Future<Output = ()>) {
     let connections = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let stopping = CancellationToken::new();
+    let accepting = Accepting { tls: tls.clone(), router, http: http(), stopping: stopping.clone() };
     tokio::select! {
         () = stop => {}
-        () = accept(&listener, router, &connections, &slots) => {}
+        () = accepting.run(&listener, &connections) => {}
+        () = tls.follow() => {}
     }
     // Closed before the wait, so that new clients are refused at once and go elsewhere.
     drop(listener);
+    // Who has not shaken hands yet has asked for nothing.
+    stopping.cancel();
     connections.shutdown().await;
 }
 
-async fn accept(
-    listener: &TcpListener,
-    router: Router,
-    connections: &GracefulShutdown,
-    slots: &Arc<Semaphore>,
-) {
+fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
-    // Acquiring fails only on a closed semaphore, and this one is never closed.
-    while let Ok(slot) = Arc::clone(slots).acquire_owned().await {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        // Answers are written at once; waiting to fill a packet only delays them.
-        let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
-            }
-            drop(slot);
-        });
+    http
+}
+
+/// What each connection gets.
+#[derive(Clone)]
+struct Accepting {
+    tls: Tls,
+    router: Router,
+    http: http1::Builder,
+    stopping: CancellationToken,
+}
+
+impl Accepting {
+    async fn run(&self, listener: &TcpListener, connections: &GracefulShutdown) {
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        // Acquiring fails only on a closed semaphore, and this one is never closed.
+        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            // Answers are written at once; waiting to fill a packet only delays them.
+            let _ = stream.set_nodelay(true);
+            let (accepting, watcher) = (self.clone(), connections.watcher());
+            tokio::spawn(async move {
+                accepting.converse(stream, watcher).await;
+                drop(slot);
+            });
+        }
+    }
+
+    /// The handshake is part of the connection and not of accepting: a client that takes its time holds up itself alone.
+    async fn converse(self, stream: TcpStream, watcher: Watcher) {
+        let Some(served) = self.tls.served() else { return self.answer(stream, watcher).await };
+        if let Some(Some(stream)) = self.stopping.run_until_cancelled(served.handshake(stream)).await {
+            self.answer(stream, watcher).await;
+        }
+    }
+
+    async fn answer(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, watcher: Watcher) {
+        let service = TowerToHyperService::new(self.router.clone());
+        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(%error, "connection ended");
+        }
     }
 }

@@ -9,6 +9,8 @@ use axum::{
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
 
+use crate::tls::Certificates;
+
 /// What `/readyz` says.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
@@ -24,6 +26,8 @@ pub struct Operations {
     pub status: Box<dyn Fn() -> Status + Send + Sync>,
     /// Written out on each `/metrics`.
     pub registry: Registry,
+    /// What needs a person with them is a note on `/readyz`.
+    pub certificates: Certificates,
 }
 
 impl Operations {
@@ -45,6 +49,7 @@ async fn readyz(State(operations): State<Arc<Operations>>) -> impl IntoResponse 
     } else {
         format!("waiting for {}", waiting_for.join(", "))
     };
+    let notes = notes.into_iter().chain(operations.certificates.notes());
     let mut text = std::iter::once(first).chain(notes).collect::<Vec<_>>().join("\n");
     text.push('\n');
     (code, text)

@@ -1,5 +1,8 @@
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::conditions::condition;
+pub(super) use crate::conditions::{Because, READY};
 
 /// The conditions of an Install, in the order in which they become true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,22 +37,6 @@ impl Stage {
     }
 }
 
-/// The summary.
-pub(super) const READY: &str = "Ready";
-
-/// Why a stage is as it is: a reason in one word, and the same for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Because {
-    pub(super) reason: &'static str,
-    pub(super) message: String,
-}
-
-impl Because {
-    pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
-    }
-}
-
 /// What a pass over the stages found: each one reached, and at the end perhaps one that refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Findings {
@@ -72,8 +59,8 @@ impl Findings {
     }
 
     /// Why a stage refused, if one did.
-    pub(super) fn refusal(&self) -> Option<&'static str> {
-        self.refused.as_ref().map(|(_, because)| because.reason)
+    pub(super) fn refusal(&self) -> Option<&str> {
+        self.refused.as_ref().map(|(_, because)| because.reason.as_ref())
     }
 
     /// The conditions that say this, with the times of `before` where nothing changed. Ready has the reason of the stage that
@@ -88,16 +75,7 @@ impl Findings {
         running: Option<&str>,
     ) -> Vec<Condition> {
         let at = |name: &str, status: &str, because: &Because| {
-            let was = before.iter().find(|condition| condition.type_ == name && condition.status == status);
-            Condition {
-                type_: name.to_owned(),
-                status: status.to_owned(),
-                reason: because.reason.to_owned(),
-                message: because.message.clone(),
-                observed_generation: generation,
-                last_transition_time: was
-                    .map_or(Time(now), |condition| condition.last_transition_time.clone()),
-            }
+            condition(before, name, status, because, generation, now)
         };
         let mut conditions: Vec<Condition> = Stage::ALL
             .iter()
@@ -126,7 +104,7 @@ impl Findings {
                     Some(version) => format!("{}; version {version} goes on as it was", because.message),
                     None => because.message.clone(),
                 };
-                at(READY, "False", &Because { reason: because.reason, message })
+                at(READY, "False", &Because { reason: because.reason.clone(), message })
             }
             None => at(READY, "True", ready),
         });

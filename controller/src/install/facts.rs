@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
-use annex_apis::{Extension, ExtensionVersion, Install, ManagedEnvironment, Tenant};
+use annex_apis::{Extension, ExtensionVersion, Install, Tenant};
 use annex_core::{HostName, InstallIdentity};
 use kube_kcp::{ClusterName, ObjectKey};
 
-use crate::{catalog::Catalog, context::Context, triggers::rank};
+use super::site::{Site, site};
+use crate::{catalog::Catalog, compute::State, context::Context, triggers::rank};
 
 /// Everything that deciding about an Install needs, read from the indexes in one go.
 #[derive(Clone, Debug)]
@@ -20,8 +21,8 @@ pub(super) struct Facts {
     pub(super) rival: Option<ObjectKey>,
     /// The Secrets that the Install names and that cannot be seen.
     pub(super) missing_secrets: Vec<String>,
-    /// What `environmentRef` names, where it names something.
-    pub(super) environment: Option<Option<Arc<ManagedEnvironment>>>,
+    /// Where it is to run.
+    pub(super) site: Site,
     pub(super) allow_unsigned: bool,
 }
 
@@ -32,6 +33,8 @@ pub(super) enum NotYet {
     Unbound,
     /// The Tenant is being made; it comes through its watch.
     NoTenant,
+    /// The cluster where it is to run is still being looked at.
+    Listing,
 }
 
 /// Needs no client. Claims the extension in the workspace.
@@ -42,8 +45,12 @@ pub(super) fn dereference(
 ) -> Result<Facts, NotYet> {
     let tenants = &context.tenants;
     let binding = tenants.binding(&key.shard, &key.cluster).ok_or(NotYet::Unbound)?;
-    let tenant = context.catalog.tenants.get(key.cluster.as_str()).ok_or(NotYet::NoTenant)?;
+    let tenant = context.catalog.tenants.named(key.cluster.as_str()).ok_or(NotYet::NoTenant)?;
     let spec = &install.spec;
+    let site = site(context, key, &install);
+    if matches!(&site, Site::Unknown | Site::Cluster(_, State::Listing)) {
+        return Err(NotYet::Listing);
+    }
 
     let installed = install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
     let resource = (key.cluster.clone(), spec.extension.clone());
@@ -62,14 +69,11 @@ pub(super) fn dereference(
 
     Ok(Facts {
         missing_claims: annex_apis::provider::missing_claims(&binding.spec.permission_claims),
-        extension: context.catalog.extensions.get(&spec.extension),
+        extension: context.catalog.extensions.named(&spec.extension),
         versions: context.catalog.versions.filter(|version| version.spec.extension == spec.extension),
         rival: (verdict.holder != *key).then_some(verdict.holder),
         missing_secrets,
-        environment: spec
-            .environment_ref
-            .as_ref()
-            .map(|environment| tenants.environments.get(&sibling(key, &environment.name))),
+        site,
         allow_unsigned: context.allow_unsigned,
         key: key.clone(),
         install,
@@ -99,7 +103,7 @@ pub(crate) fn route_of_status(
     install: &Install,
 ) -> Option<InstallIdentity> {
     let status = install.status.as_ref()?;
-    let tenant = catalog.tenants.get(key.cluster.as_str())?;
+    let tenant = catalog.tenants.named(key.cluster.as_str())?;
     if tenant.spec.suspended || install.metadata.deletion_timestamp.is_some() {
         return None;
     }

@@ -1,10 +1,14 @@
-//! An Install: dereference (what is known, from the indexes) → resolve (pure) → the runner → status.
+//! An Install: dereference (what is known, from the indexes) → resolve (pure) → answer (a runner and a domain) → status; and undo
+//! when it goes.
 
+mod answer;
 mod conditions;
 mod facts;
 mod reconcile;
 mod resolve;
+mod site;
 mod status;
+mod undo;
 mod writes;
 
 pub(crate) use facts::{recorded_host, route_of_status};

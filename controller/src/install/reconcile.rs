@@ -7,18 +7,29 @@ use kube::{Api, ResourceExt as _};
 use kube_kcp::{Brief, ObjectKey, Outcome};
 
 use super::{
+    answer::{Answer, answer},
     conditions::{Because, Findings, Stage},
     facts::{Facts, NotYet, dereference, recorded_host, route_of_status},
-    resolve::{Resolved, resolve},
-    status::{Done, Held, Recorded, status, suspended, turned},
+    resolve::resolve,
+    site::Site,
+    status::{Done, Held, Recorded, status, suspended, turned, uninstalling},
+    undo::{tidy, undo},
     writes::Writer,
 };
-use crate::{api_writes::WriteError, context::Context, runner::ProbeError, triggers::rank};
+use crate::{
+    api_writes::WriteError,
+    compute::Undone,
+    context::Context,
+    triggers::rank,
+};
 
 /// A Ready install is looked at again after this, though nothing was reported.
 const RESYNC: Duration = Duration::from_secs(600);
 /// An Install that nobody but its author can mend is looked at again after this; what mends it usually wakes it sooner.
 const REFUSED_RESYNC: Duration = Duration::from_secs(300);
+
+/// What an undo waits for is looked at again after this; the watch usually tells sooner.
+const UNDO_RESYNC: Duration = Duration::from_secs(30);
 
 /// Nobody has failed: a new shard is being listed, which takes kcp seconds for the first binding of a schema. With backoff the
 /// first Install on it would wait for half a minute longer.
@@ -96,19 +107,47 @@ fn release(context: &Context, key: &ObjectKey) {
 
 /// The Install answers nowhere; what it holds stays its own.
 fn silence(context: &Context, key: &ObjectKey) {
-    if let Some(host) = context.routes.remove(key) {
-        context.runner.forget(&host);
+    if let Some(host) = context.routes.remove(key)
+        && let Some(runner) = &context.runner
+    {
+        runner.forget(&host);
     }
 }
 
 async fn delete(context: &Context, key: &ObjectKey, install: &Install) -> Result<Outcome, WriteError> {
-    release(context, key);
-    if install.finalizers().iter().any(|finalizer| finalizer == INSTALL_FINALIZER) {
-        let client = context.connection.workspace(&key.shard, &key.cluster)?;
-        Writer { client, writes: &context.writes }.let_go(install).await?;
-        tracing::info!(install = %key, extension = install.spec.extension, "uninstalled");
+    silence(context, key);
+    let ours = install.finalizers().iter().any(|finalizer| finalizer == INSTALL_FINALIZER);
+    if !ours {
+        release(context, key);
+        return Ok(Outcome::Done);
     }
+    let writer =
+        Writer { client: context.connection.workspace(&key.shard, &key.cluster)?, writes: &context.writes };
+    if let Undone::Waiting(what) = undo(context, key, install).await? {
+        let status = uninstalling(install, &what, Timestamp::now());
+        if install.status.as_ref() != Some(&status) {
+            writer.status(install, status).await?;
+        }
+        return Ok(Outcome::Again(UNDO_RESYNC));
+    }
+    // Not before: who gets the host next must not find the former mapping of it.
+    release(context, key);
+    close_unused(context, key, install);
+    writer.let_go(install).await?;
+    tracing::info!(install = %key, extension = install.spec.extension, "uninstalled");
     Ok(Outcome::Done)
+}
+
+/// A cluster that no Install runs on any more is not followed any longer.
+fn close_unused(context: &Context, key: &ObjectKey, install: &Install) {
+    let spec = install.spec.environment_ref.as_ref().map(|environment| &environment.name);
+    let recorded = install.status.as_ref().and_then(|status| status.runner_ref.as_ref()?.environment.as_ref());
+    for name in spec.into_iter().chain(recorded) {
+        let environment = ObjectKey { name: name.clone(), ..key.clone() };
+        if context.installs_naming(&environment).iter().all(|other| other == key) {
+            context.places.close(&environment);
+        }
+    }
 }
 
 async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Result<Outcome, WriteError> {
@@ -117,6 +156,7 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
         Err(NotYet::Unbound) => return Ok(Outcome::Again(REFUSED_RESYNC)),
         // It comes through its own watch, which wakes this.
         Err(NotYet::NoTenant) => return Ok(Outcome::Failed),
+        Err(NotYet::Listing) => return Ok(NOT_LISTED_YET),
     };
     let writer =
         Writer { client: context.connection.workspace(&key.shard, &key.cluster)?, writes: &context.writes };
@@ -137,7 +177,7 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
             );
             (Done::default(), Next::Resync(RESYNC))
         } else {
-            install_it(context, &facts, &mut findings).await
+            install_it(context, &facts, &mut findings).await?
         };
         let recorded = match findings.refusal() {
             // Who is suspended, and what is known to be bad, does not go on answering.
@@ -169,13 +209,16 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
     })
 }
 
-async fn install_it(context: &Context, facts: &Facts, findings: &mut Findings) -> (Done, Next) {
+async fn install_it(
+    context: &Context,
+    facts: &Facts,
+    findings: &mut Findings,
+) -> Result<(Done, Next), WriteError> {
     let key = &facts.key;
-    let Some(resolved) = resolve(facts, &context.domain.root, findings) else {
-        return (Done::default(), Next::Resync(REFUSED_RESYNC));
-    };
-    if let Err(holder) = hold_host(context, facts, &resolved.host) {
-        let host = &resolved.host;
+    let refused = || Ok((Done::default(), Next::Resync(REFUSED_RESYNC)));
+    let Some(resolved) = resolve(facts, &context.domain.root, findings) else { return refused() };
+    let host = resolved.host.clone();
+    if let Err(holder) = hold_host(context, facts, &host) {
         let message = if holder.cluster == key.cluster {
             format!(
                 "the host name {host} is that of the Install {}/{} in this workspace; ask the platform's operator to give one of \
@@ -186,16 +229,33 @@ async fn install_it(context: &Context, facts: &Facts, findings: &mut Findings) -
             format!("the host name {host} is taken; ask the platform's operator for another slug")
         };
         findings.refused(Stage::DomainReady, Because::new("DomainConflict", message));
-        return (Done::default(), Next::Resync(REFUSED_RESYNC));
+        return refused();
     }
-    context.routes.set(key, &resolved.host, resolved.identity.clone());
-    let url = context.domain.url(&resolved.host);
-    let answers = answers(context, &resolved, findings).await;
-    let done = Done { host: Some(Held { resolved, url }), answers };
-    (done, if answers { Next::Resync(RESYNC) } else { Next::Retry })
+    context.routes.set(key, &host, resolved.identity.clone());
+    let (answers, next) = match answer(context, facts, &resolved, findings).await {
+        Answer::Yes(runner) => (Some(runner), Next::Resync(RESYNC)),
+        Answer::Watched => (None, Next::Resync(REFUSED_RESYNC)),
+        Answer::No => (None, Next::Retry),
+        Answer::Taken => return refused(),
+    };
+    // Only who has won the new host lets go of the former.
+    context.wake(context.host_claims.keep_only(&host, key));
+    let certificate = matches!(&facts.site, Site::Cluster(place, _) if place.has_certificate());
+    let url = context.domain.url(&host, certificate);
+    let mut done = Done { host: Some(Held { resolved, url }), answers };
+    if let (Site::Cluster(place, _), Some(runner)) = (&facts.site, &mut done.answers)
+        && tidy(context, key, &facts.install, place, &host).await? != Undone::Done
+    {
+        // The status must not forget where the install was before nothing is left there.
+        if let Some(before) = facts.install.status.as_ref().and_then(|status| status.runner_ref.clone()) {
+            *runner = before;
+        }
+        return Ok((done, Next::Resync(UNDO_RESYNC)));
+    }
+    Ok((done, next))
 }
 
-/// Makes the Install the host's holder, or says who is. Only who has won the new host lets go of the former.
+/// Makes the Install the host's holder, or says who is. The former host is kept.
 fn hold_host(context: &Context, facts: &Facts, host: &HostName) -> Result<(), ObjectKey> {
     let recorded = recorded_host(&facts.install).as_ref() == Some(host);
     let verdict = context.host_claims.claim(host, &facts.key, rank(&facts.install, !recorded));
@@ -203,7 +263,6 @@ fn hold_host(context: &Context, facts: &Facts, host: &HostName) -> Result<(), Ob
     if verdict.holder != facts.key {
         return Err(verdict.holder);
     }
-    context.wake(context.host_claims.keep_only(host, &facts.key));
     Ok(())
 }
 
@@ -227,42 +286,5 @@ fn release_unused(context: &Context, facts: &Facts) {
     let (key, resource) = (&facts.key, (facts.key.cluster.clone(), facts.install.spec.extension.clone()));
     if context.extension_claims.holds(&resource, key) {
         context.wake(context.extension_claims.release(key));
-    }
-}
-
-async fn answers(context: &Context, resolved: &Resolved, findings: &mut Findings) -> bool {
-    match context.runner.probe(&resolved.host, &resolved.identity).await {
-        Ok(()) => {
-            findings.passed(
-                Stage::DomainReady,
-                Because::new("DomainAnswers", format!("{} answers", resolved.host)),
-            );
-            findings
-                .passed(Stage::RunnerReady, Because::new("RunnerAnswers", "the runner serves this install"));
-            findings.passed(
-                Stage::Installed,
-                Because::new("Installed", format!("version {} is installed", resolved.version)),
-            );
-            true
-        }
-        Err(error @ ProbeError::Unreachable) => {
-            findings.passed(
-                Stage::DomainReady,
-                Because::new("DomainHeld", format!("{} is this install's", resolved.host)),
-            );
-            findings.refused(
-                Stage::RunnerReady,
-                Because::new("RunnerUnreachable", format!("{error}; it is tried again by itself")),
-            );
-            false
-        }
-        Err(error) => {
-            context.runner.forget(&resolved.host);
-            findings.refused(
-                Stage::DomainReady,
-                Because::new("DomainNotAnswering", format!("{error}; it is tried again by itself")),
-            );
-            false
-        }
     }
 }

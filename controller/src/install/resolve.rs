@@ -9,7 +9,9 @@ use semver::Version;
 use super::{
     conditions::{Because, Findings, Stage},
     facts::{Facts, tenant_id},
+    site::Site,
 };
+use crate::compute::State;
 
 /// What is to be installed, and where it is to answer. Who has one has passed every check that needs nothing but what is
 /// known already.
@@ -205,15 +207,34 @@ fn verification(version: &ExtensionVersion, allow_unsigned: bool) -> Verificatio
 }
 
 fn environment(facts: &Facts) -> Result<Because, Because> {
-    match &facts.environment {
-        None => Ok(Because::new("PlatformCompute", "runs on the platform's compute")),
-        Some(None) => Err(Because::new(
-            "EnvironmentNotFound",
-            "spec.environmentRef names no ManagedEnvironment in this namespace",
+    let platform = facts.install.spec.environment_ref.is_none();
+    let (place, state) = match &facts.site {
+        Site::Direct => return Ok(Because::new("PlatformCompute", "runs on the platform's compute")),
+        Site::None(because) => return Err(because.clone()),
+        Site::Gone => {
+            return Err(Because::new(
+                "EnvironmentNotFound",
+                "spec.environmentRef names no ManagedEnvironment in this namespace",
+            ));
+        }
+        Site::Unknown => {
+            return Err(Because::new("EnvironmentUnknown", "the environment is still being looked at"));
+        }
+        Site::Cluster(place, state) => (place, state),
+    };
+    let whose = if platform { "the platform's compute cluster" } else { "the environment's cluster" };
+    match state {
+        State::Known if platform => Ok(Because::new("PlatformCompute", "runs on the platform's compute")),
+        State::Known => Ok(Because::new("EnvironmentUsed", format!("runs in {}", place.describe()))),
+        State::Listing => Err(Because::new("ComputeListing", format!("{whose} is being looked at"))),
+        State::NoKnative => Err(Because::new("KnativeNotInstalled", format!("{whose} has no Knative Serving"))),
+        State::Unreachable(_) if platform => Err(Because::new(
+            "ComputeUnreachable",
+            format!("{whose} does not answer; it is tried again by itself"),
         )),
-        Some(Some(_)) => Err(Because::new(
-            "EnvironmentUnsupported",
-            "this platform runs every extension on its own compute; remove spec.environmentRef",
+        State::Unreachable(why) => Err(Because::new(
+            "ComputeUnreachable",
+            format!("{whose} does not answer ({why}); it is tried again by itself"),
         )),
     }
 }

@@ -12,8 +12,8 @@ use super::{
 pub(super) struct Done {
     /// The install holds its host.
     pub(super) host: Option<Held>,
-    /// The runner answered for it.
-    pub(super) answers: bool,
+    /// What answered for it, once that did.
+    pub(super) answers: Option<RunnerReference>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,12 +50,11 @@ pub(super) fn status(
     if let Some(Held { resolved, url }) = &done.host {
         status.host = Some(resolved.host.to_string());
         status.url = Some(url.clone());
-        if done.answers {
+        if let Some(runner) = &done.answers {
             status.installed_version = Some(resolved.version.clone());
             status.installed_for = Some(install.spec.version.clone());
             status.content_hash = Some(resolved.identity.content_hash.to_string());
-            status.runner_ref =
-                Some(RunnerReference { mode: "direct".to_owned(), ..RunnerReference::default() });
+            status.runner_ref = Some(runner.clone());
         }
     }
     if done.host.is_none() && recorded == Recorded::Lost {
@@ -95,10 +94,30 @@ pub(super) fn suspended(install: &Install, recorded: Recorded, now: Timestamp) -
     status
 }
 
+/// The status of an Install that is being deleted and waits for something to be removed first.
+pub(super) fn uninstalling(install: &Install, what: &str, now: Timestamp) -> InstallStatus {
+    let mut status = install.status.clone().unwrap_or_default();
+    let message = format!("waits for {what}");
+    let ready = Condition {
+        type_: READY.to_owned(),
+        status: "False".to_owned(),
+        reason: "Uninstalling".to_owned(),
+        message,
+        observed_generation: install.metadata.generation,
+        last_transition_time: Time(now),
+    };
+    match status.conditions.iter_mut().find(|condition| condition.type_ == READY) {
+        Some(before) => {
+            let since = (before.status == ready.status).then(|| before.last_transition_time.clone());
+            *before = Condition { last_transition_time: since.unwrap_or(Time(now)), ..ready };
+        }
+        None => status.conditions.push(ready),
+    }
+    status
+}
+
 /// The Ready condition of `now`, if it says something else than that of `before`: what is worth an Event.
 pub(super) fn turned<'a>(before: Option<&InstallStatus>, now: &'a InstallStatus) -> Option<&'a Condition> {
-    let ready = |conditions: &'a [Condition]| conditions.iter().find(|condition| condition.type_ == READY);
-    let was = before.and_then(|status| status.conditions.iter().find(|condition| condition.type_ == READY));
-    ready(&now.conditions)
-        .filter(|is| was.is_none_or(|was| was.status != is.status || was.reason != is.reason))
+    let before = before.map_or(&[][..], |status| &status.conditions);
+    crate::conditions::turned(before, &now.conditions)
 }

@@ -1,15 +1,15 @@
 use annex_apis::{INSTALL_FINALIZER, Install, InstallStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
-    Api, Client, Resource as _, ResourceExt as _,
-    api::{Patch, PatchParams, PostParams},
-    runtime::events::{Event, EventType, Recorder, Reporter},
+    Api, Client, ResourceExt as _,
+    api::{Patch, PatchParams},
 };
 use serde_json::json;
 
-use crate::api_writes::{ApiWrites, WriteError};
-
-const CONTROLLER: &str = "annex.sh/controller";
+use crate::{
+    api_writes::{ApiWrites, WriteError},
+    object_writer::ObjectWriter,
+};
 
 /// Writes one Install. Each write carries the resourceVersion that was read, so that of two writers one conflicts.
 pub(super) struct Writer<'a> {
@@ -41,32 +41,19 @@ impl Writer<'_> {
             .await
     }
 
-    /// Replaces the status. Not by server-side apply: through a virtual workspace that never removes a field.
+    /// Replaces the status.
     pub(super) async fn status(&self, install: &Install, status: InstallStatus) -> Result<(), WriteError> {
         let object = Install { status: Some(status), ..install.clone() };
-        let api = self.api(install);
-        let name = install.name_any();
-        self.writes
-            .count("InstallStatus", api.replace_status(&name, &PostParams::default(), &object))
-            .await
-            .map(drop)
+        self.object().status("InstallStatus", &object).await
     }
 
-    /// Tells the tenant, beside the Install, what its Ready turned to. An Event that cannot be written is not worth a retry:
-    /// the condition says the same.
+    /// Tells the tenant, beside the Install, what its Ready turned to.
     pub(super) async fn event(&self, install: &Install, ready: &Condition) {
-        let recorder = Recorder::new(self.client.clone(), Reporter::from(CONTROLLER));
-        let event = Event {
-            type_: if ready.status == "True" { EventType::Normal } else { EventType::Warning },
-            reason: ready.reason.clone(),
-            note: Some(ready.message.clone()),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        let published = async { recorder.publish(&event, &install.object_ref(&())).await };
-        if let Err(error) = self.writes.count("Event", published).await {
-            tracing::debug!(%error, install = install.name_any(), "an event is lost");
-        }
+        self.object().event(install, ready).await;
+    }
+
+    fn object(&self) -> ObjectWriter<'_> {
+        ObjectWriter { client: self.client.clone(), writes: self.writes }
     }
 
     fn api(&self, install: &Install) -> Api<Install> {

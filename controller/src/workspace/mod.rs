@@ -63,7 +63,7 @@ async fn provide(
     cluster: &ClusterName,
     binding: &APIBinding,
 ) -> Result<Outcome, WriteError> {
-    let Some(tenant) = context.catalog.tenants.get(cluster.as_str()) else {
+    let Some(tenant) = context.catalog.tenants.named(cluster.as_str()) else {
         ensure_tenant(context, cluster).await?;
         // The rest follows once the Tenant has come through the watch.
         return Ok(Outcome::Done);
@@ -147,7 +147,7 @@ async fn ensure_quota(
 /// The workspace has no binding of ours any more. Its Tenant goes too, unless an operator wrote something into it: that would
 /// be lost, and a tenant who unbinds and binds again must not shake off `suspended`.
 async fn forget(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Result<Outcome, WriteError> {
-    let Some(tenant) = context.catalog.tenants.get(cluster.as_str()) else { return Ok(Outcome::Done) };
+    let Some(tenant) = context.catalog.tenants.named(cluster.as_str()) else { return Ok(Outcome::Done) };
     if tenant.spec != TenantSpec::default() || elsewhere(context, shard, cluster) {
         return Ok(Outcome::Done);
     }

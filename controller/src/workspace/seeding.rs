@@ -51,7 +51,8 @@ pub(super) async fn ensure(
         return Err(error);
     }
     let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
-    Ok(Outcome::Again(left.min(if settling { AGAIN_SETTLING } else { AGAIN })))
+    let most = if settling { AGAIN_SETTLING } else { AGAIN };
+    Ok(Outcome::Again(left.clamp(Duration::from_secs(1), most)))
 }
 
 async fn keep(keeper: &Keeper<'_>, object: &SeedObject) -> Result<(), WriteError> {

@@ -147,8 +147,8 @@ impl Secrets<'_> {
         let Some(kubeconfig) = kubeconfig else {
             return match keeper.create(&self.api, "SeedKubeconfig", &seeded).await? {
                 Created::New => Ok(Look::Written),
-                // Which token the tenant's holds cannot be known, so all of them stay.
-                Created::Hidden if !keeper.settling => Ok(Look::Fine { due }),
+                // Which token the tenant's holds cannot be known, so all of them stay, however old.
+                Created::Hidden if !keeper.settling => Ok(Look::Fine { due: Timestamp::MAX }),
                 Created::There | Created::Hidden => Ok(Look::Waiting),
             };
         };

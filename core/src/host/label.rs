@@ -35,7 +35,11 @@ pub(crate) fn check_labels(name: &str) -> Result<usize, LabelError> {
     Ok(count)
 }
 
-fn check_label(label: &str) -> Result<(), LabelError> {
+/// Checks one label, upper or lower case.
+///
+/// # Errors
+/// It is no label of a DNS name.
+pub fn check_label(label: &str) -> Result<(), LabelError> {
     if label.is_empty() {
         return Err(LabelError::Empty);
     }

@@ -8,7 +8,7 @@ mod label;
 pub use compute::{DomainError, compute_domain};
 pub use domain_root::{DomainRoot, DomainRootError};
 pub use host_name::{HostName, HostNameError};
-pub use label::LabelError;
+pub use label::{LabelError, check_label};
 
 pub(crate) use label::check_labels;
 

@@ -1,12 +1,7 @@
 use std::sync::OnceLock;
 
-use annex_apis::{Extension, ExtensionVersion};
 use annex_e2e::World;
-use kube::{
-    Api,
-    api::{DeleteParams, PostParams},
-};
-use serde_json::{Value, json};
+pub(crate) use annex_e2e::{hash, publish, publish_version, withdraw};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// One environment for all tests: kcp needs half a minute to start. Tests that stop parts of it have it alone.
@@ -30,49 +25,6 @@ pub(crate) async fn shared() -> (&'static World, Shared) {
 pub(crate) async fn alone() -> (&'static World, Alone) {
     let turn = TURN.write().await;
     (world(), Alone(turn))
-}
-
-/// Puts an extension into the catalog with these versions.
-pub(crate) async fn publish(world: &World, name: &str, versions: &[&str]) -> anyhow::Result<()> {
-    let catalog = world.admin().await?.at("root:annex")?;
-    let extensions: Api<Extension> = Api::all(catalog.clone());
-    let spec = json!({ "displayName": name, "publisher": "example.com" });
-    let extension = json!({ "apiVersion": "annex.sh/v1alpha1", "kind": "Extension", "metadata": { "name": name }, "spec": spec });
-    extensions.create(&PostParams::default(), &serde_json::from_value(extension)?).await?;
-    for version in versions {
-        publish_version(world, name, version, json!({})).await?;
-    }
-    Ok(())
-}
-
-/// Adds one version, with more fields of its spec from `more`.
-pub(crate) async fn publish_version(
-    world: &World,
-    name: &str,
-    version: &str,
-    more: Value,
-) -> anyhow::Result<()> {
-    let versions: Api<ExtensionVersion> = Api::all(world.admin().await?.at("root:annex")?);
-    let mut spec = json!({ "extension": name, "version": version, "publisher": "example.com", "contentHash": hash(version) });
-    if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
-        spec.extend(more);
-    }
-    let object = json!({ "apiVersion": "annex.sh/v1alpha1", "kind": "ExtensionVersion",
-        "metadata": { "name": format!("{name}-{version}") }, "spec": spec });
-    versions.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
-    Ok(())
-}
-
-pub(crate) async fn withdraw(world: &World, name: &str) -> anyhow::Result<()> {
-    let extensions: Api<Extension> = Api::all(world.admin().await?.at("root:annex")?);
-    extensions.delete(name, &DeleteParams::default()).await?;
-    Ok(())
-}
-
-/// A content hash that differs from version to version.
-pub(crate) fn hash(version: &str) -> String {
-    let digits: String = version.bytes().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digits:0<64}")
 }
 
 /// The `message` of what an API server refused, or why it is none.

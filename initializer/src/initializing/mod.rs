@@ -8,7 +8,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use annex_apis::provider::WORKSPACE_TYPE;
 use annex_initializer::{Seed, SeedArgs, SeedConfig};
-use annex_service::{LogFormat, Operations, Shutdown, Status, serve};
+use annex_service::{Certificates, LogFormat, Operations, OperationsTlsArgs, Shutdown, Status, serve};
 use anyhow::Context as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube_kcp::{
@@ -47,6 +47,8 @@ pub(crate) struct Args {
     #[arg(long, env = "ANNEX_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
     #[command(flatten)]
+    operations_tls: OperationsTlsArgs,
+    #[command(flatten)]
     seed: SeedArgs,
 }
 
@@ -68,6 +70,8 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let mut registry = Registry::with_prefix("annex_initializer");
     let metrics = Metrics::register(&mut registry);
+    let certificates = Certificates::register(&mut registry);
+    let operations_tls = certificates.listener("operations", args.operations_tls.files())?;
     let readiness = Readiness::default();
     let connection = Connection::new(client_config)?;
     let endpoints = initializing_endpoints(
@@ -104,7 +108,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         let (readiness, context) = (readiness.clone(), context.clone());
         Box::new(move || Status { waiting_for: readiness.waiting_for(), notes: context.progress.notes() })
     };
-    let operations = Operations { status, registry }.router();
+    let operations = Operations { status, registry, certificates }.router();
     let stop = shutdown.clone();
     let workers = run_workers(
         queue,
@@ -113,10 +117,13 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         async move { stop.requested().await },
         move |key| initialize(context.clone(), key),
     );
-    tokio::try_join!(serve("operations", args.listen, operations, shutdown.requested()), async {
-        workers.await;
-        Ok(())
-    })?;
+    tokio::try_join!(
+        serve("operations", args.listen, operations_tls, operations, shutdown.requested()),
+        async {
+            workers.await;
+            Ok(())
+        }
+    )?;
     Ok(())
 }
 

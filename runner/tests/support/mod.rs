@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use annex_runner::{Config, Server};
+use annex_service::Tls;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -54,6 +55,7 @@ pub struct RegistryDouble {
     pub address: SocketAddr,
     /// The questions so far, the probe's not counted.
     pub questions: Arc<AtomicUsize>,
+    scheme: &'static str,
     serving: JoinHandle<()>,
 }
 
@@ -69,6 +71,10 @@ impl RegistryDouble {
     }
 
     pub async fn start_at(address: SocketAddr, behaviour: Behaviour) -> Self {
+        Self::start_with(address, behaviour, Tls::default()).await
+    }
+
+    pub async fn start_with(address: SocketAddr, behaviour: Behaviour, tls: Tls) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let questions = Arc::new(AtomicUsize::new(0));
@@ -77,12 +83,13 @@ impl RegistryDouble {
             .route("/api/installs/lookup-by-host", get(answer))
             .route("/elsewhere", get(async || IDENTITY))
             .with_state(double);
-        let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, questions, serving }
+        let scheme = tls.scheme();
+        let serving = tokio::spawn(annex_service::serve_until(listener, tls, router, std::future::pending()));
+        Self { address, questions, scheme, serving }
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     pub fn questions(&self) -> usize {
@@ -140,23 +147,20 @@ impl Runner {
     }
 
     pub async fn start_with_timeout(registry: &str, milliseconds: u64) -> Self {
+        Self::start_as(registry, &["--lookup-timeout-ms", &milliseconds.to_string()]).await.unwrap()
+    }
+
+    /// With more arguments; the error is why it does not start.
+    pub async fn start_as(registry: &str, args: &[&str]) -> anyhow::Result<Self> {
         annex_service::install_tls_provider();
-        let timeout = milliseconds.to_string();
-        let config = Config::try_parse_from([
-            "annex-runner",
-            "--listen=127.0.0.1:0",
-            "--internal-listen=127.0.0.1:0",
-            "--registry-base-url",
-            registry,
-            "--lookup-timeout-ms",
-            &timeout,
-        ]);
-        let server = Server::bind(&config.unwrap()).await.unwrap();
+        let fixed = ["annex-runner", "--listen=127.0.0.1:0", "--internal-listen=127.0.0.1:0"];
+        let config = Config::try_parse_from([&fixed[..], &["--registry-base-url", registry], args].concat())?;
+        let server = Server::bind(&config).await?;
         let public = server.public_address().unwrap();
         let internal = server.internal_address().unwrap();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.serve(stop.clone()));
-        Self { public, internal, stop, serving }
+        Ok(Self { public, internal, stop, serving })
     }
 
     pub async fn get(&self, host: &str) -> Answer {

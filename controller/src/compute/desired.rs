@@ -1,0 +1,329 @@
+//! What is to be on a cluster. Pure: names and options in, objects out.
+
+use annex_apis::MANAGED_LABEL;
+use annex_core::HostName;
+use kube_kcp::ClusterName;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    kind::{Kind, SERVING},
+    options::Options,
+};
+use crate::store::Name;
+
+/// On everything that Annex made on a cluster: the workspace that it is for.
+pub(super) const CLUSTER_LABEL: &str = "annex.sh/cluster";
+/// On mappings and claims: the uid of the Install that they are for.
+pub(super) const INSTALL_LABEL: &str = "annex.sh/install";
+/// A digest of what was asked for. A field that a newer Annex no longer sets makes a difference nowhere else.
+const DESIRED_ANNOTATION: &str = "annex.sh/desired";
+/// The certificate of the domains, in each namespace that has mappings.
+pub(super) const TLS_SECRET: &str = "annex-domain-tls";
+/// The port on which a runner answers for domains.
+const PUBLIC_PORT: u16 = 8080;
+/// The port on which a runner executes, and answers about itself. No domain leads to it.
+const INTERNAL_PORT: u16 = 8081;
+
+/// An object as it is to be.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Desired {
+    pub(super) kind: Kind,
+    pub(super) name: Name,
+    /// Labels, annotations and everything that is set; without status.
+    pub(super) body: Value,
+}
+
+impl Desired {
+    /// `body` holds what the kind has besides metadata.
+    fn new(kind: Kind, name: Name, cluster: &ClusterName, body: Value) -> Self {
+        let mut whole = json!({
+            "kind": kind.name(),
+            "metadata": {
+                "name": name.name,
+                "labels": { MANAGED_LABEL: "true", CLUSTER_LABEL: cluster.as_str() },
+                "annotations": {},
+            },
+        });
+        if !name.namespace.is_empty() {
+            set(&mut whole, "/metadata", "namespace", json!(name.namespace));
+        }
+        if let (Some(whole), Value::Object(body)) = (whole.as_object_mut(), body) {
+            whole.extend(body);
+        }
+        Self { kind, name, body: whole }
+    }
+
+    fn labelled(mut self, label: &str, value: &str) -> Self {
+        set(&mut self.body, "/metadata/labels", label, json!(value));
+        self
+    }
+
+    fn annotated(mut self, annotation: &str, value: &str) -> Self {
+        set(&mut self.body, "/metadata/annotations", annotation, json!(value));
+        self
+    }
+
+    fn sealed(mut self) -> Self {
+        let digest: String =
+            Sha256::digest(self.body.to_string()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        set(&mut self.body, "/metadata/annotations", DESIRED_ANNOTATION, json!(digest));
+        self
+    }
+}
+
+fn set(value: &mut Value, at: &str, key: &str, to: Value) {
+    if let Some(Value::Object(map)) = value.pointer_mut(at) {
+        map.insert(key.to_owned(), to);
+    }
+}
+
+/// The namespace of a workspace's runners. What runs in it is held to the restricted Pod Security Standard.
+pub(super) fn namespace(cluster: &ClusterName, name: &str) -> Desired {
+    Desired::new(Kind::Namespace, Name::global(name), cluster, json!({}))
+        .labelled("pod-security.kubernetes.io/enforce", "restricted")
+        .sealed()
+}
+
+/// Bounds what a workspace can take of the cluster. By pods: Knative's sidecar asks for no memory, and a quota of memory refuses
+/// whoever asks for none.
+pub(super) fn quota(cluster: &ClusterName, namespace: &str, options: &Options) -> Desired {
+    let hard = json!({
+        "pods": options.namespace_pods.to_string(),
+        "count/persistentvolumeclaims": "0",
+        "services.loadbalancers": "0",
+        "services.nodeports": "0",
+    });
+    let name = Name::within(namespace, "annex");
+    Desired::new(Kind::ResourceQuota, name, cluster, json!({ "spec": { "hard": hard } })).sealed()
+}
+
+/// Who reaches the runners, and whom they reach.
+pub(super) fn network_policy(cluster: &ClusterName, namespace: &str, options: &Options) -> Desired {
+    let from = json!([{ "namespaceSelector": { "matchExpressions": [
+        { "key": "kubernetes.io/metadata.name", "operator": "In", "values": options.ingress_namespaces }
+    ] } }]);
+    let blocked = |v6: bool| -> Vec<&String> {
+        options.egress_blocked.iter().filter(|network| network.contains(':') == v6).collect()
+    };
+    let everywhere = |cidr: &str, except: Vec<&String>| {
+        let mut block = json!({ "cidr": cidr });
+        // The API server leaves an empty list out, and what it left out would look like drift.
+        if !except.is_empty() {
+            set(&mut block, "", "except", json!(except));
+        }
+        json!({ "ipBlock": block })
+    };
+    let to = [everywhere("0.0.0.0/0", blocked(false)), everywhere("::/0", blocked(true))];
+    let dns = json!([{ "port": 53, "protocol": "UDP" }, { "port": 53, "protocol": "TCP" }]);
+    let spec = json!({
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{ "from": from }],
+        "egress": [
+            { "to": [{ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "kube-system" } } }], "ports": dns },
+            // Knative's activator and autoscaler ask the sidecar; nothing asks them.
+            { "to": to },
+        ],
+    });
+    let name = Name::within(namespace, "annex");
+    Desired::new(Kind::NetworkPolicy, name, cluster, json!({ "spec": spec })).sealed()
+}
+
+/// What a workspace's Knative Services are called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Services {
+    pub(super) namespace: String,
+    /// Answers for the domains.
+    pub(super) runner: String,
+    /// Executes; no domain leads to it.
+    pub(super) exec: String,
+}
+
+/// The Knative Service that answers for the domains.
+pub(super) fn runner(cluster: &ClusterName, services: &Services, options: &Options) -> Desired {
+    service(cluster, &services.namespace, &services.runner, PUBLIC_PORT, "/healthz", options)
+}
+
+/// The Knative Service that executes. One of its own, because Knative serves one port of a pod, and what executes must not be
+/// reachable through a domain.
+pub(super) fn exec(cluster: &ClusterName, services: &Services, options: &Options) -> Desired {
+    service(cluster, &services.namespace, &services.exec, INTERNAL_PORT, "/readyz", options)
+}
+
+fn service(
+    cluster: &ClusterName,
+    namespace: &str,
+    name: &str,
+    port: u16,
+    probe: &str,
+    options: &Options,
+) -> Desired {
+    let listen = |port: u16| format!("0.0.0.0:{port}");
+    let mut env = vec![
+        json!({ "name": "RUNNER_LISTEN", "value": listen(PUBLIC_PORT) }),
+        json!({ "name": "RUNNER_INTERNAL_LISTEN", "value": listen(INTERNAL_PORT) }),
+        json!({ "name": "REGISTRY_BASE_URL", "value": options.registry_url }),
+        json!({ "name": "ANNEX_LOG_FORMAT", "value": "json" }),
+    ];
+    env.extend(options.settings.iter().map(|(name, value)| json!({ "name": name, "value": value })));
+    let container = json!({
+        "name": "runner",
+        "image": options.image,
+        "env": env,
+        "ports": [{ "containerPort": port }],
+        "readinessProbe": { "httpGet": { "path": probe } },
+        "resources": {
+            "requests": { "cpu": options.cpu.0, "memory": options.memory.0 },
+            "limits": { "cpu": options.cpu.1, "memory": options.memory.1 },
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "capabilities": { "drop": ["ALL"] },
+            "readOnlyRootFilesystem": true,
+            "runAsNonRoot": true,
+            "seccompProfile": { "type": "RuntimeDefault" },
+        },
+    });
+    let spec = json!({ "template": {
+        "metadata": { "annotations": {
+            "autoscaling.knative.dev/min-scale": options.min_scale.to_string(),
+            "autoscaling.knative.dev/max-scale": options.max_scale.to_string(),
+            "serving.knative.dev/progress-deadline": format!("{}s", options.progress_deadline_seconds),
+        } },
+        "spec": {
+            // A guest in the pod finds no token of the cluster.
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "timeoutSeconds": options.timeout_seconds,
+            "containers": [container],
+        },
+    } });
+    Desired::new(Kind::Service, Name::within(namespace, name), cluster, json!({ "spec": spec }))
+        // Neither has an address of its own outside: the domains lead to the runner, and nothing leads to the other.
+        .labelled("networking.knative.dev/visibility", "cluster-local")
+        .sealed()
+}
+
+/// A copy of the domains' certificate: a mapping names a Secret of its own namespace.
+pub(super) fn certificate(cluster: &ClusterName, namespace: &str, source: &Value) -> Desired {
+    let of = |key: &str| source.pointer(&format!("/data/{}", key.replace('/', "~1"))).cloned().unwrap_or_default();
+    let data = json!({ "tls.crt": of("tls.crt"), "tls.key": of("tls.key") });
+    let name = Name::within(namespace, TLS_SECRET);
+    Desired::new(Kind::Secret, name, cluster, json!({ "type": "kubernetes.io/tls", "data": data })).sealed()
+}
+
+/// Says to Knative that only `namespace` may map `host`.
+pub(super) fn claim(cluster: &ClusterName, host: &HostName, namespace: &str, install: &str) -> Desired {
+    let name = Name::global(host.as_str());
+    Desired::new(Kind::ClusterDomainClaim, name, cluster, json!({ "spec": { "namespace": namespace } }))
+        .labelled(INSTALL_LABEL, install)
+        .sealed()
+}
+
+/// The claim as a person would apply it, on one line.
+pub(super) fn claim_to_apply(host: &HostName, namespace: &str) -> String {
+    json!({
+        "apiVersion": "networking.internal.knative.dev/v1alpha1",
+        "kind": "ClusterDomainClaim",
+        "metadata": { "name": host.as_str() },
+        "spec": { "namespace": namespace },
+    })
+    .to_string()
+}
+
+/// Leads `host` to the Knative Service. `tls`: the Secret with the certificate.
+pub(super) fn mapping(
+    cluster: &ClusterName,
+    host: &HostName,
+    namespace: &str,
+    kservice: &str,
+    install: &str,
+    tls: Option<&str>,
+) -> Desired {
+    // With a certificate, what is asked for in the clear is sent where it is not. Without one there is nothing to send it to.
+    let protocol = if tls.is_some() { "redirected" } else { "enabled" };
+    let mut spec = Map::new();
+    let reference = json!({ "apiVersion": format!("{SERVING}/v1"), "kind": "Service", "name": kservice });
+    spec.insert("ref".to_owned(), reference);
+    if let Some(secret) = tls {
+        spec.insert("tls".to_owned(), json!({ "secretName": secret }));
+    }
+    let name = Name::within(namespace, host.as_str());
+    Desired::new(Kind::DomainMapping, name, cluster, json!({ "spec": spec }))
+        .labelled(INSTALL_LABEL, install)
+        .annotated("networking.knative.dev/http-protocol", protocol)
+        .sealed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> Options {
+        Options {
+            image: "registry.example.com/annex-runner:1".into(),
+            registry_url: "http://registry.annex-system:8091".into(),
+            settings: vec![("EXT_EGRESS_ALLOWLIST".into(), "api.example.com".into())],
+            min_scale: 0,
+            max_scale: 5,
+            cpu: ("10m".into(), "1".into()),
+            memory: ("32Mi".into(), "256Mi".into()),
+            timeout_seconds: 30,
+            progress_deadline_seconds: 120,
+            namespace_pods: 20,
+            ingress_namespaces: vec!["knative-serving".into()],
+            egress_blocked: vec!["169.254.0.0/16".into()],
+        }
+    }
+
+    fn cluster() -> ClusterName {
+        "1s8uv2zt5c3nc1hy".parse().unwrap()
+    }
+
+    fn services() -> Services {
+        Services { namespace: "annex-1s8uv2zt5c3nc1hy".into(), runner: "runner".into(), exec: "exec".into() }
+    }
+
+    #[test]
+    fn what_executes_listens_on_another_port_than_what_a_domain_leads_to() {
+        let (runner, exec) =
+            (runner(&cluster(), &services(), &options()), exec(&cluster(), &services(), &options()));
+        let port = |desired: &Desired| {
+            desired.body.pointer("/spec/template/spec/containers/0/ports/0/containerPort").cloned()
+        };
+        assert_eq!((port(&runner), port(&exec)), (Some(json!(8080)), Some(json!(8081))));
+        for desired in [&runner, &exec] {
+            let labels = &desired.body["metadata"]["labels"];
+            assert_eq!(labels["networking.knative.dev/visibility"], "cluster-local");
+            assert_eq!(labels[CLUSTER_LABEL], "1s8uv2zt5c3nc1hy");
+            assert_eq!(desired.body["spec"]["template"]["spec"]["automountServiceAccountToken"], false);
+        }
+    }
+
+    #[test]
+    fn the_seal_changes_with_what_is_asked_for() {
+        let seal = |options: &Options| {
+            runner(&cluster(), &services(), options).body["metadata"]["annotations"][DESIRED_ANNOTATION].clone()
+        };
+        let without = Options { settings: Vec::new(), ..options() };
+        assert_ne!(seal(&options()), seal(&without));
+        assert_eq!(seal(&options()), seal(&options()));
+    }
+
+    #[test]
+    fn the_manifest_that_a_person_is_given_is_the_claim() {
+        let host: HostName = "a--b.apps.example.com".parse().unwrap();
+        let shown: Value = serde_json::from_str(&claim_to_apply(&host, "ns")).unwrap();
+        let made = claim(&cluster(), &host, "ns", "uid").body;
+        assert_eq!((&shown["metadata"]["name"], &shown["spec"]), (&made["metadata"]["name"], &made["spec"]));
+    }
+
+    #[test]
+    fn a_block_without_exceptions_has_no_empty_list() {
+        let policy = network_policy(&cluster(), "ns", &options());
+        let to = &policy.body["spec"]["egress"][1]["to"];
+        assert_eq!(to[0]["ipBlock"]["except"], json!(["169.254.0.0/16"]));
+        assert!(to[1]["ipBlock"].get("except").is_none());
+    }
+}

@@ -1,0 +1,15 @@
+//! Where runners run when domains are Knative's: a cluster (`place`), what is to be there (`desired`, pure), what is there
+//! (`observed`, pure), and the steps between them (`provision`). Nothing here knows a Condition.
+
+mod desired;
+mod kind;
+mod observed;
+mod options;
+mod place;
+mod places;
+mod provision;
+
+pub(crate) use options::{ComputeArgs, DomainMode, Options, SharedRunner};
+pub(crate) use place::{About, Layout, Notice, Place, PlaceId, Setup, State};
+pub(crate) use places::Places;
+pub(crate) use provision::{Tenancy, Trouble, Undone};

@@ -1,0 +1,188 @@
+//! What is on a cluster, and what that means. Pure. A tenant's own cluster may answer anything here.
+
+use std::borrow::Cow;
+
+use kube::{ResourceExt as _, core::DynamicObject};
+use kube_kcp::ClusterName;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::desired::{CLUSTER_LABEL, Desired, INSTALL_LABEL};
+
+/// Longest message of Knative's that is passed on. It may hold the whole output of a container that fails to start.
+const LONGEST_MESSAGE: usize = 512;
+
+/// Whether an object of Knative's does what it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    True,
+    /// In Knative's own words.
+    Not {
+        reason: Cow<'static, str>,
+        message: String,
+    },
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    observed_generation: Option<i64>,
+    conditions: Vec<StatusCondition>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct StatusCondition {
+    #[serde(rename = "type")]
+    type_: String,
+    status: String,
+    reason: String,
+    message: String,
+}
+
+/// What `object` says of its condition `type_`. What it said of another generation than the one that it has now does not count.
+///
+/// What is merely on its way is always told in the same words: Knative changes its own several times a second meanwhile, and each
+/// change would be a write to the tenant's workspace.
+pub(super) fn condition(object: &DynamicObject, type_: &str) -> Condition {
+    let status = object.data.get("status").cloned().unwrap_or_default();
+    // One that cannot be read says nothing, like one that is not there.
+    let status = serde_json::from_value::<Status>(status).unwrap_or_default();
+    let current =
+        status.observed_generation.is_some() && status.observed_generation == object.metadata.generation;
+    match status.conditions.into_iter().find(|condition| current && condition.type_ == type_) {
+        Some(found) if found.status == "True" => Condition::True,
+        Some(found) if found.status == "False" => {
+            Condition::Not { reason: reason(found.reason), message: short(&found.message) }
+        }
+        _ => Condition::Not { reason: "Provisioning".into(), message: "Knative is at work on it".to_owned() },
+    }
+}
+
+/// Whether the condition is there and false, and not just unknown yet.
+pub(super) fn is_false(object: &DynamicObject, type_: &str) -> bool {
+    let conditions = object.data.pointer("/status/conditions").and_then(Value::as_array);
+    let says = |condition: &Value, key: &str, word: &str| condition.get(key).is_some_and(|is| is == word);
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| says(condition, "type", type_) && says(condition, "status", "False"))
+}
+
+/// The API conventions' form of a reason, whatever the cluster answered.
+fn reason(text: String) -> Cow<'static, str> {
+    let fits = text.len() <= 128
+        && text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+    if fits { text.into() } else { "NotReady".into() }
+}
+
+/// The beginning of a message, on one line.
+pub(super) fn short(message: &str) -> String {
+    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST_MESSAGE) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
+}
+
+/// Whether everything that `desired` sets is so in `object`. What the API server or Knative filled in besides does not count,
+/// except in lists: one entry too many of a list is a difference.
+pub(super) fn holds(object: &DynamicObject, desired: &Desired) -> bool {
+    let metadata = desired.body.get("metadata").and_then(Value::as_object);
+    let same = |key: &str, observed: Option<&std::collections::BTreeMap<String, String>>| {
+        let wanted = metadata.and_then(|metadata| metadata.get(key)).and_then(Value::as_object);
+        wanted.into_iter().flatten().all(|(key, value)| {
+            observed.and_then(|map| map.get(key)).map(String::as_str) == value.as_str()
+        })
+    };
+    let body = desired.body.as_object().into_iter().flatten();
+    same("labels", object.metadata.labels.as_ref())
+        && same("annotations", object.metadata.annotations.as_ref())
+        && body
+            .filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata"))
+            .all(|(key, value)| object.data.get(key).is_some_and(|observed| within(value, observed)))
+}
+
+fn within(wanted: &Value, observed: &Value) -> bool {
+    match (wanted, observed) {
+        (Value::Object(wanted), Value::Object(observed)) => wanted
+            .iter()
+            .all(|(key, value)| observed.get(key).is_some_and(|observed| within(value, observed))),
+        (Value::Array(wanted), Value::Array(observed)) => {
+            wanted.len() == observed.len()
+                && wanted.iter().zip(observed).all(|(wanted, observed)| within(wanted, observed))
+        }
+        _ => wanted == observed,
+    }
+}
+
+/// The workspace that an object was made for, if Annex made it.
+pub(super) fn made_for(object: &DynamicObject) -> Option<ClusterName> {
+    object.labels().get(CLUSTER_LABEL)?.parse().ok()
+}
+
+/// The uid of the Install that an object was made for.
+pub(super) fn install_of(object: &DynamicObject) -> Option<&str> {
+    object.labels().get(INSTALL_LABEL).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(value: Value) -> DynamicObject {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn mapping(generation: i64, conditions: Value) -> DynamicObject {
+        object(json!({
+            "metadata": { "name": "h", "generation": 2 },
+            "status": { "observedGeneration": generation, "conditions": conditions },
+        }))
+    }
+
+    #[test]
+    fn ready_counts_for_the_generation_that_it_is_of() {
+        let ready = json!([{ "type": "Ready", "status": "True" }]);
+        assert_eq!(condition(&mapping(2, ready.clone()), "Ready"), Condition::True);
+        let Condition::Not { reason, .. } = condition(&mapping(1, ready), "Ready") else { panic!() };
+        assert_eq!(reason, "Provisioning");
+        assert_ne!(condition(&object(json!({ "metadata": { "generation": 1 } })), "Ready"), Condition::True);
+        assert_ne!(condition(&object(json!({ "metadata": {}, "status": {} })), "Ready"), Condition::True);
+    }
+
+    #[test]
+    fn knatives_own_reason_is_passed_on_and_a_hostile_one_is_not() {
+        let said = |reason: &str, message: &str| {
+            let conditions = json!([{ "type": "Ready", "status": "False", "reason": reason, "message": message }]);
+            match condition(&mapping(2, conditions), "Ready") {
+                Condition::Not { reason, message } => (reason.into_owned(), message),
+                Condition::True => panic!(),
+            }
+        };
+        assert_eq!(said("RevisionFailed", "no\n  image"), ("RevisionFailed".into(), "no image".into()));
+        let (reason, message) = said("<script>", &"ä".repeat(5000));
+        assert_eq!(reason, "NotReady");
+        assert_eq!(message.chars().count(), LONGEST_MESSAGE + 1);
+    }
+
+    #[test]
+    fn what_the_server_filled_in_is_no_drift_and_what_was_changed_is() {
+        let desired = Desired {
+            kind: crate::compute::kind::Kind::Service,
+            name: crate::store::Name::within("n", "runner"),
+            body: json!({ "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "image": "i" }] } }),
+        };
+        let observed = |labels: Value, containers: Value| {
+            object(json!({ "metadata": { "name": "runner", "labels": labels },
+                "spec": { "containers": containers, "timeout": 300 } }))
+        };
+        let labels = json!({ "a": "b", "theirs": "c" });
+        assert!(holds(&observed(labels.clone(), json!([{ "image": "i", "name": "filled-in" }])), &desired));
+        assert!(!holds(&observed(labels.clone(), json!([{ "image": "other" }])), &desired));
+        assert!(!holds(&observed(labels, json!([{ "image": "i" }, { "image": "more" }])), &desired));
+        assert!(!holds(&observed(json!({}), json!([{ "image": "i" }])), &desired));
+    }
+}

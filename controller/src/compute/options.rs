@@ -1,0 +1,186 @@
+use std::{env, net::IpAddr, path::PathBuf};
+
+use anyhow::{Context as _, bail};
+
+/// How domains reach a runner, and the cluster that runs it.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct ComputeArgs {
+    /// direct: a wildcard ingress sends every domain to one runner. knative: each workspace gets runners and domain mappings on a
+    /// cluster with Knative Serving.
+    #[arg(long, env = "EXT_DOMAIN_MODE", default_value = "direct")]
+    pub(crate) domain_mode: DomainMode,
+    /// A kubeconfig whose current context is the compute cluster. Absent: the cluster that this runs in. Knative mode only.
+    #[arg(long, env = "ANNEX_COMPUTE_KUBECONFIG")]
+    pub(crate) compute_kubeconfig: Option<PathBuf>,
+    /// The runner's image. Knative mode, and environments that are tenants' own clusters.
+    #[arg(long, env = "RUNNER_IMAGE")]
+    pub(crate) runner_image: Option<String>,
+    /// Where runners in a cluster reach the registry.
+    #[arg(long, env = "RUNNER_REGISTRY_URL")]
+    pub(crate) runner_registry_url: Option<String>,
+    /// How many pods of a runner are kept when nobody asks: 0 lets it start when it is asked.
+    #[arg(long, env = "RUNNER_MIN_SCALE", default_value_t = 0)]
+    pub(crate) runner_min_scale: u32,
+    /// How many pods of a runner there may be.
+    #[arg(long, env = "RUNNER_MAX_SCALE", default_value_t = 5)]
+    pub(crate) runner_max_scale: u32,
+    /// The CPU that a runner's pod asks for, as a Kubernetes quantity.
+    #[arg(long, env = "RUNNER_CPU_REQUEST", default_value = "10m")]
+    pub(crate) runner_cpu_request: String,
+    /// The memory that a runner's pod asks for, as a Kubernetes quantity.
+    #[arg(long, env = "RUNNER_MEMORY_REQUEST", default_value = "32Mi")]
+    pub(crate) runner_memory_request: String,
+    /// The CPU that a runner's pod may use, as a Kubernetes quantity.
+    #[arg(long, env = "RUNNER_CPU_LIMIT", default_value = "1")]
+    pub(crate) runner_cpu_limit: String,
+    /// The memory that a runner's pod may use, as a Kubernetes quantity.
+    #[arg(long, env = "RUNNER_MEMORY_LIMIT", default_value = "256Mi")]
+    pub(crate) runner_memory_limit: String,
+    /// How long a request to a runner may take, in seconds. A pod that ends is given as long, and so is the namespace of a workspace
+    /// whose last install went.
+    #[arg(long, env = "RUNNER_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub(crate) runner_timeout_seconds: u32,
+    /// How long a runner may take to start before Knative calls it failed and says why, in seconds.
+    #[arg(long, env = "RUNNER_PROGRESS_DEADLINE_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) runner_progress_deadline_seconds: u32,
+    /// How many pods a workspace's namespace may hold.
+    #[arg(long, env = "RUNNER_NAMESPACE_PODS", default_value_t = 20)]
+    pub(crate) runner_namespace_pods: u32,
+    /// The namespaces from which a runner's pods may be reached: Knative's and its ingress's, and the gateway's.
+    #[arg(
+        long,
+        env = "RUNNER_INGRESS_NAMESPACES",
+        value_delimiter = ',',
+        default_value = "knative-serving,kourier-system,annex-system"
+    )]
+    pub(crate) runner_ingress_namespaces: Vec<String>,
+    /// Networks that a runner's pods cannot reach, each as CIDR. The default is where clouds tell who asks their secrets.
+    #[arg(
+        long,
+        env = "RUNNER_EGRESS_BLOCKED",
+        value_delimiter = ',',
+        default_value = "169.254.0.0/16,fd00:ec2::254/128"
+    )]
+    pub(crate) runner_egress_blocked: Vec<String>,
+    /// One runner for all workspaces: the namespace of its Knative Service, which the operator makes. Absent: each workspace has
+    /// its own. Where only one of this and RUNNER_KSERVICE is given, the other is `default` or `runner`.
+    #[arg(long, env = "RUNNER_NAMESPACE")]
+    pub(crate) runner_namespace: Option<String>,
+    /// One runner for all workspaces: the name of its Knative Service.
+    #[arg(long, env = "RUNNER_KSERVICE")]
+    pub(crate) runner_kservice: Option<String>,
+    /// Makes the ClusterDomainClaim of each domain. Otherwise somebody else does, or Knative itself.
+    #[arg(long, env = "KNATIVE_AUTO_CREATE_CDC")]
+    pub(crate) auto_create_domain_claims: bool,
+    /// The Secret of type kubernetes.io/tls on the compute cluster with the domains' wildcard certificate, as `namespace/name`.
+    #[arg(long, env = "EXT_DOMAIN_TLS_SECRET")]
+    pub(crate) domain_tls_secret: Option<String>,
+}
+
+/// How domains reach a runner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum DomainMode {
+    Direct,
+    Knative,
+}
+
+/// What every place has in common. Checked, so that a mistake stops the start and not the first Install.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) image: String,
+    pub(crate) registry_url: String,
+    /// The settings of a runner that the operator gave this process and that mean nothing to it, in the order of
+    /// [`RUNNER_SETTINGS`].
+    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) min_scale: u32,
+    pub(crate) max_scale: u32,
+    pub(crate) cpu: (String, String),
+    pub(crate) memory: (String, String),
+    pub(crate) timeout_seconds: u32,
+    pub(crate) progress_deadline_seconds: u32,
+    pub(crate) namespace_pods: u32,
+    pub(crate) ingress_namespaces: Vec<String>,
+    pub(crate) egress_blocked: Vec<String>,
+}
+
+/// What a runner is set up with, as the app-domains paper names it. Secrets among them belong into a Secret that the operator
+/// mounts; here go those that are none.
+const RUNNER_SETTINGS: [&str; 6] = [
+    "BUNDLE_STORE_BASE",
+    "EXT_CACHE_MAX_BYTES",
+    "EXT_EGRESS_ALLOWLIST",
+    "EXT_STATIC_STRICT_VALIDATION",
+    "RUNNER_PUBLIC_BASE",
+    "RUNNER_LOG",
+];
+
+/// One runner for all workspaces, which the operator made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SharedRunner {
+    pub(crate) namespace: String,
+    pub(crate) kservice: String,
+}
+
+impl ComputeArgs {
+    /// None where the image or the registry is not given: then nothing can run on a cluster.
+    pub(crate) fn options(&self) -> anyhow::Result<Option<Options>> {
+        let (Some(image), Some(registry_url)) = (&self.runner_image, &self.runner_registry_url) else {
+            if self.domain_mode == DomainMode::Knative && self.shared().is_none() {
+                bail!("--domain-mode knative needs --runner-image and --runner-registry-url");
+            }
+            return Ok(None);
+        };
+        let url = reqwest::Url::parse(registry_url).context("--runner-registry-url is no URL")?;
+        if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
+            bail!("--runner-registry-url must be http or https, without user information");
+        }
+        for network in &self.runner_egress_blocked {
+            let (address, bits) = network.split_once('/').unwrap_or((network, ""));
+            if address.parse::<IpAddr>().is_err() || bits.parse::<u8>().is_err() {
+                bail!("--runner-egress-blocked: {network:?} is no network such as 10.0.0.0/8");
+            }
+        }
+        if self.runner_max_scale < self.runner_min_scale.max(1) {
+            bail!("--runner-max-scale must be at least 1 and not below --runner-min-scale");
+        }
+        Ok(Some(Options {
+            image: image.clone(),
+            registry_url: registry_url.clone(),
+            settings: RUNNER_SETTINGS
+                .iter()
+                .filter_map(|&name| Some((name.to_owned(), env::var(name).ok()?)))
+                .collect(),
+            min_scale: self.runner_min_scale,
+            max_scale: self.runner_max_scale,
+            cpu: (self.runner_cpu_request.clone(), self.runner_cpu_limit.clone()),
+            memory: (self.runner_memory_request.clone(), self.runner_memory_limit.clone()),
+            timeout_seconds: self.runner_timeout_seconds,
+            progress_deadline_seconds: self.runner_progress_deadline_seconds,
+            namespace_pods: self.runner_namespace_pods,
+            ingress_namespaces: self.runner_ingress_namespaces.clone(),
+            egress_blocked: self.runner_egress_blocked.clone(),
+        }))
+    }
+
+    pub(crate) fn shared(&self) -> Option<SharedRunner> {
+        if self.runner_namespace.is_none() && self.runner_kservice.is_none() {
+            return None;
+        }
+        let or = |given: &Option<String>, default: &str| given.clone().unwrap_or_else(|| default.to_owned());
+        Some(SharedRunner {
+            namespace: or(&self.runner_namespace, "default"),
+            kservice: or(&self.runner_kservice, "runner"),
+        })
+    }
+
+    /// Namespace and name of the domains' certificate.
+    pub(crate) fn tls_secret(&self) -> anyhow::Result<Option<(String, String)>> {
+        let Some(text) = &self.domain_tls_secret else { return Ok(None) };
+        match text.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+                Ok(Some((namespace.to_owned(), name.to_owned())))
+            }
+            _ => bail!("EXT_DOMAIN_TLS_SECRET must be namespace/name, not {text:?}"),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! A ManagedEnvironment: spec and Secret are judged (pure) → its server is asked, at vetted addresses only → status, and a way in
+//! for the Installs that name it.
+
+mod access;
+mod api_url;
+mod credentials;
+mod kubeconfig;
+mod probe;
+mod reconcile;
+mod resolver;
+mod status;
+mod validate;
+
+pub(crate) use access::{EnvironmentAccess, Environments};
+pub(crate) use reconcile::reconcile;

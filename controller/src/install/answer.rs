@@ -1,0 +1,167 @@
+use std::sync::Arc;
+
+use annex_apis::{InstallStatus, RunnerReference};
+use kube::ResourceExt as _;
+
+use super::{
+    conditions::{Because, Findings, READY, Stage},
+    facts::Facts,
+    resolve::Resolved,
+    site::Site,
+};
+use crate::{
+    compute::{Place, Tenancy, Trouble},
+    context::Context,
+    runner::ProbeError,
+};
+
+/// Whether the host answers, and what will tell when it does.
+pub(super) enum Answer {
+    /// It does.
+    Yes(RunnerReference),
+    /// Something that is watched is on its way.
+    Watched,
+    /// Nothing that is watched will tell.
+    No,
+    /// The host is somebody else's on the cluster.
+    Taken,
+}
+
+/// Makes the host answer with the install's content, as far as that can be done now. The caller holds the host.
+pub(super) async fn answer(
+    context: &Context,
+    facts: &Facts,
+    resolved: &Resolved,
+    findings: &mut Findings,
+) -> Answer {
+    match &facts.site {
+        Site::Cluster(place, _) => on_cluster(context, facts, place, resolved, findings).await,
+        Site::Direct | Site::None(_) | Site::Unknown | Site::Gone => {
+            let direct = RunnerReference { mode: "direct".to_owned(), ..RunnerReference::default() };
+            if probe(context, resolved, findings).await {
+                passed(resolved, findings);
+                Answer::Yes(direct)
+            } else {
+                Answer::No
+            }
+        }
+    }
+}
+
+async fn on_cluster(
+    context: &Context,
+    facts: &Facts,
+    place: &Arc<Place>,
+    resolved: &Resolved,
+    findings: &mut Findings,
+) -> Answer {
+    let cluster = &facts.key.cluster;
+    let uid = facts.install.uid().unwrap_or_default();
+    let whose = Tenancy { cluster, install: &uid };
+    let runners = place.ensure_runners(cluster).await;
+    // Beside a runner that is still starting, but not where there may be no namespace for it.
+    let domain = match &runners {
+        Ok(()) | Err(Trouble::Waiting { .. }) if place.has_namespace(cluster) => {
+            Some(place.ensure_domain(whose, &resolved.host).await)
+        }
+        _ => None,
+    };
+    match (runners, domain) {
+        (Ok(()), Some(Ok(()))) => {}
+        // Of two troubles the one that does not pass by itself.
+        (_, Some(Err(trouble @ Trouble::Foreign { .. }))) => {
+            refused(findings, Stage::DomainReady, trouble);
+            return Answer::Taken;
+        }
+        (Ok(()), Some(Err(trouble))) => return refused(findings, Stage::DomainReady, trouble),
+        (Err(trouble), domain) => {
+            if let Some(Ok(())) = domain {
+                findings.passed(Stage::DomainReady, mapped(resolved));
+            }
+            return refused(findings, Stage::RunnerReady, trouble);
+        }
+        (Ok(()), None) => {
+            let waiting = Because::new("Waiting", "the runner's namespace is on its way");
+            findings.refused(Stage::RunnerReady, waiting);
+            return Answer::Watched;
+        }
+    }
+    // Once it answered, Knative is believed: asking again would start every runner that sleeps.
+    let platform = place.environment().is_none();
+    if platform && !has_answered(facts.install.status.as_ref(), resolved) {
+        if !probe(context, resolved, findings).await {
+            return Answer::No;
+        }
+    }
+    findings.passed(Stage::DomainReady, mapped(resolved));
+    findings.passed(Stage::RunnerReady, Because::new("RunnerReady", "Knative says that the runner is ready"));
+    findings.passed(Stage::Installed, installed(resolved));
+    let (namespace, name) = place.runner_of(cluster);
+    Answer::Yes(RunnerReference {
+        mode: "knative".to_owned(),
+        namespace: Some(namespace),
+        name: Some(name),
+        environment: place.environment().map(|environment| environment.name.clone()),
+    })
+}
+
+fn has_answered(status: Option<&InstallStatus>, resolved: &Resolved) -> bool {
+    status.is_some_and(|status| {
+        status.conditions.iter().any(|condition| condition.type_ == READY && condition.status == "True")
+            && status.host.as_deref() == Some(resolved.host.as_str())
+            && status.content_hash.as_deref() == Some(&resolved.identity.content_hash.to_string())
+    })
+}
+
+fn refused(findings: &mut Findings, stage: Stage, trouble: Trouble) -> Answer {
+    let (reason, message) = trouble.because();
+    if let Trouble::Write(error) = &trouble {
+        tracing::warn!(%error, "the compute cluster");
+    }
+    findings.refused(stage, Because { reason, message });
+    match trouble {
+        Trouble::Write(_) => Answer::No,
+        Trouble::Waiting { .. } | Trouble::Foreign { .. } => Answer::Watched,
+    }
+}
+
+fn mapped(resolved: &Resolved) -> Because {
+    Because::new("DomainMapped", format!("Knative leads {} to the runner", resolved.host))
+}
+
+fn installed(resolved: &Resolved) -> Because {
+    Because::new("Installed", format!("version {} is installed", resolved.version))
+}
+
+fn passed(resolved: &Resolved, findings: &mut Findings) {
+    findings.passed(Stage::DomainReady, Because::new("DomainAnswers", format!("{} answers", resolved.host)));
+    findings.passed(Stage::RunnerReady, Because::new("RunnerAnswers", "the runner serves this install"));
+    findings.passed(Stage::Installed, installed(resolved));
+}
+
+/// Asks whether the host answers with the install's content. What it found otherwise is a refusal.
+async fn probe(context: &Context, resolved: &Resolved, findings: &mut Findings) -> bool {
+    let Some(runner) = &context.runner else { return true };
+    match runner.probe(&resolved.host, &resolved.identity).await {
+        Ok(()) => true,
+        Err(error @ ProbeError::Unreachable) => {
+            findings.passed(
+                Stage::DomainReady,
+                Because::new("DomainHeld", format!("{} is this install's", resolved.host)),
+            );
+            findings.refused(
+                Stage::RunnerReady,
+                Because::new("RunnerUnreachable", format!("{error}; it is tried again by itself")),
+            );
+            false
+        }
+        Err(error) => {
+            runner.forget(&resolved.host);
+            findings.refused(
+                Stage::DomainReady,
+                Because::new("DomainNotAnswering", format!("{error}; it is tried again by itself")),
+            );
+            false
+        }
+    }
+}

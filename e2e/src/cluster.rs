@@ -1,0 +1,226 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context as _;
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    core::{ApiResource, DynamicObject, GroupVersionKind},
+    discovery::{Discovery, Scope, verbs},
+    runtime::wait::await_condition,
+};
+use serde_json::{Value, json};
+
+use crate::{PATIENCE, until};
+
+/// The compute cluster, as its administrator sees it.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+}
+
+/// The kinds that tests look at there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Of the core.
+    Namespace,
+    /// Of the core.
+    ResourceQuota,
+    /// Of the core.
+    Secret,
+    /// Of the core.
+    ConfigMap,
+    /// `networking.k8s.io`.
+    NetworkPolicy,
+    /// `apps`.
+    Deployment,
+    /// Knative's.
+    Service,
+    /// Knative's.
+    DomainMapping,
+    /// Knative's.
+    ClusterDomainClaim,
+}
+
+impl Kind {
+    fn resource(self) -> ApiResource {
+        let (group, version, kind) = match self {
+            Self::Namespace => ("", "v1", "Namespace"),
+            Self::ResourceQuota => ("", "v1", "ResourceQuota"),
+            Self::Secret => ("", "v1", "Secret"),
+            Self::ConfigMap => ("", "v1", "ConfigMap"),
+            Self::NetworkPolicy => ("networking.k8s.io", "v1", "NetworkPolicy"),
+            Self::Deployment => ("apps", "v1", "Deployment"),
+            Self::Service => ("serving.knative.dev", "v1", "Service"),
+            Self::DomainMapping => ("serving.knative.dev", "v1beta1", "DomainMapping"),
+            Self::ClusterDomainClaim => ("networking.internal.knative.dev", "v1alpha1", "ClusterDomainClaim"),
+        };
+        let plural = match self {
+            Self::NetworkPolicy => "networkpolicies".to_owned(),
+            _ => format!("{}s", kind.to_lowercase()),
+        };
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), &plural)
+    }
+}
+
+impl Cluster {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// The objects of a kind, in a namespace or (an empty one) without.
+    #[must_use]
+    pub fn api(&self, kind: Kind, namespace: &str) -> Api<DynamicObject> {
+        match namespace {
+            "" => Api::all_with(self.client.clone(), &kind.resource()),
+            namespace => Api::namespaced_with(self.client.clone(), namespace, &kind.resource()),
+        }
+    }
+
+    /// One object, if it is there.
+    ///
+    /// # Errors
+    /// The cluster refuses.
+    pub async fn get(&self, kind: Kind, namespace: &str, name: &str) -> anyhow::Result<Option<DynamicObject>> {
+        Ok(self.api(kind, namespace).get_opt(name).await?)
+    }
+
+    /// Makes an object; `body` is everything but kind, name and namespace.
+    ///
+    /// # Errors
+    /// The cluster refuses.
+    pub async fn create(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        body: Value,
+    ) -> anyhow::Result<DynamicObject> {
+        let resource = kind.resource();
+        let mut object =
+            json!({ "apiVersion": resource.api_version, "kind": resource.kind, "metadata": { "name": name } });
+        if let (Some(object), Value::Object(body)) = (object.as_object_mut(), body) {
+            object.extend(body);
+        }
+        if let Some(metadata) = object.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+            metadata.insert("name".to_owned(), json!(name));
+        }
+        let object = serde_json::from_value(object)?;
+        Ok(self.api(kind, namespace).create(&PostParams::default(), &object).await?)
+    }
+
+    /// Merges `patch` into an object.
+    ///
+    /// # Errors
+    /// The cluster refuses.
+    pub async fn patch(&self, kind: Kind, namespace: &str, name: &str, patch: Value) -> anyhow::Result<()> {
+        self.api(kind, namespace).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// Deletes an object and returns once that very object is gone.
+    ///
+    /// # Errors
+    /// The cluster refuses, or it does not go.
+    pub async fn delete(&self, kind: Kind, namespace: &str, name: &str) -> anyhow::Result<()> {
+        let api = self.api(kind, namespace);
+        let uid = api.get(name).await?.uid();
+        api.delete(name, &DeleteParams::default()).await?;
+        let other = |object: Option<&DynamicObject>| object.is_none_or(|object| object.uid() != uid);
+        tokio::time::timeout(PATIENCE, await_condition(api, name, other))
+            .await
+            .with_context(|| format!("{kind:?} {name} does not go"))??;
+        Ok(())
+    }
+
+    /// The object once it satisfies `condition`; it may come to be only later.
+    ///
+    /// # Errors
+    /// It does not within [`PATIENCE`].
+    pub async fn when(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        what: &str,
+        condition: impl Fn(&DynamicObject) -> bool,
+    ) -> anyhow::Result<DynamicObject> {
+        let api = self.api(kind, namespace);
+        until(&format!("{kind:?} {namespace}/{name}: {what}"), || async {
+            Ok(api.get_opt(name).await?.filter(|object| condition(object)))
+        })
+        .await
+    }
+
+    /// Returns once the object is gone.
+    ///
+    /// # Errors
+    /// It is not within [`PATIENCE`].
+    pub async fn gone(&self, kind: Kind, namespace: &str, name: &str) -> anyhow::Result<()> {
+        let api = self.api(kind, namespace);
+        until(&format!("{kind:?} {namespace}/{name} is gone"), || async {
+            Ok(api.get_opt(name).await?.is_none().then_some(()))
+        })
+        .await
+    }
+
+    /// Sets how many pods a Deployment has, and returns once it has as many that are ready.
+    ///
+    /// # Errors
+    /// It does not come to that.
+    pub async fn scale(&self, namespace: &str, deployment: &str, replicas: i64) -> anyhow::Result<()> {
+        self.patch(Kind::Deployment, namespace, deployment, json!({ "spec": { "replicas": replicas } })).await?;
+        self.when(Kind::Deployment, namespace, deployment, &format!("{replicas} replicas"), |object| {
+            let status =
+                |field: &str| object.data.pointer(&format!("/status/{field}")).and_then(Value::as_i64);
+            status("observedGeneration") == object.metadata.generation
+                && status("readyReplicas").unwrap_or(0) == replicas
+                && status("replicas").unwrap_or(0) == replicas
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Every object that is there, as `kind namespace/name`, except what the cluster makes and forgets by itself: events, leases
+    /// and whatever belongs to another object.
+    ///
+    /// # Errors
+    /// The cluster refuses.
+    pub async fn everything(&self) -> anyhow::Result<BTreeSet<String>> {
+        let discovery = Discovery::new(self.client.clone()).run().await?;
+        let mut found = BTreeSet::new();
+        for group in discovery.groups() {
+            for (resource, capabilities) in group.recommended_resources() {
+                let passing = ["Event", "Lease", "EndpointSlice", "PodMetrics", "NodeMetrics"];
+                if !capabilities.supports_operation(verbs::LIST) || passing.contains(&resource.kind.as_str()) {
+                    continue;
+                }
+                let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+                for object in api.list(&ListParams::default()).await? {
+                    if object.owner_references().is_empty() {
+                        let namespace = match capabilities.scope {
+                            Scope::Cluster => String::new(),
+                            Scope::Namespaced => format!("{}/", object.namespace().unwrap_or_default()),
+                        };
+                        found.insert(format!("{} {namespace}{}", resource.kind, object.name_any()));
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The uid of each object of the kind that was made for a workspace.
+    ///
+    /// # Errors
+    /// The cluster refuses.
+    pub async fn made_for(&self, kind: Kind, cluster: &str) -> anyhow::Result<BTreeMap<String, String>> {
+        let list = self
+            .api(kind, "")
+            .list(&ListParams::default().labels(&format!("annex.sh/cluster={cluster}")))
+            .await?;
+        Ok(list
+            .into_iter()
+            .map(|object| (object.name_any(), object.uid().unwrap_or_default()))
+            .collect())
+    }
+}

@@ -1,0 +1,89 @@
+use std::sync::OnceLock;
+
+use annex_e2e::{Cluster, Workspace, World, until};
+use serde_json::{Value, json};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use xtask::Part;
+
+/// One environment for all tests: kcp and a cluster need minutes to start. Tests that stop parts of it have it alone.
+static WORLD: OnceLock<World> = OnceLock::new();
+static TURN: RwLock<()> = RwLock::const_new(());
+
+pub(crate) struct Shared(#[expect(dead_code, reason = "held")] RwLockReadGuard<'static, ()>);
+pub(crate) struct Alone(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'static, ()>);
+
+fn world() -> &'static World {
+    tokio::task::block_in_place(|| {
+        WORLD.get_or_init(|| World::up_knative(false).expect("the environment comes up"))
+    })
+}
+
+/// The environment, beside other tests.
+pub(crate) async fn shared() -> anyhow::Result<(&'static World, Cluster, Shared)> {
+    let turn = TURN.read().await;
+    let world = world();
+    Ok((world, world.cluster().await?, Shared(turn)))
+}
+
+/// The environment, with no other test at work.
+pub(crate) async fn alone() -> anyhow::Result<(&'static World, Cluster, Alone)> {
+    let turn = TURN.write().await;
+    let world = world();
+    Ok((world, world.cluster().await?, Alone(turn)))
+}
+
+/// The namespace of a workspace's runners.
+pub(crate) fn namespace(workspace: &Workspace) -> String {
+    format!("annex-{}", workspace.cluster)
+}
+
+/// The sample extension installed in a new workspace, and its host.
+pub(crate) async fn hello(world: &World, user: &str, name: &str) -> anyhow::Result<(Workspace, String)> {
+    let workspace = world.user(user).await?.tenant(name).await?;
+    workspace.install("hello", "com.example.hello", json!({})).await?;
+    let host = workspace.installed("hello").await?.status.expect("a status").host.expect("a host");
+    Ok((workspace, host))
+}
+
+/// The tenant that answers on a host, through the ingress, once one does.
+pub(crate) async fn tenant_on(world: &World, host: &str) -> anyhow::Result<String> {
+    let runner = world.runner()?;
+    until(&format!("{host} answers"), || async {
+        let Ok((status, body)) = runner.get(host).await else { return Ok(None) };
+        Ok((status.as_u16() == 200).then(|| body["tenant_id"].as_str().unwrap_or_default().to_owned()))
+    })
+    .await
+}
+
+/// Starts the controller with other settings, and gives it its own back when the test has ended, however it ends.
+pub(crate) struct Reconfigured(&'static World);
+
+impl Reconfigured {
+    pub(crate) fn start(
+        world: &'static World,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let changed = Self(world);
+        world.stack.configure(Part::Controller, args, env);
+        tokio::task::block_in_place(|| world.stack.start(Part::Controller))?;
+        Ok(changed)
+    }
+}
+
+impl Drop for Reconfigured {
+    fn drop(&mut self) {
+        self.0.stack.configure(Part::Controller, &[], &[]);
+        let restarted = tokio::task::block_in_place(|| self.0.stack.start(Part::Controller));
+        assert!(restarted.is_ok() || std::thread::panicking(), "{restarted:?}");
+    }
+}
+
+/// Whether Knative calls the object ready.
+pub(crate) fn is_ready(object: &kube::core::DynamicObject) -> bool {
+    let conditions = object.data.pointer("/status/conditions").and_then(Value::as_array);
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}

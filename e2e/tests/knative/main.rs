@@ -1,0 +1,20 @@
+//! Runners and domains on a real Kubernetes with Knative Serving, Kourier and Envoy, for tenants of a real kcp. `cargo xtask test
+//! --only knative` runs it and takes the environment down afterwards.
+
+#![allow(missing_docs)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "all of it is test, also what is not in a #[test] function: a panic is how a test fails"
+)]
+
+mod certificates;
+mod cleanup;
+mod conflicts;
+mod domains;
+mod drift;
+mod environment;
+mod faults;
+mod own_cluster;
+mod shared_mode;

@@ -1,0 +1,58 @@
+//! Annex's own programs as images.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::Compute;
+use super::images::{Image, short_digest};
+use crate::binaries;
+use crate::checkout::Checkout;
+
+/// What can be made an image of.
+pub(crate) const PROGRAMS: [&str; 3] = ["annex-runner", "annex-controller", "annex-initializer"];
+
+/// Builds the runner and hands its image to the node; returns the image's name.
+pub(crate) fn provide(
+    checkout: &Checkout,
+    compute: &Compute,
+    folder: &Path,
+    release: bool,
+) -> Result<String> {
+    let images = build(checkout, &["annex-runner"], release)?;
+    let [image] = images.as_slice() else { bail!("the runner has more than one image") };
+    compute.import(image, || {
+        let archive = folder.join("annex-runner.tar");
+        image.write(&archive)?;
+        Ok(archive)
+    })?;
+    // The node has unpacked it, and the next one has another name.
+    drop(fs::remove_file(folder.join("annex-runner.tar")));
+    Ok(image.reference.clone())
+}
+
+/// Writes archives of all programs into `folder`; returns each image's name with its file.
+pub(crate) fn export(checkout: &Checkout, folder: &Path, release: bool) -> Result<Vec<(String, PathBuf)>> {
+    let mut written = Vec::new();
+    for image in build(checkout, &PROGRAMS, release)? {
+        let archive = folder.join(format!("{}.tar", image.entrypoint.trim_start_matches('/')));
+        image.write(&archive)?;
+        written.push((image.reference, archive));
+    }
+    Ok(written)
+}
+
+fn build(checkout: &Checkout, programs: &[&str], release: bool) -> Result<Vec<Image>> {
+    let built = binaries::build_static(checkout, programs, release)?;
+    programs
+        .iter()
+        .map(|name| {
+            let program =
+                built.get(*name).with_context(|| format!("package {name} has no program of that name"))?;
+            // By content: a tag that stayed would leave pods of before and pods of now under one name.
+            let reference = format!("dev.local/{name}:{}", short_digest(program)?);
+            Ok(Image::of(reference, program, &format!("/{name}")))
+        })
+        .collect()
+}
