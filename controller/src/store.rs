@@ -183,7 +183,12 @@ fn parsed<K: Resource>(DeserializeGuard(object): DeserializeGuard<K>, what: &str
             object
         })
         .inspect_err(|invalid| {
-            tracing::warn!(what, name = invalid.metadata.name, error = invalid.error, "skipped: does not parse");
+            tracing::warn!(
+                what,
+                name = invalid.metadata.name,
+                error = invalid.error,
+                "skipped: does not parse"
+            );
         })
         .ok()
 }

@@ -27,12 +27,7 @@ pub async fn publish(world: &World, name: &str, versions: &[&str]) -> anyhow::Re
 ///
 /// # Errors
 /// kcp refuses.
-pub async fn publish_version(
-    world: &World,
-    name: &str,
-    version: &str,
-    more: Value,
-) -> anyhow::Result<()> {
+pub async fn publish_version(world: &World, name: &str, version: &str, more: Value) -> anyhow::Result<()> {
     let versions: Api<ExtensionVersion> = Api::all(world.admin().await?.at("root:annex")?);
     let mut spec = json!({ "extension": name, "version": version, "publisher": "example.com", "contentHash": hash(version) });
     if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {

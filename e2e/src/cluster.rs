@@ -29,6 +29,12 @@ pub enum Kind {
     Secret,
     /// Of the core.
     ConfigMap,
+    /// Of the core.
+    ServiceAccount,
+    /// `rbac.authorization.k8s.io`.
+    Role,
+    /// `rbac.authorization.k8s.io`.
+    RoleBinding,
     /// `networking.k8s.io`.
     NetworkPolicy,
     /// `apps`.
@@ -48,6 +54,9 @@ impl Kind {
             Self::ResourceQuota => ("", "v1", "ResourceQuota"),
             Self::Secret => ("", "v1", "Secret"),
             Self::ConfigMap => ("", "v1", "ConfigMap"),
+            Self::ServiceAccount => ("", "v1", "ServiceAccount"),
+            Self::Role => ("rbac.authorization.k8s.io", "v1", "Role"),
+            Self::RoleBinding => ("rbac.authorization.k8s.io", "v1", "RoleBinding"),
             Self::NetworkPolicy => ("networking.k8s.io", "v1", "NetworkPolicy"),
             Self::Deployment => ("apps", "v1", "Deployment"),
             Self::Service => ("serving.knative.dev", "v1", "Service"),
@@ -80,7 +89,12 @@ impl Cluster {
     ///
     /// # Errors
     /// The cluster refuses.
-    pub async fn get(&self, kind: Kind, namespace: &str, name: &str) -> anyhow::Result<Option<DynamicObject>> {
+    pub async fn get(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+    ) -> anyhow::Result<Option<DynamicObject>> {
         Ok(self.api(kind, namespace).get_opt(name).await?)
     }
 
@@ -96,8 +110,7 @@ impl Cluster {
         body: Value,
     ) -> anyhow::Result<DynamicObject> {
         let resource = kind.resource();
-        let mut object =
-            json!({ "apiVersion": resource.api_version, "kind": resource.kind, "metadata": { "name": name } });
+        let mut object = json!({ "apiVersion": resource.api_version, "kind": resource.kind, "metadata": { "name": name } });
         if let (Some(object), Value::Object(body)) = (object.as_object_mut(), body) {
             object.extend(body);
         }
@@ -168,7 +181,8 @@ impl Cluster {
     /// # Errors
     /// It does not come to that.
     pub async fn scale(&self, namespace: &str, deployment: &str, replicas: i64) -> anyhow::Result<()> {
-        self.patch(Kind::Deployment, namespace, deployment, json!({ "spec": { "replicas": replicas } })).await?;
+        self.patch(Kind::Deployment, namespace, deployment, json!({ "spec": { "replicas": replicas } }))
+            .await?;
         self.when(Kind::Deployment, namespace, deployment, &format!("{replicas} replicas"), |object| {
             let status =
                 |field: &str| object.data.pointer(&format!("/status/{field}")).and_then(Value::as_i64);
@@ -191,7 +205,8 @@ impl Cluster {
         for group in discovery.groups() {
             for (resource, capabilities) in group.recommended_resources() {
                 let passing = ["Event", "Lease", "EndpointSlice", "PodMetrics", "NodeMetrics"];
-                if !capabilities.supports_operation(verbs::LIST) || passing.contains(&resource.kind.as_str()) {
+                if !capabilities.supports_operation(verbs::LIST) || passing.contains(&resource.kind.as_str())
+                {
                     continue;
                 }
                 let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
@@ -218,9 +233,6 @@ impl Cluster {
             .api(kind, "")
             .list(&ListParams::default().labels(&format!("annex.sh/cluster={cluster}")))
             .await?;
-        Ok(list
-            .into_iter()
-            .map(|object| (object.name_any(), object.uid().unwrap_or_default()))
-            .collect())
+        Ok(list.into_iter().map(|object| (object.name_any(), object.uid().unwrap_or_default())).collect())
     }
 }

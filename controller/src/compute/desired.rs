@@ -207,7 +207,8 @@ fn service(
 
 /// A copy of the domains' certificate: a mapping names a Secret of its own namespace.
 pub(super) fn certificate(cluster: &ClusterName, namespace: &str, source: &Value) -> Desired {
-    let of = |key: &str| source.pointer(&format!("/data/{}", key.replace('/', "~1"))).cloned().unwrap_or_default();
+    let of =
+        |key: &str| source.pointer(&format!("/data/{}", key.replace('/', "~1"))).cloned().unwrap_or_default();
     let data = json!({ "tls.crt": of("tls.crt"), "tls.key": of("tls.key") });
     let name = Name::within(namespace, TLS_SECRET);
     Desired::new(Kind::Secret, name, cluster, json!({ "type": "kubernetes.io/tls", "data": data })).sealed()
@@ -304,7 +305,8 @@ mod tests {
     #[test]
     fn the_seal_changes_with_what_is_asked_for() {
         let seal = |options: &Options| {
-            runner(&cluster(), &services(), options).body["metadata"]["annotations"][DESIRED_ANNOTATION].clone()
+            runner(&cluster(), &services(), options).body["metadata"]["annotations"][DESIRED_ANNOTATION]
+                .clone()
         };
         let without = Options { settings: Vec::new(), ..options() };
         assert_ne!(seal(&options()), seal(&without));

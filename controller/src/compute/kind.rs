@@ -43,7 +43,9 @@ impl Kind {
             Self::Secret => ("", "v1", "secrets"),
             Self::Service => (SERVING, "v1", "services"),
             Self::DomainMapping => (SERVING, mappings, "domainmappings"),
-            Self::ClusterDomainClaim => ("networking.internal.knative.dev", "v1alpha1", "clusterdomainclaims"),
+            Self::ClusterDomainClaim => {
+                ("networking.internal.knative.dev", "v1alpha1", "clusterdomainclaims")
+            }
         };
         let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
         ApiResource {

@@ -92,9 +92,10 @@ pub(super) fn holds(object: &DynamicObject, desired: &Desired) -> bool {
     let metadata = desired.body.get("metadata").and_then(Value::as_object);
     let same = |key: &str, observed: Option<&std::collections::BTreeMap<String, String>>| {
         let wanted = metadata.and_then(|metadata| metadata.get(key)).and_then(Value::as_object);
-        wanted.into_iter().flatten().all(|(key, value)| {
-            observed.and_then(|map| map.get(key)).map(String::as_str) == value.as_str()
-        })
+        wanted
+            .into_iter()
+            .flatten()
+            .all(|(key, value)| observed.and_then(|map| map.get(key)).map(String::as_str) == value.as_str())
     };
     let body = desired.body.as_object().into_iter().flatten();
     same("labels", object.metadata.labels.as_ref())
@@ -156,7 +157,8 @@ mod tests {
     #[test]
     fn knatives_own_reason_is_passed_on_and_a_hostile_one_is_not() {
         let said = |reason: &str, message: &str| {
-            let conditions = json!([{ "type": "Ready", "status": "False", "reason": reason, "message": message }]);
+            let conditions =
+                json!([{ "type": "Ready", "status": "False", "reason": reason, "message": message }]);
             match condition(&mapping(2, conditions), "Ready") {
                 Condition::Not { reason, message } => (reason.into_owned(), message),
                 Condition::True => panic!(),

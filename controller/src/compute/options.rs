@@ -131,7 +131,8 @@ impl ComputeArgs {
             return Ok(None);
         };
         let url = reqwest::Url::parse(registry_url).context("--runner-registry-url is no URL")?;
-        if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
+        if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some()
+        {
             bail!("--runner-registry-url must be http or https, without user information");
         }
         for network in &self.runner_egress_blocked {

@@ -4,8 +4,8 @@ use std::{
     time::Duration,
 };
 
-use annex_core::HostName;
 use annex_apis::MANAGED_LABEL;
+use annex_core::HostName;
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
@@ -415,10 +415,8 @@ impl Place {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(self.body(desired));
         let api = self.api(desired.kind, &desired.name.namespace);
-        let made = self
-            .writes
-            .count(desired.kind.name(), api.patch(&desired.name.name, &params, &patch))
-            .await?;
+        let made =
+            self.writes.count(desired.kind.name(), api.patch(&desired.name.name, &params, &patch)).await?;
         Ok(self.wrote(desired.kind, made))
     }
 

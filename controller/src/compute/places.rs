@@ -57,7 +57,11 @@ impl Places {
 
     /// The cluster of an environment, opened now, or before by the same way in. None: the environment names no namespace and
     /// does not allow one to be made.
-    pub(crate) fn open(&self, environment: &ObjectKey, access: &Arc<EnvironmentAccess>) -> Option<Arc<Place>> {
+    pub(crate) fn open(
+        &self,
+        environment: &ObjectKey,
+        access: &Arc<EnvironmentAccess>,
+    ) -> Option<Arc<Place>> {
         let layout = match access.namespaces.first() {
             Some(namespace) => Layout::Within { namespace: namespace.clone() },
             None if access.cluster_resources => Layout::NamespacePerWorkspace,

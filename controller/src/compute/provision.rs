@@ -91,11 +91,9 @@ impl Place {
                 runner: format!("annex-runner-{cluster}"),
                 exec: format!("annex-exec-{cluster}"),
             },
-            Layout::Shared { namespace, kservice } => Services {
-                namespace: namespace.clone(),
-                runner: kservice.clone(),
-                exec: String::new(),
-            },
+            Layout::Shared { namespace, kservice } => {
+                Services { namespace: namespace.clone(), runner: kservice.clone(), exec: String::new() }
+            }
         }
     }
 
@@ -123,7 +121,8 @@ impl Place {
         let Some(options) = &self.options else {
             return Err(Trouble::Foreign {
                 reason: "NoRunnerImage",
-                message: "this platform is not set up to run extensions on a cluster; ask its operator".to_owned(),
+                message: "this platform is not set up to run extensions on a cluster; ask its operator"
+                    .to_owned(),
             });
         };
         let _turn = self.turn(cluster).await;
@@ -147,7 +146,9 @@ impl Place {
             Some(service) => ready(&service, "the platform's runner"),
             None => Err(Trouble::waiting(
                 "RunnerNotFound",
-                format!("there is no Knative Service {namespace}/{runner}; the platform's operator has to make it"),
+                format!(
+                    "there is no Knative Service {namespace}/{runner}; the platform's operator has to make it"
+                ),
             )),
         }
     }
@@ -233,8 +234,7 @@ impl Place {
             Layout::Shared { .. } => self.tls_secret.as_ref().map(|(_, name)| name.as_str()),
             Layout::Within { .. } => None,
         };
-        let desired =
-            desired::mapping(whose.cluster, host, namespace, &services.runner, whose.install, tls);
+        let desired = desired::mapping(whose.cluster, host, namespace, &services.runner, whose.install, tls);
         let mapping = match self.get(Kind::DomainMapping, &desired.name) {
             None => match self.create(&desired).await {
                 Err(error) if error.is_conflict() => return Err(taken(host)),
@@ -242,7 +242,10 @@ impl Place {
             },
             Some(seen) if install_of(&seen) != Some(whose.install) => return Err(taken(host)),
             Some(seen) if seen.metadata.deletion_timestamp.is_some() => {
-                return Err(Trouble::waiting("BeingRemoved", format!("the mapping of {host} is being removed")));
+                return Err(Trouble::waiting(
+                    "BeingRemoved",
+                    format!("the mapping of {host} is being removed"),
+                ));
             }
             Some(seen) if holds(&seen, &desired) && only_asked_for(&seen, &desired) => seen,
             Some(seen) => self.repair(&desired, &seen).await?,

@@ -16,12 +16,7 @@ use super::{
     undo::{tidy, undo},
     writes::Writer,
 };
-use crate::{
-    api_writes::WriteError,
-    compute::Undone,
-    context::Context,
-    triggers::rank,
-};
+use crate::{api_writes::WriteError, compute::Undone, context::Context, triggers::rank};
 
 /// A Ready install is looked at again after this, though nothing was reported.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -141,7 +136,8 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Install) -> Result
 /// A cluster that no Install runs on any more is not followed any longer.
 fn close_unused(context: &Context, key: &ObjectKey, install: &Install) {
     let spec = install.spec.environment_ref.as_ref().map(|environment| &environment.name);
-    let recorded = install.status.as_ref().and_then(|status| status.runner_ref.as_ref()?.environment.as_ref());
+    let recorded =
+        install.status.as_ref().and_then(|status| status.runner_ref.as_ref()?.environment.as_ref());
     for name in spec.into_iter().chain(recorded) {
         let environment = ObjectKey { name: name.clone(), ..key.clone() };
         if context.installs_naming(&environment).iter().all(|other| other == key) {

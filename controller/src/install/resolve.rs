@@ -227,7 +227,9 @@ fn environment(facts: &Facts) -> Result<Because, Because> {
         State::Known if platform => Ok(Because::new("PlatformCompute", "runs on the platform's compute")),
         State::Known => Ok(Because::new("EnvironmentUsed", format!("runs in {}", place.describe()))),
         State::Listing => Err(Because::new("ComputeListing", format!("{whose} is being looked at"))),
-        State::NoKnative => Err(Because::new("KnativeNotInstalled", format!("{whose} has no Knative Serving"))),
+        State::NoKnative => {
+            Err(Because::new("KnativeNotInstalled", format!("{whose} has no Knative Serving")))
+        }
         State::Unreachable(_) if platform => Err(Because::new(
             "ComputeUnreachable",
             format!("{whose} does not answer; it is tried again by itself"),

@@ -12,7 +12,11 @@ use crate::{
 
 /// Removes everything that was made for an Install, wherever that was. Needs nothing of the workspace: when one is deleted, its
 /// Secrets go first.
-pub(super) async fn undo(context: &Context, key: &ObjectKey, install: &Install) -> Result<Undone, WriteError> {
+pub(super) async fn undo(
+    context: &Context,
+    key: &ObjectKey,
+    install: &Install,
+) -> Result<Undone, WriteError> {
     let spec = install.spec.environment_ref.as_ref().map(|environment| environment.name.as_str());
     let recorded = recorded(install);
     let mut environments = vec![spec];
@@ -56,7 +60,9 @@ pub(super) async fn tidy(
     let whose = Tenancy { cluster: &key.cluster, install: &uid };
     let undone = now.remove_domains(whose, Some(host)).await?;
     let before = recorded(install);
-    if undone != Undone::Done || before == Some(now.environment().map(|environment| environment.name.as_str())) {
+    if undone != Undone::Done
+        || before == Some(now.environment().map(|environment| environment.name.as_str()))
+    {
         return Ok(undone);
     }
     match before.map(|before| site_named(context, key, before)) {

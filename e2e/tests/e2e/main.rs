@@ -16,6 +16,7 @@ mod environment;
 mod events;
 mod guide;
 mod kube_kcp;
+mod managed_environments;
 mod provider;
 mod refusals;
 mod restarts;

@@ -1,4 +1,4 @@
-use std::{collections::VecDeque, net::IpAddr};
+use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
 use annex_core::IpNet;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -199,7 +199,11 @@ fn on_loopback() -> Prober {
     allowing(&["127.0.0.0/8"])
 }
 
-async fn reason(prober: &Prober, credentials: &Credentials, namespaces: &[&str]) -> std::borrow::Cow<'static, str> {
+async fn reason(
+    prober: &Prober,
+    credentials: &Credentials,
+    namespaces: &[&str],
+) -> std::borrow::Cow<'static, str> {
     let namespaces: Vec<String> = namespaces.iter().map(|&name| name.to_owned()).collect();
     match prober.probe(credentials, &namespaces, false).await {
         Ok(_) => "Ready".into(),
