@@ -98,7 +98,7 @@ impl Check {
                 checkout,
                 interrupts,
                 ".annex/knative",
-                &mut cargo(&["test", "--package", "annex-e2e", "--test", "knative"]),
+                &mut cargo(&["test", "--package", "annex-e2e", "--test", "cluster", "--test", "knative"]),
             ),
         }
     }

@@ -44,7 +44,7 @@ pub(super) fn remove(folders: &Folders, name: &str) -> Result<()> {
     }
     network::remove(name)?;
     remove_log_links(&folders.compute);
-    remove_matching(Path::new("/var/lib/cni/results"), |file| file.starts_with(&format!("{name}-")));
+    remove_network_records(&folders.runtime);
     if folders.runtime.exists() {
         fs::remove_dir_all(&folders.runtime)
             .with_context(|| format!("cannot remove {}", folders.runtime.display()))?;
@@ -214,6 +214,16 @@ fn remove_log_links(compute: &Path) {
     let folder = Path::new("/var/log/containers");
     let ours = |file: &str| fs::read_link(folder.join(file)).is_ok_and(|target| target.starts_with(compute));
     remove_matching(folder, ours);
+}
+
+/// The runtime notes what each pod's network was given in a folder of the machine's; a note names the pod's namespace, which is
+/// in a folder of ours.
+fn remove_network_records(runtime: &Path) {
+    let folder = Path::new("/var/lib/cni/results");
+    let inside = format!("\"{}/", runtime.display());
+    remove_matching(folder, |file| {
+        fs::read_to_string(folder.join(file)).is_ok_and(|note| note.contains(&inside))
+    });
 }
 
 fn remove_matching(folder: &Path, chosen: impl Fn(&str) -> bool) {

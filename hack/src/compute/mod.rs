@@ -13,6 +13,7 @@ mod node_images;
 mod pki;
 mod readiness;
 pub(crate) mod runner_image;
+mod sysctls;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -106,6 +107,12 @@ impl Compute {
             pki: Pki::new(&paths.compute()),
             network,
         }
+    }
+
+    /// What everything of it on the machine is called: its network namespace, its link, its folder below `/run`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.network.name
     }
 
     /// This machine's address, as pods reach it.
@@ -257,6 +264,7 @@ impl Compute {
         for image in node_images::all(&self.checkout)? {
             self.import(&image, || image.cached())?;
         }
+        sysctls::remember()?;
         Component::ALL.iter().try_for_each(|component| self.start(*component))
     }
 
@@ -381,6 +389,7 @@ fn end(paths: &Paths) -> Result<Vec<Component>> {
         stop_all(paths, &[component], &mut ended)?;
     }
     leftovers::remove(&folders, &name)?;
+    sysctls::restore()?;
     Ok(ended)
 }
 

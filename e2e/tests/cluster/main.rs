@@ -1,0 +1,141 @@
+//! The compute cluster of the development environment: it runs what it is given, gets over a crash, and leaves nothing on the
+//! machine. `cargo xtask test --only knative` runs this.
+
+#![allow(missing_docs)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "all of it is test, also what is not in a #[test] function: a panic is how a test fails"
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use xtask::{Component, Compute, Part, Response, Settings, Stack, get};
+
+fn state() -> PathBuf {
+    let folder = std::env::var_os("ANNEX_E2E_STATE").map(PathBuf::from);
+    folder.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.annex/knative"))
+}
+
+/// What a node leaves its traces in, line by line: links, namespaces, mounts, chains, control groups, sockets.
+fn traces() -> BTreeSet<String> {
+    let print = |program: &str, args: &[&str]| {
+        let output = Command::new(program).args(args).output().expect("a program of the system's");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let mut traces: BTreeSet<String> = fs::read_to_string("/proc/self/mountinfo")
+        .expect("the table of mounts")
+        .lines()
+        .map(|line| format!("mount {}", line.split(' ').nth(4).expect("a target")))
+        .collect();
+    traces.extend(print("ip", &["netns", "list"]).lines().map(|line| format!("netns {line}")));
+    let rules = print("iptables-save", &[]);
+    traces.extend(rules.lines().filter(|line| line.starts_with('-')).map(|line| format!("iptables {line}")));
+    for folder in [
+        "/run",
+        "/run/containerd/s",
+        "/run/containerd/runc/k8s.io",
+        "/sys/fs/cgroup/memory/k8s.io",
+        "/sys/fs/cgroup/k8s.io",
+        "/var/lib/cni/results",
+        "/var/log/containers",
+        "/sys/class/net",
+    ] {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        traces.extend(entries.map(|entry| entry.path().display().to_string()));
+    }
+    traces
+}
+
+/// What its traces are called: its own name, its containers', and those of the sockets by which the runtime knows them.
+fn names_of(compute: &Compute) -> Vec<String> {
+    let tasks =
+        Path::new("/run").join(compute.name()).join("containerd/io.containerd.runtime.v2.task/k8s.io");
+    let mut names = vec![compute.name().to_owned()];
+    for task in fs::read_dir(tasks).expect("the runtime's folder").flatten() {
+        names.push(task.file_name().into_string().expect("a name"));
+        if let Ok(address) = fs::read_to_string(task.path().join("address")) {
+            names.push(address.rsplit('/').next().expect("a name").to_owned());
+        }
+    }
+    names
+}
+
+/// Those that carry one of these names; other clusters of this machine come and go.
+fn new_ones<'a>(
+    now: &'a BTreeSet<String>,
+    before: &'a BTreeSet<String>,
+    names: &[String],
+) -> Vec<&'a String> {
+    now.difference(before).filter(|trace| names.iter().any(|name| trace.contains(name.as_str()))).collect()
+}
+
+/// The runner as Annex would run it, with nobody to ask for its hosts.
+fn runner(image: &str) -> Value {
+    json!({
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": {"name": "runner", "namespace": "default"},
+        "spec": {"template": {"spec": {"containers": [{
+            "image": image,
+            "ports": [{"containerPort": 8080}],
+            "env": [
+                {"name": "RUNNER_LISTEN", "value": "0.0.0.0:8080"},
+                {"name": "REGISTRY_BASE_URL", "value": "http://127.0.0.1:1"},
+            ],
+        }]}}},
+    })
+}
+
+fn code(answer: &Response) -> String {
+    let body: Value = serde_json::from_str(&answer.body).expect("JSON");
+    body["code"].as_str().expect("a code").to_owned()
+}
+
+#[test]
+fn it_runs_the_runner_outlives_a_crash_and_leaves_nothing() -> anyhow::Result<()> {
+    let state = state();
+    xtask::down(&state, true)?;
+    let before = traces();
+    let settings = Settings::with_free_ports_and_knative(&state)?;
+    let stack = Stack::up_compute_only(&settings)?;
+    stack.start(Part::Ingress)?;
+    let (admin, compute) = (stack.compute_admin(), stack.compute()?);
+    let ready = ["wait", "ksvc/runner", "--for=condition=Ready", "--timeout=180s"];
+
+    let service = runner(stack.runner_image().expect("an image was built"));
+    admin.run_with_input(&["apply", "--server-side", "--filename=-"], &service.to_string())?;
+    admin.run(&ready)?;
+    let url = admin.run(&["get", "ksvc", "runner", "--output=jsonpath={.status.url}"])?;
+    let host = url.strip_prefix("http://").expect("an address").to_owned();
+
+    // Through both Envoys to the runner, which cannot ask whose host it is: its own answer, not an ingress's.
+    let answer = || get(settings.runner_port, &host, "/");
+    let first = answer()?;
+    assert_eq!((first.status, code(&first).as_str()), (502, "RegistryUnavailable"));
+
+    compute.kill(Component::ApiServer)?;
+    assert!(compute.check(Component::ApiServer).is_err());
+    assert_eq!(code(&answer()?), "RegistryUnavailable", "what runs goes on without the API");
+    for component in Component::ALL {
+        compute.kill(component)?;
+    }
+    let mut names = names_of(compute);
+    let stack = Stack::up_compute_only(&settings)?;
+    stack.compute_admin().run(&ready)?;
+    assert_eq!(code(&answer()?), "RegistryUnavailable", "it answers again");
+
+    names.extend(names_of(stack.compute()?));
+    assert!(!new_ones(&traces(), &before, &names).is_empty(), "what is looked for can be found");
+    stack.down(false)?;
+    let now = traces();
+    assert_eq!(new_ones(&now, &before, &names), Vec::<&String>::new());
+    xtask::down(&state, true)?;
+    assert!(!state.join("compute").exists(), "nor in the state directory");
+    Ok(())
+}
