@@ -17,7 +17,11 @@ use crate::tools::{self, Tool};
 const LAYOUT: &str = "1";
 
 /// The namespaces whose Deployments make the cluster usable.
-pub(super) const NAMESPACES: [&str; 3] = ["kube-system", "knative-serving", "kourier-system"];
+pub(super) const NAMESPACES: [&str; 3] = ["kube-system", KNATIVE, "kourier-system"];
+
+/// Knative's namespace, and what in it works only once it has become the leader.
+pub(super) const KNATIVE: &str = "knative-serving";
+pub(super) const LEADERS: [&str; 4] = ["autoscaler", "controller", "net-kourier-controller", "webhook"];
 
 /// A module's name, the folder of `hack/tools` that pins it, and what of it is applied.
 const SOURCES: [(&str, &str, &[&str]); 4] = [
@@ -156,6 +160,12 @@ fn adapt(object: &mut Value, images: &[(&'static str, String)]) {
         // Nobody's registry: what is not on the node cannot be asked for its digest.
         ("ConfigMap", "config-deployment") => {
             set_data(object, "registries-skipping-tag-resolving", "dev.local")
+        }
+        // A third of the time for which a controller that crashed keeps its successor from working.
+        ("ConfigMap", "config-leader-election") => {
+            set_data(object, "lease-duration", "15s");
+            set_data(object, "renew-deadline", "10s");
+            set_data(object, "retry-period", "2s");
         }
         // Apart from every name that an install may get.
         ("ConfigMap", "config-domain") => set_data(object, "apps.svc.localtest", ""),
