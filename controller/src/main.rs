@@ -9,6 +9,7 @@ mod compute;
 mod conditions;
 mod context;
 mod environment;
+mod gauges;
 mod install;
 mod lookup;
 mod object_writer;

@@ -34,14 +34,26 @@ impl ObjectWriter<'_> {
         self.writes.count(what, api.replace_status(&name, &PostParams::default(), object)).await.map(drop)
     }
 
-    /// Tells the tenant, beside the object, what its Ready turned to. An Event that cannot be written is not worth a retry: the
-    /// condition says the same.
+    /// Tells the tenant, beside the object, what its Ready turned to.
     pub(crate) async fn event<K: Resource<DynamicType = ()>>(&self, object: &K, ready: &Condition) {
+        let type_ = if ready.status == "True" { EventType::Normal } else { EventType::Warning };
+        self.tell(object, type_, &ready.reason, ready.message.clone()).await;
+    }
+
+    /// Tells the tenant something beside the object. An Event that cannot be written is not worth a retry: what it says can be
+    /// seen elsewhere, too.
+    pub(crate) async fn tell<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        type_: EventType,
+        reason: &str,
+        note: String,
+    ) {
         let recorder = Recorder::new(self.client.clone(), Reporter::from(CONTROLLER));
         let event = Event {
-            type_: if ready.status == "True" { EventType::Normal } else { EventType::Warning },
-            reason: ready.reason.clone(),
-            note: Some(ready.message.clone()),
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note),
             action: "Reconcile".to_owned(),
             secondary: None,
         };

@@ -21,7 +21,7 @@ use kube_kcp::{
     WorkQueue, export_endpoints, run_workers, spawn_metadata_watch, spawn_object_watch,
 };
 use parking_lot::Mutex;
-use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
+use prometheus_client::registry::Registry;
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -33,6 +33,7 @@ use crate::{
     compute::{ComputeArgs, DomainMode, Layout, Options, PlaceId, Places, Setup, SharedRunner},
     context::{Context, Key, TenantSide},
     environment::{self, Environments},
+    gauges::Gauges,
     install, lookup,
     routes::Routes,
     store::{self, Store, Told},
@@ -87,14 +88,13 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     if args.allow_unsigned {
         tracing::warn!("--allow-unsigned: versions that nobody verified are installed");
     }
-    let routes_gauge = Gauge::<i64>::default();
-    registry.register("routes", "Hosts that the lookup answers for", routes_gauge.clone());
+    let gauges = Gauges::register(&mut registry, &context);
 
     let status = {
         let (readiness, context) = (readiness.clone(), context.clone());
         Box::new(move || {
+            gauges.refresh(&context);
             let routes = context.routes.len();
-            routes_gauge.set(i64::try_from(routes).unwrap_or(i64::MAX));
             Status {
                 waiting_for: readiness.waiting_for(),
                 notes: vec![

@@ -11,10 +11,15 @@ use anyhow::{Context as _, ensure};
 use futures::FutureExt as _;
 use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, watch},
+};
 
 /// An answer of the runner for a host is taken as still true for this long.
 const TRUSTED_FOR: Duration = Duration::from_secs(300);
+/// How long one question may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// A single lost probe, of a runner that restarts or a machine that stalls, must not turn every Install over.
 const MISSES: u32 = 3;
@@ -73,7 +78,7 @@ impl Runner {
         let base = reqwest::Url::parse(base).context("--runner-url is no URL")?;
         let resolver = ToBase { host: base.host_str().unwrap_or_default().to_owned() };
         let mut http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(5))
+            .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .dns_resolver(Arc::new(resolver));
@@ -151,22 +156,30 @@ impl Runner {
         self.reachable.subscribe()
     }
 
+    /// Whether it answers about itself. An ingress knows no host of its own and has a certificate for none: of it, that it takes a
+    /// connection is all that can be asked.
+    async fn is_healthy(&self) -> bool {
+        if self.ingress {
+            let at = (self.base.host_str().unwrap_or_default().trim_matches(['[', ']']), self.port());
+            return matches!(tokio::time::timeout(TIMEOUT, TcpStream::connect(at)).await, Ok(Ok(_)));
+        }
+        let mut health = self.base.clone();
+        health.set_path("/healthz");
+        self.http.get(health).send().await.is_ok_and(|response| response.status().is_success())
+    }
+
+    fn port(&self) -> u16 {
+        self.base.port_or_known_default().unwrap_or_default()
+    }
+
     /// Asks for the runner's health for ever.
     pub(crate) async fn watch_health(&self) {
         let mut misses = 0;
-        let mut health = self.base.clone();
-        health.set_path("/healthz");
         let mut ticks = tokio::time::interval(PROBE_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
-            let healthy = self
-                .http
-                .get(health.clone())
-                .send()
-                .await
-                .is_ok_and(|response| self.ingress || response.status().is_success());
-            misses = if healthy { 0 } else { misses + 1 };
+            misses = if self.is_healthy().await { 0 } else { misses + 1 };
             let now = misses < MISSES;
             if *self.reachable.borrow() != now {
                 tracing::info!(reachable = now, "the runner");

@@ -88,6 +88,7 @@ impl Context {
 
     /// An environment came, changed or went: it is looked at, and whatever names it. Its status is our own.
     pub(crate) fn environment_changed(&self, change: &Change<ManagedEnvironment>) {
+        // Its labels, too, are kept.
         self.seeded_changed(change);
         if let Change::Applied { object, previous: Some(previous), .. } = change
             && object.metadata.uid == previous.metadata.uid

@@ -29,6 +29,12 @@ pub enum Kind {
     Secret,
     /// Of the core.
     ConfigMap,
+    /// Of the core.
+    ServiceAccount,
+    /// `rbac.authorization.k8s.io`.
+    Role,
+    /// `rbac.authorization.k8s.io`.
+    RoleBinding,
     /// `networking.k8s.io`.
     NetworkPolicy,
     /// `apps`.
@@ -48,6 +54,9 @@ impl Kind {
             Self::ResourceQuota => ("", "v1", "ResourceQuota"),
             Self::Secret => ("", "v1", "Secret"),
             Self::ConfigMap => ("", "v1", "ConfigMap"),
+            Self::ServiceAccount => ("", "v1", "ServiceAccount"),
+            Self::Role => ("rbac.authorization.k8s.io", "v1", "Role"),
+            Self::RoleBinding => ("rbac.authorization.k8s.io", "v1", "RoleBinding"),
             Self::NetworkPolicy => ("networking.k8s.io", "v1", "NetworkPolicy"),
             Self::Deployment => ("apps", "v1", "Deployment"),
             Self::Service => ("serving.knative.dev", "v1", "Service"),

@@ -44,7 +44,7 @@ const BOUNDED_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Bounds {
     /// What is connected to, whatever the name in the URL leads to. The certificate is still checked against the URL. A URL with
     /// an address in place of a name is connected to by that address: whoever vets addresses has to vet that one.
-    pub addresses: Arc<[SocketAddr]>,
+    pub addresses: Vec<SocketAddr>,
     /// The most bytes of one answer. A longer one is an error once they have been read; a watch ends then.
     pub answer_bytes: usize,
 }
@@ -101,7 +101,7 @@ impl Connection {
     pub fn bounded(config: Config, bounds: Bounds) -> Result<Self, ConnectError> {
         let Bounds { addresses, answer_bytes } = bounds;
         let fixed = service_fn(move |_: Name| {
-            futures::future::ready(Ok::<_, Infallible>(addresses.to_vec().into_iter()))
+            futures::future::ready(Ok::<_, Infallible>(addresses.clone().into_iter()))
         });
         let first =
             lane(&config, HttpConnector::new_with_resolver(fixed), BOUNDED_IDLE_TIMEOUT, answer_bytes)?;
@@ -229,5 +229,46 @@ where
                 .map_err(|_| BoxError::from(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs())))?
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Answers one request with 100 bytes, and returns its head.
+    async fn answer_once(listener: TcpListener) -> String {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{}", "x".repeat(100));
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8(head).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_bounded_connection_goes_to_its_address_and_reads_so_much() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        for (answer_bytes, fits) in [(100, true), (99, false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            // A name that nobody can look up, by definition.
+            let url = format!("http://server.invalid:{}", address.port());
+            let mut config = Config::new(url.parse().unwrap());
+            config.root_cert = Some(Vec::new());
+            let bounds = Bounds { addresses: vec![address], answer_bytes };
+            let client = Connection::bounded(config, bounds).unwrap().home();
+            let request = Request::get("/a").body(Vec::new()).unwrap();
+            let (head, answer) = tokio::join!(answer_once(listener), client.request_text(request));
+            assert!(head.contains(&format!("host: server.invalid:{}", address.port())), "{head}");
+            assert_eq!(answer.is_ok(), fits, "{answer:?}");
+        }
     }
 }

@@ -32,8 +32,11 @@ pub(crate) const READY: &str = "Ready";
 /// Says that a failed flow was undone; there is nothing to mend in it.
 const REMEDIATED: &str = "Remediated";
 
+/// Says what an environment offers; it need not.
+const KNATIVE_AVAILABLE: &str = "KnativeAvailable";
+
 /// What comes earlier is what the later ones wait for.
-const ORDER: [&str; 8] = [
+const ORDER: [&str; 9] = [
     "Resolved",
     "Verified",
     "EnvironmentReady",
@@ -41,6 +44,7 @@ const ORDER: [&str; 8] = [
     "RunnerReady",
     "Installed",
     REMEDIATED,
+    KNATIVE_AVAILABLE,
     READY,
 ];
 
@@ -87,7 +91,9 @@ pub(crate) fn first_failing(conditions: &[Condition]) -> Option<&Condition> {
     if conditions.iter().any(|condition| condition.kind == READY && condition.is_true()) {
         return None;
     }
-    conditions.iter().find(|condition| !condition.is_true() && condition.kind != REMEDIATED)
+    let can_be_mended =
+        |condition: &&Condition| ![REMEDIATED, KNATIVE_AVAILABLE].contains(&condition.kind.as_str());
+    conditions.iter().filter(can_be_mended).find(|condition| !condition.is_true())
 }
 
 #[cfg(test)]

@@ -281,7 +281,10 @@ fn a_managed_environment() {
             "kind": "ManagedEnvironment",
             "metadata": {"name": "workspace", "namespace": "annex"},
             "spec": {"apiURL": "https://kcp:6443/clusters/root:acme", "credentialsSecretRef": {"name": "kubeconfig"}},
-            "status": {"conditions": [condition("Ready", status, reason, "")]},
+            "status": {"conditions": [
+                condition("KnativeAvailable", "Unknown", "Waiting", ""),
+                condition("Ready", status, reason, ""),
+            ]},
         })
     };
     let ready = report_of(environment("Ready", "True"), Kind::ManagedEnvironment);
@@ -295,6 +298,17 @@ fn a_managed_environment() {
 
     let broken = report_of(environment("SecretNotFound", "False"), Kind::ManagedEnvironment);
     assert_eq!(broken.next.command, "kubectl label secret kubeconfig annex.sh/managed=true -n annex");
+    for (reason, command) in [
+        ("SecretTypeInvalid", "kubectl delete secret kubeconfig -n annex"),
+        ("KubeconfigFieldRefused", "kubectl edit secret kubeconfig -n annex"),
+        ("CredentialsRejected", "kubectl edit secret kubeconfig -n annex"),
+        ("NamespaceNotFound", "kubectl edit managedenvironment/workspace -n annex"),
+        ("AddressRefused", "kubectl get managedenvironment/workspace --watch -n annex"),
+        ("Unreachable", "kubectl get managedenvironment/workspace --watch -n annex"),
+    ] {
+        let broken = report_of(environment(reason, "False"), Kind::ManagedEnvironment);
+        assert_eq!(broken.next.command, command, "{reason}");
+    }
 }
 
 #[test]

@@ -107,6 +107,25 @@ impl Step<'_> {
             "EnvironmentUnsupported" => {
                 self.edit("remove spec.environmentRef, so that the platform's compute cluster is used")
             }
+            "SecretTypeInvalid" => self.of(
+                "delete the Secret and create it again with --type=annex.sh/managed-environment; a Secret's type cannot be changed",
+                &self.namespaced(&["delete", "secret", self.unseen_secret(&condition.message).unwrap_or("NAME")]),
+            ),
+            "SecretKeyMissing" | "KubeconfigInvalid" | "KubeconfigFieldRefused" | "ContextNotFound"
+            | "ServerMismatch" | "CredentialsMissing" | "CredentialsInvalid" | "CredentialsRejected"
+            | "CertificateInvalid" => self.of(
+                "put a kubeconfig into the Secret that has not what the message objects to; it is looked at at once",
+                &self.namespaced(&["edit", "secret", self.unseen_secret(&condition.message).unwrap_or("NAME")]),
+            ),
+            "InvalidAPIURL" | "InvalidNamespace" | "NamespaceNotFound" | "Redirected" | "HostNotFound"
+            | "InsecureTLSRefused" => self.edit("correct what the message names"),
+            "AddressRefused" => self.watch(
+                "name a server with public addresses, or ask the platform's operator to allow this network; it is tried \
+                 again by itself",
+            ),
+            "Unreachable" | "ServerError" | "TLSFailed" | "NotKubernetes" | "AnswerTooLarge" => self.watch(
+                "look after the server that spec.apiURL names; it is tried again by itself, at most a minute apart",
+            ),
             "RunnerUnreachable" => self.watch(
                 "wait: the platform's runner does not answer and is tried again; if it stays so, tell the \
                  platform's operator",

@@ -105,11 +105,12 @@ pub(crate) struct Options {
 
 /// What a runner is set up with, as the app-domains paper names it. Secrets among them belong into a Secret that the operator
 /// mounts; here go those that are none.
-const RUNNER_SETTINGS: [&str; 6] = [
+const RUNNER_SETTINGS: [&str; 7] = [
     "BUNDLE_STORE_BASE",
     "EXT_CACHE_MAX_BYTES",
     "EXT_EGRESS_ALLOWLIST",
     "EXT_STATIC_STRICT_VALIDATION",
+    "REGISTRY_CA",
     "RUNNER_PUBLIC_BASE",
     "RUNNER_LOG",
 ];

@@ -149,7 +149,7 @@ mod tests {
 
     fn access(secret_version: &str, address: &str, knative: Knative) -> EnvironmentAccess {
         annex_service::install_tls_provider();
-        let bounds = Bounds { addresses: [].into(), answer_bytes: 1 };
+        let bounds = Bounds { addresses: Vec::new(), answer_bytes: 1 };
         let mut config = kube::Config::new("https://server.test".parse().unwrap());
         config.root_cert = Some(Vec::new());
         let client = Connection::bounded(config, bounds).unwrap().home();

@@ -1,6 +1,6 @@
 //! Whether a server that a tenant names opens to the tenant's credentials.
 
-use std::{collections::BTreeSet, error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, error::Error, io, net::SocketAddr, time::Duration};
 
 use annex_core::{AddressPolicy, ForbiddenAddress};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -126,10 +126,8 @@ impl Prober {
         trusted: bool,
     ) -> Result<Opened, ProbeError> {
         let addresses = self.addresses(credentials.server(), trusted).await?;
-        let bounds = Bounds {
-            addresses: addresses.iter().copied().collect::<Arc<[_]>>(),
-            answer_bytes: LONGEST_LATER_ANSWER,
-        };
+        let bounds =
+            Bounds { addresses: addresses.iter().copied().collect(), answer_bytes: LONGEST_LATER_ANSWER };
         let client = Connection::bounded(credentials.config(), bounds).map_err(ProbeError::Client)?.home();
         if namespaces.is_empty() {
             namespaces_can_be_listed(&client).await?;

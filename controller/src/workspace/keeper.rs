@@ -6,14 +6,12 @@ use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{DeleteParams, PostParams, Preconditions},
     core::PartialObjectMeta,
-    runtime::events::{Event, EventType, Recorder, Reporter},
+    runtime::events::EventType,
 };
 use kube_kcp::{ClusterName, Index, ObjectKey, ShardUrl};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{api_writes::WriteError, context::Context};
-
-const CONTROLLER: &str = "annex.sh/controller";
+use crate::{api_writes::WriteError, context::Context, object_writer::ObjectWriter};
 
 /// Keeps the seed of one workspace: makes what is missing, puts right what was changed.
 pub(super) struct Keeper<'a> {
@@ -155,24 +153,12 @@ impl Keeper<'_> {
         Ok(Created::Hidden)
     }
 
-    /// An Event beside the ManagedEnvironment that stands for the workspace. One that cannot be written is not worth a retry.
+    /// An Event beside the ManagedEnvironment that stands for the workspace.
     pub(super) async fn tell(&self, type_: EventType, reason: &str, note: String) {
-        let Some(environment) = self.context.tenants.environments.get(&self.key(NAMESPACE, ENVIRONMENT))
-        else {
-            return;
-        };
-        let recorder = Recorder::new(self.client.clone(), Reporter::from(CONTROLLER));
-        let event = Event {
-            type_,
-            reason: reason.to_owned(),
-            note: Some(note),
-            action: "Seed".to_owned(),
-            secondary: None,
-        };
-        let published = async { recorder.publish(&event, &environment.object_ref(&())).await };
-        if let Err(error) = self.context.writes.count("Event", published).await {
-            tracing::debug!(%error, cluster = %self.cluster, "an event is lost");
-        }
+        let key = self.key(NAMESPACE, ENVIRONMENT);
+        let Some(environment) = self.context.tenants.environments.get(&key) else { return };
+        let writer = ObjectWriter { client: self.client.clone(), writes: &self.context.writes };
+        writer.tell(&*environment, type_, reason, note).await;
     }
 
     async fn tell_hidden<K: Resource<DynamicType = ()>>(&self, object: &K) {

@@ -13,6 +13,7 @@ use annex_apis::{
 };
 use annex_initializer::INITIALIZED_ANNOTATION;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, PostParams, Preconditions},
@@ -32,6 +33,9 @@ pub(crate) use rotation::SHORTEST_AGE;
 /// How long a new workspace is left to the initializer at the most, and how long kcp may take to show what was in a workspace
 /// before it bound the API.
 const SETTLES_IN: Duration = Duration::from_secs(60);
+/// The initializer writes the ManagedEnvironment last. Some time after that what is missing is missing, and not just on its way
+/// through the watches: without this, each new workspace would cost a dozen vain writes.
+const HANDED_OVER_IN: Duration = Duration::from_secs(3);
 
 pub(crate) async fn reconcile(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Outcome {
     if !context.tenants.is_synced(shard) {
@@ -68,11 +72,18 @@ async fn provide(
     if !context.seeds.was_whole(shard, cluster) && seeding::is_whole(context, shard, cluster) {
         context.seeds.is_whole(shard, cluster);
     }
-    let settling = settles_in(binding).filter(|_| !context.seeds.was_whole(shard, cluster));
+    let settling =
+        left_of(SETTLES_IN, &binding.metadata).filter(|_| !context.seeds.was_whole(shard, cluster));
     if let Some(left) = settling
         && binding.annotations().contains_key(INITIALIZED_ANNOTATION)
     {
-        return Ok(Outcome::Again(left));
+        let left = match seeding::environment_of(context, shard, cluster) {
+            None => Some(left),
+            Some(environment) => left_of(HANDED_OVER_IN, &environment.metadata),
+        };
+        if let Some(left) = left {
+            return Ok(Outcome::Again(left));
+        }
     }
     if !missing_claims(&binding.spec.permission_claims).is_empty() {
         // Each Install says which; a change of the binding comes back here.
@@ -81,10 +92,11 @@ async fn provide(
     seeding::ensure(context, shard, cluster, settling.is_some()).await
 }
 
-fn settles_in(binding: &APIBinding) -> Option<Duration> {
-    let created = binding.metadata.creation_timestamp.as_ref()?.0;
+/// What is left of a time that began when the object was made.
+fn left_of(time: Duration, metadata: &ObjectMeta) -> Option<Duration> {
+    let created = metadata.creation_timestamp.as_ref()?.0;
     let age = Duration::try_from(Timestamp::now().duration_since(created)).unwrap_or_default();
-    SETTLES_IN.checked_sub(age).filter(|left| !left.is_zero())
+    time.checked_sub(age).filter(|left| !left.is_zero())
 }
 
 async fn ensure_tenant(context: &Context, cluster: &ClusterName) -> Result<(), WriteError> {

@@ -1,5 +1,6 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use annex_apis::ManagedEnvironment;
 use annex_initializer::{ENVIRONMENT, KUBECONFIG_SECRET, NAMESPACE, Seed, SeedObject};
 use jiff::Timestamp;
 use kube::Api;
@@ -50,7 +51,8 @@ pub(super) async fn ensure(
         return Err(error);
     }
     let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
-    Ok(Outcome::Again(left.min(if settling { AGAIN_SETTLING } else { AGAIN })))
+    let most = if settling { AGAIN_SETTLING } else { AGAIN };
+    Ok(Outcome::Again(left.clamp(Duration::from_secs(1), most)))
 }
 
 async fn keep(keeper: &Keeper<'_>, object: &SeedObject) -> Result<(), WriteError> {
@@ -76,10 +78,24 @@ async fn environment(keeper: &Keeper<'_>) -> Result<(), WriteError> {
     let seeded = Seed::environment(&context.seed_config, keeper.cluster);
     let api = Api::namespaced(keeper.client.clone(), NAMESPACE);
     // Annex's own kind: no claim and no label decides whether it can be seen.
-    match context.tenants.environments.get(&keeper.key(NAMESPACE, ENVIRONMENT)) {
+    match environment_of(context, keeper.shard, keeper.cluster) {
         Some(current) => keeper.repair(&api, "SeedRepair", &*current, &seeded).await.map(drop),
         None => keeper.create(&api, "Seed", &seeded).await.map(drop),
     }
+}
+
+/// The environment that stands for the workspace itself.
+pub(super) fn environment_of(
+    context: &Context,
+    shard: &ShardUrl,
+    cluster: &ClusterName,
+) -> Option<Arc<ManagedEnvironment>> {
+    context.tenants.environments.get(&ObjectKey {
+        shard: shard.clone(),
+        cluster: cluster.clone(),
+        namespace: NAMESPACE.to_owned(),
+        name: ENVIRONMENT.to_owned(),
+    })
 }
 
 /// Whether everything that the initializer writes can be seen.
@@ -108,6 +124,6 @@ pub(super) fn is_whole(context: &Context, shard: &ShardUrl, cluster: &ClusterNam
     });
     objects
         && tenants.secrets.get(&key(NAMESPACE, KUBECONFIG_SECRET)).is_some()
-        && tenants.environments.get(&key(NAMESPACE, ENVIRONMENT)).is_some()
+        && environment_of(context, shard, cluster).is_some()
         && !tokens::seen(context, shard, cluster).tokens.is_empty()
 }

@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 use annex_initializer::{KUBECONFIG_SECRET, NAMESPACE, Seed, Token, TokenName, TokenState};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, ResourceExt as _, api::DeleteParams, runtime::events::EventType};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, PostParams},
+    runtime::events::EventType,
+};
 use kube_kcp::{ClusterName, ShardUrl};
 
 use super::{
@@ -121,7 +125,7 @@ impl Secrets<'_> {
             Found::Token(token, due) => (Cause::of(&recorded, due, now), token, due),
             Found::Unfilled => return Ok(Look::Waiting),
             // It is there, but kcp does not show it yet.
-            Found::Nothing if keeper.settling && kubeconfig.is_some() => return Ok(Look::Waiting),
+            Found::Nothing if keeper.settling && self.is_hidden(current).await? => return Ok(Look::Waiting),
             Found::Nothing | Found::Foreign => {
                 let Some((token, due)) = self.successor(kubeconfig.as_ref(), now).await? else {
                     return Ok(Look::Waiting);
@@ -143,8 +147,8 @@ impl Secrets<'_> {
         let Some(kubeconfig) = kubeconfig else {
             return match keeper.create(&self.api, "SeedKubeconfig", &seeded).await? {
                 Created::New => Ok(Look::Written),
-                // Which token the tenant's holds cannot be known, so all of them stay.
-                Created::Hidden if !keeper.settling => Ok(Look::Fine { due }),
+                // Which token the tenant's holds cannot be known, so all of them stay, however old.
+                Created::Hidden if !keeper.settling => Ok(Look::Fine { due: Timestamp::MAX }),
                 Created::There | Created::Hidden => Ok(Look::Waiting),
             };
         };
@@ -170,6 +174,17 @@ impl Secrets<'_> {
             TokenState::Unfilled => Found::Unfilled,
             TokenState::Foreign => Found::Foreign,
         })
+    }
+
+    /// Whether there is a Secret of this name that cannot be seen. Nothing is written: the name must not be used again.
+    async fn is_hidden(&self, name: Option<&TokenName>) -> Result<bool, WriteError> {
+        let Some(name) = name else { return Ok(false) };
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        match self.api.create(&dry_run, &Seed::token_secret(name)).await {
+            Ok(_) => Ok(false),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(true),
+            Err(error) => Err(WriteError::Unread { what: "Secret", error: Box::new(error) }),
+        }
     }
 
     /// The token that follows; its Secret is made if it is not there, and there is no token until kcp has filled it. A name

@@ -1,6 +1,6 @@
 //! What a workspace was seeded with stays as it was seeded, and its token is replaced.
 
-use std::{collections::BTreeMap, fmt::Debug, fs};
+use std::{collections::BTreeMap, fmt::Debug, fs, path::Path};
 
 use annex_apis::{ManagedEnvironment, ROTATE_ANNOTATION, ROTATED_ANNOTATION, ROTATED_AT_ANNOTATION};
 use annex_e2e::{Workspace, World, until, when};
@@ -337,7 +337,7 @@ async fn another_release_reaches_old_workspaces_and_old_tokens_are_replaced() ->
     patch(&secrets, KUBECONFIG, json!({ "metadata": { "annotations": { "annex.sh/token": null } } })).await?;
 
     let ca = fs::read_to_string(world.stack.paths().kcp_ca())?;
-    let other = world.stack.paths().state().join("other-ca.crt");
+    let other = Path::new(env!("CARGO_TARGET_TMPDIR")).join("other-ca.crt");
     fs::write(&other, format!("{ca}\n# the same, from another operator\n"))?;
     let other = other.display().to_string();
     let result = with_other_settings(world, &workspace, &other, &rules).await;

@@ -17,8 +17,9 @@ async fn a_claim_of_another_namespace_is_respected() -> anyhow::Result<()> {
     let (world, cluster, _turn) = shared().await?;
     let workspace = world.user("alice").await?.tenant("kn-claimed").await?;
     let host = host_of(&workspace);
-    let claim =
-        cluster.create(Kind::ClusterDomainClaim, "", &host, json!({ "spec": { "namespace": "default" } })).await?;
+    let claim = cluster
+        .create(Kind::ClusterDomainClaim, "", &host, json!({ "spec": { "namespace": "default" } }))
+        .await?;
     workspace.install("hello", "com.example.hello", json!({})).await?;
     let refused = workspace.refused("hello", "DomainConflict").await?;
     let message = &condition(&refused, "DomainReady").expect("DomainReady").message;
@@ -52,9 +53,11 @@ async fn a_mapping_made_by_hand_before_is_respected() -> anyhow::Result<()> {
 
     // Who goes leaves it there, too.
     workspace.installs().delete("mapped", &Default::default()).await?;
-    kube::runtime::wait::await_condition(workspace.installs(), "mapped", |install: Option<&annex_apis::Install>| {
-        install.is_none()
-    })
+    kube::runtime::wait::await_condition(
+        workspace.installs(),
+        "mapped",
+        |install: Option<&annex_apis::Install>| install.is_none(),
+    )
     .await?;
     let now = cluster.get(Kind::DomainMapping, &namespace, &host).await?.expect("the mapping");
     assert_eq!(now.uid(), made.uid());
@@ -76,9 +79,10 @@ async fn a_mapping_made_by_hand_afterwards_gets_nothing() -> anyhow::Result<()> 
     cluster
         .when(Kind::DomainMapping, "default", &host, "Knative refuses it", |object| {
             let conditions = object.data.pointer("/status/conditions").and_then(serde_json::Value::as_array);
-            conditions.into_iter().flatten().any(|condition| {
-                condition["type"] == "DomainClaimed" && condition["status"] == "False"
-            })
+            conditions
+                .into_iter()
+                .flatten()
+                .any(|condition| condition["type"] == "DomainClaimed" && condition["status"] == "False")
         })
         .await?;
     assert_eq!(tenant_on(world, &host).await?, workspace.cluster.to_string());
@@ -118,9 +122,11 @@ async fn a_namespace_of_somebody_else_is_not_taken() -> anyhow::Result<()> {
     workspace.refused("hello", "NamespaceConflict").await?;
     assert_eq!(cluster.made_for(Kind::Service, workspace.cluster.as_str()).await?.len(), 0);
     workspace.installs().delete("hello", &Default::default()).await?;
-    kube::runtime::wait::await_condition(workspace.installs(), "hello", |install: Option<&annex_apis::Install>| {
-        install.is_none()
-    })
+    kube::runtime::wait::await_condition(
+        workspace.installs(),
+        "hello",
+        |install: Option<&annex_apis::Install>| install.is_none(),
+    )
     .await?;
     let left = cluster.get(Kind::Namespace, "", &namespace).await?.expect("the namespace");
     assert!(left.metadata.deletion_timestamp.is_none());

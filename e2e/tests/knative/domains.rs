@@ -19,7 +19,10 @@ async fn two_tenants_answer_through_envoy_on_their_own_domains() -> anyhow::Resu
         let namespace = namespace(workspace);
         let runner = workspace.installs().get("hello").await?.status.expect("a status").runner_ref;
         let runner = runner.expect("a runner");
-        assert_eq!((runner.mode.as_str(), runner.namespace.as_deref()), ("knative", Some(namespace.as_str())));
+        assert_eq!(
+            (runner.mode.as_str(), runner.namespace.as_deref()),
+            ("knative", Some(namespace.as_str()))
+        );
         for service in ["runner", "exec"] {
             let service = cluster.get(Kind::Service, &namespace, service).await?.expect("a Knative Service");
             assert!(is_ready(&service), "Ready is said only when Knative says it");

@@ -51,11 +51,19 @@ async fn what_is_changed_by_hand_is_changed_back() -> anyhow::Result<()> {
     let namespace = namespace(&workspace);
 
     cluster
-        .patch(Kind::Namespace, "", &namespace, json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "privileged" } } }))
+        .patch(
+            Kind::Namespace,
+            "",
+            &namespace,
+            json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "privileged" } } }),
+        )
         .await?;
     cluster
         .when(Kind::Namespace, "", &namespace, "is restricted again", |object| {
-            object.labels().get("pod-security.kubernetes.io/enforce").is_some_and(|level| level == "restricted")
+            object
+                .labels()
+                .get("pod-security.kubernetes.io/enforce")
+                .is_some_and(|level| level == "restricted")
         })
         .await?;
 
@@ -66,7 +74,9 @@ async fn what_is_changed_by_hand_is_changed_back() -> anyhow::Result<()> {
         })
         .await?;
 
-    cluster.patch(Kind::ResourceQuota, &namespace, "annex", json!({ "spec": { "hard": { "pods": "1000" } } })).await?;
+    cluster
+        .patch(Kind::ResourceQuota, &namespace, "annex", json!({ "spec": { "hard": { "pods": "1000" } } }))
+        .await?;
     cluster
         .when(Kind::ResourceQuota, &namespace, "annex", "is as small as before", |object| {
             object.data.pointer("/spec/hard/pods").is_some_and(|pods| pods == "20")
@@ -85,7 +95,10 @@ async fn what_is_changed_by_hand_is_changed_back() -> anyhow::Result<()> {
     cluster.patch(Kind::Service, &namespace, "exec", visible).await?;
     cluster
         .when(Kind::Service, &namespace, "exec", "has no address outside again", |object| {
-            object.labels().get("networking.knative.dev/visibility").is_some_and(|value| value == "cluster-local")
+            object
+                .labels()
+                .get("networking.knative.dev/visibility")
+                .is_some_and(|value| value == "cluster-local")
         })
         .await?;
     workspace.installed("hello").await?;

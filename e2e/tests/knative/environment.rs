@@ -1,6 +1,8 @@
 use std::sync::OnceLock;
 
-use annex_e2e::{Cluster, Workspace, World, until};
+use annex_e2e::{Cluster, Kind, Workspace, World, until};
+use anyhow::Context as _;
+use base64::Engine as _;
 use serde_json::{Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use xtask::Part;
@@ -59,11 +61,7 @@ pub(crate) async fn tenant_on(world: &World, host: &str) -> anyhow::Result<Strin
 pub(crate) struct Reconfigured(&'static World);
 
 impl Reconfigured {
-    pub(crate) fn start(
-        world: &'static World,
-        args: &[&str],
-        env: &[(&str, &str)],
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn start(world: &'static World, args: &[&str], env: &[(&str, &str)]) -> anyhow::Result<Self> {
         let changed = Self(world);
         world.stack.configure(Part::Controller, args, env);
         tokio::task::block_in_place(|| world.stack.start(Part::Controller))?;
@@ -86,4 +84,59 @@ pub(crate) fn is_ready(object: &kube::core::DynamicObject) -> bool {
         .into_iter()
         .flatten()
         .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+/// A ServiceAccount in a namespace of the cluster, and a kubeconfig that speaks for it and holds nothing of the administrator's.
+pub(crate) async fn identity(
+    world: &World,
+    cluster: &Cluster,
+    namespace: &str,
+    name: &str,
+) -> anyhow::Result<Value> {
+    cluster.create(Kind::ServiceAccount, namespace, name, json!({})).await?;
+    let secret = json!({ "type": "kubernetes.io/service-account-token",
+        "metadata": { "annotations": { "kubernetes.io/service-account.name": name } } });
+    cluster.create(Kind::Secret, namespace, &format!("{name}-token"), secret).await?;
+    let filled = cluster
+        .when(Kind::Secret, namespace, &format!("{name}-token"), "has a token", |secret| {
+            secret.data.pointer("/data/token").is_some()
+        })
+        .await?;
+    let token = filled.data["data"]["token"].as_str().expect("a token").to_owned();
+    let token = String::from_utf8(base64::engine::general_purpose::STANDARD.decode(token)?)?;
+    let admin: Value = serde_json::from_slice(&std::fs::read(world.stack.paths().compute_kubeconfig())?)?;
+    let server = &admin["clusters"][0]["cluster"];
+    Ok(json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": "c", "cluster": {
+            "server": server["server"], "certificate-authority-data": server["certificate-authority-data"],
+        } }],
+        "users": [{ "name": "u", "user": { "token": token } }],
+        "contexts": [{ "name": "x", "context": { "cluster": "c", "user": "u" } }],
+        "current-context": "x",
+    }))
+}
+
+/// Gives the ServiceAccount `name` of `annex-system` or of `namespace` itself these rights in `namespace`.
+pub(crate) async fn allow(
+    cluster: &Cluster,
+    namespace: &str,
+    account: (&str, &str),
+    rules: Value,
+) -> anyhow::Result<()> {
+    cluster.create(Kind::Role, namespace, account.1, json!({ "rules": rules })).await?;
+    let binding = json!({
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account.1 },
+        "subjects": [{ "kind": "ServiceAccount", "namespace": account.0, "name": account.1 }],
+    });
+    cluster.create(Kind::RoleBinding, namespace, account.1, binding).await?;
+    Ok(())
+}
+
+/// The manifest of the claim that a condition's message tells the operator to apply.
+pub(crate) fn manifest_in(message: &str) -> anyhow::Result<Value> {
+    let start = message.find('{').context("the message holds no manifest")?;
+    let end = message.rfind('}').context("the message holds no manifest")?;
+    Ok(serde_json::from_str(&message[start..=end])?)
 }

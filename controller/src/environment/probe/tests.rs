@@ -1,4 +1,4 @@
-use std::{collections::VecDeque, net::IpAddr};
+use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
 use annex_core::IpNet;
 use base64::{Engine as _, engine::general_purpose::STANDARD};

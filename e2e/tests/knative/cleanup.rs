@@ -1,0 +1,87 @@
+//! Who goes leaves nothing.
+
+use annex_apis::Install;
+use annex_e2e::{Kind, World, condition, until, when};
+use kube::{Api, ResourceExt as _, api::DeleteParams, runtime::wait::await_condition};
+use kube_kcp::kinds::Workspace as WorkspaceObject;
+use serde_json::json;
+use xtask::Part;
+
+use crate::environment::{alone, hello, namespace, tenant_on};
+
+/// Returns once no workspace named so is there.
+async fn workspace_gone(world: &World, name: &str) -> anyhow::Result<()> {
+    let workspaces: Api<WorkspaceObject> = Api::all(world.admin().await?.at("root")?);
+    await_condition(workspaces, name, |workspace: Option<&WorkspaceObject>| workspace.is_none()).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uninstalling_everything_leaves_the_cluster_as_it_was() -> anyhow::Result<()> {
+    let (world, cluster, _turn) = alone().await?;
+    let before = until("the namespaces of earlier tests are gone", || async {
+        let found = cluster.everything().await?;
+        Ok((!found.iter().any(|object| object.starts_with("Namespace annex-") && !object.contains("system")))
+            .then_some(found))
+    })
+    .await?;
+    let mut workspaces = Vec::new();
+    for name in ["kn-leaves-a", "kn-leaves-b"] {
+        workspaces.push(hello(world, "alice", name).await?);
+    }
+    let during = cluster.everything().await?;
+    assert!(during.len() > before.len() + 8, "there was something to remove");
+    // One is uninstalled, the other's workspace is deleted as it is: its Secrets go first.
+    workspaces[0].0.installs().delete("hello", &DeleteParams::default()).await?;
+    world.user("alice").await?.delete("kn-leaves-b").await?;
+    workspace_gone(world, "kn-leaves-b").await?;
+    let left = || async {
+        let now = cluster.everything().await?;
+        Ok::<_, anyhow::Error>(now.difference(&before).cloned().collect::<Vec<_>>())
+    };
+    let outcome = until("nothing is left", || async { Ok(left().await?.is_empty().then_some(())) }).await;
+    assert!(outcome.is_ok(), "left on the cluster: {:#?}", left().await?);
+    let lost: Vec<_> = before.difference(&cluster.everything().await?).cloned().collect();
+    assert_eq!(lost, Vec::<String>::new(), "nothing else was removed");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_while_the_controller_is_down_goes_when_it_is_back() -> anyhow::Result<()> {
+    let (world, cluster, _turn) = alone().await?;
+    let (workspace, host) = hello(world, "alice", "kn-down").await?;
+    tokio::task::block_in_place(|| world.stack.kill(Part::Controller))?;
+    workspace.installs().delete("hello", &DeleteParams::default()).await?;
+    assert!(cluster.get(Kind::DomainMapping, &namespace(&workspace), &host).await?.is_some());
+    tokio::task::block_in_place(|| world.stack.start(Part::Controller))?;
+    cluster.gone(Kind::DomainMapping, &namespace(&workspace), &host).await?;
+    cluster.gone(Kind::ClusterDomainClaim, "", &host).await?;
+    cluster.gone(Kind::Namespace, "", &namespace(&workspace)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_does_not_go_holds_up_no_uninstall_and_tells_the_next_install() -> anyhow::Result<()>
+{
+    let (world, cluster, _turn) = crate::environment::shared().await?;
+    let (workspace, host) = hello(world, "alice", "kn-stuck").await?;
+    let namespace = namespace(&workspace);
+    let held = json!({ "metadata": { "finalizers": ["example.com/never"] } });
+    cluster.create(Kind::ConfigMap, &namespace, "held", held).await?;
+    workspace.installs().delete("hello", &DeleteParams::default()).await?;
+    await_condition(workspace.installs(), "hello", |install: Option<&Install>| install.is_none()).await?;
+    let stuck = cluster.get(Kind::Namespace, "", &namespace).await?.expect("it cannot go");
+    assert!(stuck.metadata.deletion_timestamp.is_some());
+
+    workspace.install("hello", "com.example.hello", json!({})).await?;
+    let refused = workspace.refused("hello", "NamespaceTerminating").await?;
+    assert!(condition(&refused, "RunnerReady").expect("RunnerReady").message.contains(&namespace));
+    cluster.patch(Kind::ConfigMap, &namespace, "held", json!({ "metadata": { "finalizers": null } })).await?;
+    cluster
+        .when(Kind::Namespace, "", &namespace, "is a new one", |object| object.uid() != stuck.uid())
+        .await?;
+    let ready = |install: &Install| condition(install, "Ready").is_some_and(|ready| ready.status == "True");
+    when(&workspace.installs(), "hello", "Ready", ready).await?;
+    assert_eq!(tenant_on(world, &host).await?, workspace.cluster.to_string());
+    Ok(())
+}

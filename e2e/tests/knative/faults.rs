@@ -1,0 +1,161 @@
+//! What the cluster refuses, and what becomes of it when it is itself again. Nothing is lost, and nobody has to ask.
+
+use annex_apis::Install;
+use annex_e2e::{Kind, condition, publish, until, when};
+use futures::future::try_join_all;
+use kube::{api::DeleteParams, runtime::wait::await_condition};
+use serde_json::json;
+use xtask::Component;
+
+use crate::environment::{Reconfigured, alone, hello, namespace, tenant_on};
+
+fn is_ready(install: &Install) -> bool {
+    condition(install, "Ready").is_some_and(|ready| ready.status == "True")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_out_of_reach_and_back() -> anyhow::Result<()> {
+    let (world, cluster, _turn) = alone().await?;
+    let (stays, host) = hello(world, "alice", "kn-away-stays").await?;
+    let (goes, gone_host) = hello(world, "alice", "kn-away-goes").await?;
+    let comes = world.user("alice").await?.tenant("kn-away-comes").await?;
+
+    tokio::task::block_in_place(|| world.stack.compute()?.stop(Component::ApiServer))?;
+    let says = |install: &Install| {
+        condition(install, "Ready").is_some_and(|ready| ready.reason == "ComputeUnreachable")
+    };
+    let told = when(&stays.installs(), "hello", "ComputeUnreachable", says).await?;
+    let message = &condition(&told, "Ready").expect("Ready").message;
+    assert!(message.contains("goes on as it was") && !message.contains("10."), "{message}");
+    assert_eq!(tenant_on(world, &host).await?, stays.cluster.to_string(), "it answers all the same");
+
+    comes.install("hello", "com.example.hello", json!({})).await?;
+    comes.refused("hello", "ComputeUnreachable").await?;
+    goes.installs().delete("hello", &DeleteParams::default()).await?;
+    let waits =
+        |install: &Install| condition(install, "Ready").is_some_and(|ready| ready.reason == "Uninstalling");
+    when(&goes.installs(), "hello", "it waits for the cluster", waits).await?;
+    let (status, _) = world.runner()?.lookup(&gone_host).await?;
+    assert_eq!(status.as_u16(), 404, "who is deleted answers no more, whatever the cluster does");
+
+    tokio::task::block_in_place(|| world.stack.compute()?.start(Component::ApiServer))?;
+    when(&stays.installs(), "hello", "Ready again", is_ready).await?;
+    let installed = when(&comes.installs(), "hello", "Ready", is_ready).await?;
+    let host = installed.status.expect("a status").host.expect("a host");
+    assert_eq!(tenant_on(world, &host).await?, comes.cluster.to_string());
+    await_condition(goes.installs(), "hello", |install: Option<&Install>| install.is_none()).await?;
+    cluster.gone(Kind::DomainMapping, &namespace(&goes), &gone_host).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_of_knatives_that_is_down() -> anyhow::Result<()> {
+    let (world, cluster, _turn) = alone().await?;
+    let workspace = world.user("alice").await?.tenant("kn-webhook").await?;
+    cluster.scale("knative-serving", "webhook", 0).await?;
+    workspace.install("hello", "com.example.hello", json!({})).await?;
+    let refused = workspace.refused("hello", "ComputeRefused").await;
+    cluster.scale("knative-serving", "webhook", 1).await?;
+    let refused = refused?;
+    assert!(condition(&refused, "RunnerReady").expect("RunnerReady").message.contains("webhook"));
+    when(&workspace.installs(), "hello", "Ready", is_ready).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_that_is_full() -> anyhow::Result<()> {
+    let (world, cluster, _turn) = alone().await?;
+    let (workspace, host) = hello(world, "alice", "kn-quota").await?;
+    let namespace = namespace(&workspace);
+    // A second quota, of the operator's own: Annex's would be repaired.
+    let none = json!({ "spec": { "hard": { "pods": "0" } } });
+    cluster.create(Kind::ResourceQuota, &namespace, "none", none).await?;
+    cluster.delete(Kind::Service, &namespace, "runner").await?;
+    let refused = |install: &Install| {
+        condition(install, "RunnerReady").is_some_and(|ready| ready.message.contains("exceeded quota"))
+    };
+    let told = when(&workspace.installs(), "hello", "the quota is named", refused).await?;
+    assert_eq!(condition(&told, "Ready").expect("Ready").status, "False");
+    cluster.delete(Kind::ResourceQuota, &namespace, "none").await?;
+    when(&workspace.installs(), "hello", "Ready", is_ready).await?;
+    assert_eq!(tenant_on(world, &host).await?, workspace.cluster.to_string());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_does_not_start_says_why_and_the_next_one_heals_it() -> anyhow::Result<()> {
+    let (world, _cluster, _turn) = alone().await?;
+    let workspace = world.user("alice").await?.tenant("kn-images").await?;
+    let deadline = ["--runner-progress-deadline-seconds", "10"];
+    let bad = |image: &'static str| [deadline.as_slice(), &["--runner-image", image]].concat();
+    {
+        let _no_such_image = Reconfigured::start(world, &bad("dev.local/nobody:1"), &[])?;
+        workspace.install("hello", "com.example.hello", json!({})).await?;
+        let told = |install: &Install| {
+            condition(install, "RunnerReady").is_some_and(|ready| {
+                ready.status == "False" && ready.reason != "Provisioning" && !ready.message.is_empty()
+            })
+        };
+        let install = when(&workspace.installs(), "hello", "Knative's own reason", told).await?;
+        assert!(!is_ready(&install));
+    }
+    {
+        // A program that ends at once.
+        let _crashes = Reconfigured::start(world, &bad("dev.local/coredns:v1"), &[])?;
+        let told = |install: &Install| {
+            condition(install, "RunnerReady").is_some_and(|ready| {
+                ready.status == "False"
+                    && ready.reason != "Provisioning"
+                    && ready.message.contains("Revision")
+            })
+        };
+        let install = when(&workspace.installs(), "hello", "Knative's own reason", told).await?;
+        assert!(!is_ready(&install));
+    }
+    let installed = when(&workspace.installs(), "hello", "Ready with the right image", is_ready).await?;
+    let host = installed.status.expect("a status").host.expect("a host");
+    assert_eq!(tenant_on(world, &host).await?, workspace.cluster.to_string());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_installs_while_knatives_controller_is_stopped() -> anyhow::Result<()> {
+    const WORKSPACES: usize = 3;
+    const EACH: usize = 10;
+    let (world, cluster, _turn) = alone().await?;
+    for number in 0..EACH {
+        publish(world, &format!("com.example.kn{number}"), &["1.0.0"]).await?;
+    }
+    let alice = world.user("alice").await?;
+    let workspaces = try_join_all((0..WORKSPACES).map(|number| {
+        let alice = &alice;
+        async move { alice.tenant(&format!("kn-thirty-{number}")).await }
+    }))
+    .await?;
+    cluster.scale("knative-serving", "controller", 0).await?;
+    for workspace in &workspaces {
+        for number in 0..EACH {
+            workspace.install(&format!("i{number}"), &format!("com.example.kn{number}"), json!({})).await?;
+        }
+    }
+    let all = || workspaces.iter().flat_map(|workspace| (0..EACH).map(move |number| (workspace, number)));
+    for (workspace, number) in all() {
+        workspace.refused(&format!("i{number}"), "Provisioning").await?;
+    }
+    cluster.scale("knative-serving", "controller", 1).await?;
+    let runner = world.runner()?;
+    for (workspace, number) in all() {
+        let installs = workspace.installs();
+        let name = format!("i{number}");
+        let installed = until(&format!("{name} is Ready"), || async {
+            Ok(installs.get_opt(&name).await?.filter(is_ready))
+        })
+        .await?;
+        let host = installed.status.expect("a status").host.expect("a host");
+        let (status, identity) = runner.get(&host).await?;
+        assert_eq!(status.as_u16(), 200, "{host}");
+        assert_eq!(identity["extension_id"], json!(format!("com.example.kn{number}")));
+        assert_eq!(identity["tenant_id"], json!(workspace.cluster.to_string()));
+    }
+    Ok(())
+}

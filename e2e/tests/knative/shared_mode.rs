@@ -1,0 +1,88 @@
+//! One runner for all workspaces, as the app-domains paper has it, under an identity that may do just that.
+
+use annex_e2e::{Kind, condition, until};
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+
+use crate::environment::{Reconfigured, allow, alone, hello, identity, manifest_in, tenant_on};
+
+/// One document of a manifest of the project's.
+fn document(file: &str, kind: &str) -> anyhow::Result<Value> {
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/compute/shared-mode").join(file);
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(path)?)?;
+    Ok(documents.into_iter().find(|document| document["kind"] == kind).expect("a document of the kind"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_runner_for_all_with_rights_in_its_namespace_alone() -> anyhow::Result<()> {
+    let (world, cluster, _turn) = alone().await?;
+    let namespace = "annex-runner";
+    let labels = document("rbac.yaml", "Namespace")?["metadata"]["labels"].clone();
+    cluster.create(Kind::Namespace, "", namespace, json!({ "metadata": { "labels": labels } })).await?;
+    let kubeconfig = identity(world, &cluster, "annex-system", "annex-shared").await?;
+    let rules = document("rbac.yaml", "Role")?["rules"].clone();
+    allow(&cluster, namespace, ("annex-system", "annex-shared"), rules).await?;
+    let path = world.stack.paths().state().join("shared.kubeconfig");
+    std::fs::write(&path, kubeconfig.to_string())?;
+    let mode = Reconfigured::start(
+        world,
+        &["--compute-kubeconfig", path.to_str().expect("a path in Unicode")],
+        &[
+            ("RUNNER_NAMESPACE", namespace),
+            ("RUNNER_KSERVICE", "runner"),
+            ("KNATIVE_AUTO_CREATE_CDC", "false"),
+        ],
+    )?;
+
+    let workspace = world.user("alice").await?.tenant("kn-shared").await?;
+    workspace.install("hello", "com.example.hello", json!({})).await?;
+    let refused = workspace.refused("hello", "RunnerNotFound").await?;
+    assert!(condition(&refused, "RunnerReady").expect("RunnerReady").message.contains("annex-runner/runner"));
+
+    let mut runner = document("runner.yaml", "Service")?;
+    let container = &mut runner["spec"]["template"]["spec"]["containers"][0];
+    container["image"] = json!(world.stack.runner_image().expect("an image"));
+    for variable in container["env"].as_array_mut().expect("an environment") {
+        if variable["name"] == "REGISTRY_BASE_URL" {
+            variable["value"] = json!(world.stack.lookup_url()?);
+        }
+    }
+    let body = json!({ "metadata": { "labels": runner["metadata"]["labels"] }, "spec": runner["spec"] });
+    cluster.create(Kind::Service, namespace, "runner", body).await?;
+
+    let refused = workspace.refused("hello", "ClaimMissing").await?;
+    let host = refused.status.as_ref().expect("a status").host.clone().expect("a host");
+    let claim = manifest_in(&condition(&refused, "DomainReady").expect("DomainReady").message)?;
+    assert_eq!((&claim["kind"], &claim["metadata"]["name"]), (&json!("ClusterDomainClaim"), &json!(host)));
+    cluster.create(Kind::ClusterDomainClaim, "", &host, json!({ "spec": claim["spec"] })).await?;
+    let installed = workspace.installed("hello").await?.status.expect("a status");
+    let reference = installed.runner_ref.expect("a runner");
+    assert_eq!(
+        (reference.namespace.as_deref(), reference.name.as_deref()),
+        (Some(namespace), Some("runner"))
+    );
+    assert_eq!(tenant_on(world, &host).await?, workspace.cluster.to_string());
+
+    workspace.installs().delete("hello", &DeleteParams::default()).await?;
+    cluster.gone(Kind::DomainMapping, namespace, &host).await?;
+    let left = cluster.get(Kind::ClusterDomainClaim, "", &host).await?;
+    assert!(left.is_some(), "who made the claim removes it");
+    assert!(cluster.get(Kind::Service, namespace, "runner").await?.is_some(), "the runner is the operator's");
+
+    drop(mode);
+    cluster.delete(Kind::ClusterDomainClaim, "", &host).await?;
+    cluster.delete(Kind::Namespace, "", namespace).await?;
+    for (kind, name) in [(Kind::ServiceAccount, "annex-shared"), (Kind::Secret, "annex-shared-token")] {
+        // The token goes with its account.
+        if cluster.get(kind, "annex-system", name).await?.is_some() {
+            cluster.api(kind, "annex-system").delete(name, &DeleteParams::default()).await?;
+        }
+    }
+    let (again, host) = hello(world, "alice", "kn-not-shared").await?;
+    until("each workspace has its own again", || async {
+        Ok(cluster.get(Kind::DomainMapping, &crate::environment::namespace(&again), &host).await?)
+    })
+    .await?;
+    Ok(())
+}
