@@ -224,9 +224,12 @@ fn replace_images(value: &mut Value, images: &[(&'static str, String)]) {
     }
 }
 
-/// Whatever the tag: `docker.io/envoyproxy/envoy:v1` is the shipped `docker.io/envoyproxy/envoy`.
+/// Whatever the registry and the tag: `registry.example.com/envoyproxy/envoy:v1` is the shipped `envoyproxy/envoy`.
 fn names_image(text: &str, shipped: &str) -> bool {
-    text.strip_prefix(shipped).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    let without_registry = || text.split_once('/').and_then(|(_, path)| path.strip_prefix(shipped));
+    text.strip_prefix(shipped)
+        .or_else(without_registry)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
 }
 
 #[cfg(test)]
@@ -247,7 +250,7 @@ data:
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: g}
-spec: {template: {spec: {containers: [{name: queue, image: 'docker.io/envoyproxy/envoy:v1.36-latest', resources: {requests: {cpu: 200m}}}]}}}
+spec: {template: {spec: {containers: [{name: queue, image: 'registry.example.com/envoyproxy/envoy:v1.36-latest', resources: {requests: {cpu: 200m}}}]}}}
 ---
 apiVersion: v1
 kind: Namespace
@@ -257,7 +260,7 @@ metadata: {name: n}
     fn adapted() -> Vec<Value> {
         let images = [
             ("ko://knative.dev/serving/cmd/queue", "dev.local/queue:1".to_owned()),
-            ("docker.io/envoyproxy/envoy", "dev.local/envoy:2".to_owned()),
+            ("envoyproxy/envoy", "dev.local/envoy:2".to_owned()),
         ];
         let mut objects = parse(SHIPPED).unwrap();
         objects.iter_mut().for_each(|object| adapt(object, &images));
@@ -293,7 +296,8 @@ metadata: {name: n}
 
     #[test]
     fn only_whole_image_names_are_replaced() {
-        assert!(names_image("docker.io/e:v1", "docker.io/e"));
-        assert!(!names_image("docker.io/envoy:v1", "docker.io/e"));
+        assert!(names_image("registry.example.com/a/e:v1", "a/e"));
+        assert!(names_image("a/e", "a/e"));
+        assert!(!names_image("registry.example.com/a/envoy:v1", "a/e"));
     }
 }
