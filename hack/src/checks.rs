@@ -138,6 +138,8 @@ pub(crate) fn run(only: &[Check], skip: &[Check], require: &[Check]) -> Result<(
     }
     if only.is_empty() && skip.is_empty() && skipped.is_empty() {
         say("all checks passed");
+    } else if !skipped.is_empty() {
+        say("the checks that can run on this machine passed");
     } else {
         say("the chosen checks passed");
     }

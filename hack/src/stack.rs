@@ -558,11 +558,17 @@ pub fn down(state_dir: &Path, purge: bool) -> Result<Vec<&'static str>> {
 }
 
 fn require_free_ports(settings: &Settings, paths: &Paths) -> Result<()> {
-    let mut wanted = Vec::new();
-    for part in settings.parts() {
-        if !ProcessRecord::load(&paths.pid_record(part))?.is_some_and(|record| record.is_running()) {
-            wanted.extend(settings.ports(part));
+    let parts: Vec<Part> = settings.parts().collect();
+    let (mut wanted, mut leaving) = (Vec::new(), Vec::new());
+    for part in Part::ALL {
+        let runs = ProcessRecord::load(&paths.pid_record(part))?.is_some_and(|record| record.is_running());
+        match (parts.contains(&part), runs) {
+            (true, false) => wanted.extend(settings.ports(part)),
+            // Of a mode that the person has left: it is about to end, and its port is its successor's.
+            (false, true) => leaving.extend(settings.ports(part).iter().map(|port| port.number)),
+            _ => {}
         }
     }
+    wanted.retain(|port| !leaving.contains(&port.number));
     ports::require_free(&wanted)
 }

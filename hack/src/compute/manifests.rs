@@ -17,7 +17,11 @@ use crate::tools::{self, Tool};
 const LAYOUT: &str = "1";
 
 /// The namespaces whose Deployments make the cluster usable.
-pub(super) const NAMESPACES: [&str; 3] = ["kube-system", "knative-serving", "kourier-system"];
+pub(super) const NAMESPACES: [&str; 3] = ["kube-system", KNATIVE, "kourier-system"];
+
+/// Knative's namespace, and what in it works only once it has become the leader.
+pub(super) const KNATIVE: &str = "knative-serving";
+pub(super) const LEADERS: [&str; 4] = ["autoscaler", "controller", "net-kourier-controller", "webhook"];
 
 /// A module's name, the folder of `hack/tools` that pins it, and what of it is applied.
 const SOURCES: [(&str, &str, &[&str]); 4] = [
@@ -157,6 +161,12 @@ fn adapt(object: &mut Value, images: &[(&'static str, String)]) {
         ("ConfigMap", "config-deployment") => {
             set_data(object, "registries-skipping-tag-resolving", "dev.local")
         }
+        // A third of the time for which a controller that crashed keeps its successor from working.
+        ("ConfigMap", "config-leader-election") => {
+            set_data(object, "lease-duration", "15s");
+            set_data(object, "renew-deadline", "10s");
+            set_data(object, "retry-period", "2s");
+        }
         // Apart from every name that an install may get.
         ("ConfigMap", "config-domain") => set_data(object, "apps.svc.localtest", ""),
         ("Service", "kourier") => {
@@ -214,9 +224,12 @@ fn replace_images(value: &mut Value, images: &[(&'static str, String)]) {
     }
 }
 
-/// Whatever the tag: `docker.io/envoyproxy/envoy:v1` is the shipped `docker.io/envoyproxy/envoy`.
+/// Whatever the registry and the tag: `registry.example.com/envoyproxy/envoy:v1` is the shipped `envoyproxy/envoy`.
 fn names_image(text: &str, shipped: &str) -> bool {
-    text.strip_prefix(shipped).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    let without_registry = || text.split_once('/').and_then(|(_, path)| path.strip_prefix(shipped));
+    text.strip_prefix(shipped)
+        .or_else(without_registry)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
 }
 
 #[cfg(test)]
@@ -237,7 +250,7 @@ data:
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: g}
-spec: {template: {spec: {containers: [{name: queue, image: 'docker.io/envoyproxy/envoy:v1.36-latest', resources: {requests: {cpu: 200m}}}]}}}
+spec: {template: {spec: {containers: [{name: queue, image: 'registry.example.com/envoyproxy/envoy:v1.36-latest', resources: {requests: {cpu: 200m}}}]}}}
 ---
 apiVersion: v1
 kind: Namespace
@@ -247,7 +260,7 @@ metadata: {name: n}
     fn adapted() -> Vec<Value> {
         let images = [
             ("ko://knative.dev/serving/cmd/queue", "dev.local/queue:1".to_owned()),
-            ("docker.io/envoyproxy/envoy", "dev.local/envoy:2".to_owned()),
+            ("envoyproxy/envoy", "dev.local/envoy:2".to_owned()),
         ];
         let mut objects = parse(SHIPPED).unwrap();
         objects.iter_mut().for_each(|object| adapt(object, &images));
@@ -283,7 +296,8 @@ metadata: {name: n}
 
     #[test]
     fn only_whole_image_names_are_replaced() {
-        assert!(names_image("docker.io/e:v1", "docker.io/e"));
-        assert!(!names_image("docker.io/envoy:v1", "docker.io/e"));
+        assert!(names_image("registry.example.com/a/e:v1", "a/e"));
+        assert!(names_image("a/e", "a/e"));
+        assert!(!names_image("registry.example.com/a/envoy:v1", "a/e"));
     }
 }

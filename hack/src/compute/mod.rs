@@ -198,8 +198,12 @@ impl Compute {
     /// # Errors
     /// They do not; the message says which.
     pub fn check_ready(&self) -> Result<()> {
-        let list =
-            self.admin.json(&["--request-timeout=5s", "get", "deployments,pods", "--all-namespaces"])?;
+        let list = self.admin.json(&[
+            "--request-timeout=5s",
+            "get",
+            "deployments,pods,leases",
+            "--all-namespaces",
+        ])?;
         let running: BTreeSet<String> =
             self.ctr(&["tasks", "list", "--quiet"])?.lines().map(str::to_owned).collect();
         let reasons = readiness::unready(&list, &running);
@@ -265,6 +269,13 @@ impl Compute {
             self.import(&image, || image.cached())?;
         }
         sysctls::remember()?;
+        if self.pid(Component::Kubelet)?.is_none() {
+            self.start(Component::ApiServer)?;
+            // Held by pods that ended without letting go of them: their successors would wait for the time to run out, and
+            // meanwhile send requests to addresses of before.
+            let namespace = format!("--namespace={}", manifests::KNATIVE);
+            self.admin.run(&["delete", "leases", "--all", &namespace])?;
+        }
         Component::ALL.iter().try_for_each(|component| self.start(*component))
     }
 

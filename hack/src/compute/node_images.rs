@@ -23,7 +23,7 @@ const PROGRAMS: [(Tool, &str); 8] = [
     (Tool::KnativeActivator, "ko://knative.dev/serving/cmd/activator"),
     (Tool::KnativeQueue, "ko://knative.dev/serving/cmd/queue"),
     (Tool::Kourier, "ko://knative.dev/net-kourier/cmd/kourier"),
-    (Tool::Envoy, "docker.io/envoyproxy/envoy"),
+    (Tool::Envoy, "envoyproxy/envoy"),
 ];
 
 /// What manifests ask for, and what the node has instead.

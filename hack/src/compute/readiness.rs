@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::manifests::{NAMESPACES, kind};
+use super::manifests::{KNATIVE, LEADERS, NAMESPACES, kind};
 
-/// What is not as it should be, one short sentence each; `list` holds Deployments and Pods of all namespaces, `running` the
-/// ids of the containers that the runtime runs.
+/// What is not as it should be, one short sentence each; `list` holds Deployments, Pods and Leases of all namespaces, `running`
+/// the ids of the containers that the runtime runs.
 ///
 /// After a restart of the node the API still holds the statuses of before, which say that all is well: only a container that
 /// the runtime knows counts.
@@ -27,6 +27,12 @@ pub(super) fn unready(list: &Value, running: &BTreeSet<String>) -> Vec<String> {
             .count();
         if (ready as u64) < wanted {
             reasons.push(format!("{namespace}/{name} has {ready} of {wanted} pods ready"));
+        } else if namespace == KNATIVE && LEADERS.contains(&name) && wanted > 0 {
+            let mut pods = pods.iter().filter(|pod| belongs(pod, deployment));
+            let leads = |pod: &str| items().any(|lease| kind(lease) == "Lease" && is_held(lease, pod));
+            if !pods.any(|pod| leads(text(pod, "/metadata/name"))) {
+                reasons.push(format!("{namespace}/{name} has not become the leader yet"));
+            }
         }
     }
     if reasons.is_empty() && items().filter(ours).all(|object| kind(object) != "Deployment") {
@@ -37,6 +43,11 @@ pub(super) fn unready(list: &Value, running: &BTreeSet<String>) -> Vec<String> {
 
 fn text<'a>(object: &'a Value, path: &str) -> &'a str {
     object.pointer(path).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Knative's names of holders begin with the pod's.
+fn is_held(lease: &Value, pod: &str) -> bool {
+    text(lease, "/spec/holderIdentity").strip_prefix(pod).is_some_and(|rest| rest.starts_with('_'))
 }
 
 fn is_over(pod: &Value) -> bool {
@@ -69,7 +80,7 @@ mod tests {
 
     use super::*;
 
-    fn list(ready: bool) -> Value {
+    fn list(ready: bool, holder: &str) -> Value {
         let labels = json!({"app": "webhook"});
         json!({"items": [
             {
@@ -83,6 +94,11 @@ mod tests {
                 "status": {"phase": "Running", "containerStatuses": [{"ready": ready, "containerID": "containerd://abc"}]},
             },
             {"kind": "Deployment", "metadata": {"namespace": "tenant", "name": "x"}, "spec": {"replicas": 5}},
+            {
+                "kind": "Lease",
+                "metadata": {"namespace": "knative-serving", "name": "l"},
+                "spec": {"holderIdentity": format!("{holder}_1")},
+            },
         ]})
     }
 
@@ -92,10 +108,16 @@ mod tests {
 
     #[test]
     fn only_containers_that_the_runtime_knows_count() {
-        assert!(unready(&list(true), &running(&["abc"])).is_empty());
-        let stale = unready(&list(true), &running(&["other"]));
+        assert!(unready(&list(true, "webhook-1"), &running(&["abc"])).is_empty());
+        let stale = unready(&list(true, "webhook-1"), &running(&["other"]));
         assert_eq!(stale, ["knative-serving/webhook has 0 of 1 pods ready"]);
-        assert_eq!(unready(&list(false), &running(&["abc"])), stale);
+        assert_eq!(unready(&list(false, "webhook-1"), &running(&["abc"])), stale);
+    }
+
+    #[test]
+    fn who_does_not_lead_does_not_work() {
+        let waiting = unready(&list(true, "webhook-0"), &running(&["abc"]));
+        assert_eq!(waiting, ["knative-serving/webhook has not become the leader yet"]);
     }
 
     #[test]
