@@ -79,7 +79,8 @@ impl fmt::Display for Component {
 pub(super) struct Folders {
     /// What outlives it.
     pub(super) compute: PathBuf,
-    /// What does not. Short: a socket's path has at most 107 bytes, and a state directory may be anywhere.
+    /// What does not: pods, among others. Short: a socket's path has at most 107 bytes, the kubelet has one in its folder, too,
+    /// and a state directory may be anywhere.
     pub(super) runtime: PathBuf,
 }
 
@@ -178,7 +179,7 @@ pub(super) fn launch(
                 kubeconfig("kubelet"),
                 format!("--hostname-override={NODE}"),
                 format!("--node-ip={node}"),
-                format!("--root-dir={}", path(folders.compute.join("kubelet"))),
+                format!("--root-dir={}", path(folders.runtime.join("kubelet"))),
             ]
         }
         Component::KubeProxy => vec![

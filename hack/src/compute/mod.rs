@@ -325,6 +325,7 @@ impl Compute {
         let started = Instant::now();
         let mut reported = started;
         while let Err(reason) = self.check_ready() {
+            self.check_running()?;
             if started.elapsed() > PODS_READY {
                 let late = format!("Knative is not ready after {} s", PODS_READY.as_secs());
                 return Err(reason.context(late));
@@ -334,6 +335,16 @@ impl Compute {
                 note(&format!("{reason:#}"));
             }
             thread::sleep(Duration::from_millis(500));
+        }
+        Ok(())
+    }
+
+    /// Whether every process runs: without one of them all waiting is in vain.
+    fn check_running(&self) -> Result<()> {
+        for component in Component::ALL {
+            if self.pid(component)?.is_none() {
+                bail!("the {component} has ended{}", tail::of(&self.paths.compute_log(component)));
+            }
         }
         Ok(())
     }
