@@ -14,6 +14,8 @@ pub enum Bench {
     Seed,
     /// How many installs get ready in a second, and what each costs
     Install,
+    /// What Annex adds to the time until a domain answers through Envoy
+    Knative,
 }
 
 /// Measures; the last line of the output is JSON. Nothing stays running.
@@ -22,6 +24,7 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
     let name = match bench {
         Bench::Seed => "seed",
         Bench::Install => "install",
+        Bench::Knative => "knative",
     };
     let mut command = checkout.cargo();
     command.args(["run", "--release", "--quiet", "--package", "annex-e2e", "--bin", "bench", "--", name]);

@@ -201,6 +201,37 @@ fn every_pod_is_restricted_and_of_this_version() {
     }
 }
 
+/// As a heading's link is made on a forge: lower case, spaces as hyphens, nothing else but letters, digits and hyphens.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings =
+        page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |character: &char| character.is_alphanumeric() || matches!(character, ' ' | '-' | '_');
+    headings
+        .map(|heading| heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-"))
+        .collect()
+}
+
+#[test]
+fn every_link_between_pages_leads_somewhere() {
+    let mut pages = files(&root().join("docs"), ".md");
+    pages.push(root().join("README.md"));
+    let mut links = 0;
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        let targets =
+            text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+        for target in targets.filter(|target| !target.contains("://")) {
+            links += 1;
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let there = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            assert!(there.exists(), "{}: {target}", page.display());
+            let found = anchor.is_empty() || anchors(&fs::read_to_string(&there).unwrap()).contains(anchor);
+            assert!(found, "{}: {target}", page.display());
+        }
+    }
+    assert!(links > 30, "{links}");
+}
+
 #[test]
 fn no_right_is_a_wildcard() {
     let roles = |kind: &Value| kind == "Role" || kind == "ClusterRole";

@@ -88,10 +88,11 @@ async fn on_cluster(
     }
     // Once it answered, Knative is believed: asking again would start every runner that sleeps.
     let platform = place.environment().is_none();
-    if platform && !has_answered(facts.install.status.as_ref(), resolved) {
-        if !probe(context, resolved, findings).await {
-            return Answer::No;
-        }
+    if platform
+        && !has_answered(facts.install.status.as_ref(), resolved)
+        && !probe(context, resolved, findings).await
+    {
+        return Answer::No;
     }
     findings.passed(Stage::DomainReady, mapped(resolved));
     findings.passed(Stage::RunnerReady, Because::new("RunnerReady", "Knative says that the runner is ready"));

@@ -2,6 +2,7 @@
 
 mod figures;
 mod install;
+mod knative;
 mod seed;
 
 use clap::Parser;
@@ -13,6 +14,8 @@ enum Bench {
     Seed,
     /// How fast Installs become Ready, and at how many writes.
     Install,
+    /// What Annex adds to the time until a domain answers through Envoy.
+    Knative,
 }
 
 #[tokio::main]
@@ -20,5 +23,6 @@ async fn main() -> anyhow::Result<()> {
     match Bench::parse() {
         Bench::Seed => seed::run().await,
         Bench::Install => install::run().await,
+        Bench::Knative => knative::run().await,
     }
 }
