@@ -63,14 +63,13 @@ pub struct Compute {
 impl Compute {
     /// Starts what does not run and repairs what is broken, and returns when Knative works.
     ///
-    /// The tools have to be in the cache. `kubectl` makes a kubectl of a kubeconfig.
+    /// The machine's packages have to be there, and the tools in the cache. `kubectl` makes a kubectl of a kubeconfig.
     pub(crate) fn up(
         checkout: &Checkout,
         paths: &Paths,
         fsync: bool,
         kubectl: impl Fn(&Path) -> Kubectl,
     ) -> Result<Self> {
-        machine::install()?;
         let network = Network::choose(&network::name(paths.state()), &network_record(paths))?;
         let this = Self::new(checkout, paths, fsync, network, kubectl);
         this.connect()?;
