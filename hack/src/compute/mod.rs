@@ -102,7 +102,7 @@ impl Compute {
             paths: paths.clone(),
             admin: kubectl(&paths.compute_kubeconfig()),
             fsync,
-            folders: Folders::new(&paths.compute(), &network.name),
+            folders: Folders::new(paths, &network.name),
             pki: Pki::new(&paths.compute()),
             network,
         }
@@ -392,12 +392,12 @@ pub(crate) fn down(paths: &Paths) -> Result<Vec<Component>> {
 pub(crate) fn is_anywhere(paths: &Paths) -> bool {
     let name = network::name(paths.state());
     let recorded = Component::ALL.iter().any(|component| paths.compute_record(*component).exists());
-    cfg!(target_os = "linux") && (recorded || leftovers::exist(&Folders::new(&paths.compute(), &name), &name))
+    cfg!(target_os = "linux") && (recorded || leftovers::exist(&Folders::new(paths, &name), &name))
 }
 
 fn end(paths: &Paths) -> Result<Vec<Component>> {
     let name = network::name(paths.state());
-    let folders = Folders::new(&paths.compute(), &name);
+    let folders = Folders::new(paths, &name);
     let mut ended = Vec::new();
     // First who would start pods again, then the pods, then what they ran on.
     let first =
