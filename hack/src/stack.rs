@@ -99,6 +99,9 @@ impl Stack {
         let _lock = Lock::acquire(&paths)?;
         state::save(&settings)?;
 
+        if settings.runs_cluster() {
+            compute::machine::install()?;
+        }
         let tools = Tools::ensure(&checkout, &settings)?;
         let binaries = match extent {
             Extent::ComputeOnly => None,

@@ -63,14 +63,13 @@ pub struct Compute {
 impl Compute {
     /// Starts what does not run and repairs what is broken, and returns when Knative works.
     ///
-    /// The tools have to be in the cache. `kubectl` makes a kubectl of a kubeconfig.
+    /// The machine's packages have to be there, and the tools in the cache. `kubectl` makes a kubectl of a kubeconfig.
     pub(crate) fn up(
         checkout: &Checkout,
         paths: &Paths,
         fsync: bool,
         kubectl: impl Fn(&Path) -> Kubectl,
     ) -> Result<Self> {
-        machine::install()?;
         let network = Network::choose(&network::name(paths.state()), &network_record(paths))?;
         let this = Self::new(checkout, paths, fsync, network, kubectl);
         this.connect()?;
@@ -103,7 +102,7 @@ impl Compute {
             paths: paths.clone(),
             admin: kubectl(&paths.compute_kubeconfig()),
             fsync,
-            folders: Folders::new(&paths.compute(), &network.name),
+            folders: Folders::new(paths, &network.name),
             pki: Pki::new(&paths.compute()),
             network,
         }
@@ -325,6 +324,7 @@ impl Compute {
         let started = Instant::now();
         let mut reported = started;
         while let Err(reason) = self.check_ready() {
+            self.check_running()?;
             if started.elapsed() > PODS_READY {
                 let late = format!("Knative is not ready after {} s", PODS_READY.as_secs());
                 return Err(reason.context(late));
@@ -334,6 +334,16 @@ impl Compute {
                 note(&format!("{reason:#}"));
             }
             thread::sleep(Duration::from_millis(500));
+        }
+        Ok(())
+    }
+
+    /// Whether every process runs: without one of them all waiting is in vain.
+    fn check_running(&self) -> Result<()> {
+        for component in Component::ALL {
+            if self.pid(component)?.is_none() {
+                bail!("the {component} has ended{}", tail::of(&self.paths.compute_log(component)));
+            }
         }
         Ok(())
     }
@@ -382,12 +392,12 @@ pub(crate) fn down(paths: &Paths) -> Result<Vec<Component>> {
 pub(crate) fn is_anywhere(paths: &Paths) -> bool {
     let name = network::name(paths.state());
     let recorded = Component::ALL.iter().any(|component| paths.compute_record(*component).exists());
-    cfg!(target_os = "linux") && (recorded || leftovers::exist(&Folders::new(&paths.compute(), &name), &name))
+    cfg!(target_os = "linux") && (recorded || leftovers::exist(&Folders::new(paths, &name), &name))
 }
 
 fn end(paths: &Paths) -> Result<Vec<Component>> {
     let name = network::name(paths.state());
-    let folders = Folders::new(&paths.compute(), &name);
+    let folders = Folders::new(paths, &name);
     let mut ended = Vec::new();
     // First who would start pods again, then the pods, then what they ran on.
     let first =
