@@ -97,7 +97,7 @@ impl World {
     /// # Errors
     /// No client can be made.
     pub fn runner(&self) -> anyhow::Result<RunnerClient> {
-        RunnerClient::new(self.stack.settings())
+        RunnerClient::new(self.stack.settings(), &self.stack.lookup_url()?)
     }
 }
 

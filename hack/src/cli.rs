@@ -89,7 +89,7 @@ struct Environment {
     /// The port of kcp's etcd; it also takes the next one [default: 2379]
     #[arg(long, value_name = "PORT")]
     etcd_port: Option<u16>,
-    /// The port on which installs answer [default: 8080]
+    /// The port on which installs answer without TLS [default: 8080]
     #[arg(long, value_name = "PORT")]
     runner_port: Option<u16>,
     /// The first of five ports for the services' own use [default: 8090]
@@ -122,9 +122,12 @@ struct Environment {
     /// Where pods of the cluster elsewhere reach the controller's lookup [default: this machine's address towards it]
     #[arg(long, value_name = "URL")]
     lookup_url: Option<String>,
-    /// The port on which installs answer over TLS, with Knative [default: 8443]
+    /// The port on which installs answer over TLS [default: 8443]
     #[arg(long, value_name = "PORT")]
     https_port: Option<u16>,
+    /// Give the installs' domains a certificate of an authority made here, domains-ca.crt in the state folder
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    tls: Option<bool>,
     /// Build the services with optimisation
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     release: Option<bool>,
@@ -173,6 +176,7 @@ impl Environment {
             ingress_https: self.ingress_https.clone().or(recorded.ingress_https.filter(|_| knative)),
             lookup_url: self.lookup_url.clone().or(recorded.lookup_url.filter(|_| knative)),
             https_port: self.https_port.unwrap_or(recorded.https_port),
+            tls: self.tls.unwrap_or(recorded.tls),
             ..recorded
         })
     }
@@ -283,7 +287,10 @@ mod tests {
             Settings { kcp_port: 1, runner_port: 2, release: true, ..Settings::new(Path::new("/s")) };
         let settings = environment(&["--kcp-port", "9"]).over(recorded.clone()).unwrap();
         assert_eq!(settings, Settings { kcp_port: 9, ..recorded.clone() });
-        assert!(!environment(&["--release=false"]).over(recorded).unwrap().release);
+        assert!(!environment(&["--release=false"]).over(recorded.clone()).unwrap().release);
+        let secured = environment(&["--tls"]).over(recorded).unwrap();
+        assert!(environment(&[]).over(secured.clone()).unwrap().tls);
+        assert!(!environment(&["--tls=false"]).over(secured).unwrap().tls);
     }
 
     #[test]

@@ -73,10 +73,14 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     say("\n# Each domain answers with its own tenant.");
     let mut identities = Vec::new();
     for (workspace, url) in &answers {
-        say(&format!("$ curl -s {url}"));
+        let body = if settings.tls {
+            shell.run(&curl(&shell.path(&stack.paths().domains_ca()), url)?)
+        } else {
+            say(&format!("$ curl -s {url}"));
+            fetch(url).inspect(|body| say(body.trim_end()))
+        };
         let body =
-            fetch(url).with_context(|| format!("the install of {workspace} is Ready but does not answer"))?;
-        say(body.trim_end());
+            body.with_context(|| format!("the install of {workspace} is Ready but does not answer"))?;
         identities.push(tenant_id(&body).with_context(|| format!("{url} answers without a tenant_id"))?);
     }
     if let [first, second] = identities.as_slice()
@@ -152,13 +156,30 @@ fn fetch(url: &str) -> Result<String> {
     Ok(answer.body)
 }
 
+/// The line that asks over TLS. Names that are not under `.localhost` may lead nowhere yet, or to another machine.
+fn curl(authority: &str, url: &str) -> Result<String> {
+    let (host, port, _) = split_url(url)
+        .filter(|_| url.starts_with("https://"))
+        .with_context(|| format!("{url:?} is no https address"))?;
+    let name = host.split(':').next().unwrap_or(&host);
+    let resolve = if name.ends_with(".localhost") {
+        String::new()
+    } else {
+        format!("--resolve {name}:{port}:127.0.0.1 ")
+    };
+    Ok(format!("curl -s --cacert {authority} {resolve}{url}"))
+}
+
 /// `http://host:port/path` → the Host header, the port, the path.
 fn split_url(url: &str) -> Option<(String, u16, String)> {
-    let rest = url.strip_prefix("http://")?;
+    let (rest, port) = match url.strip_prefix("https://") {
+        Some(rest) => (rest, 443),
+        None => (url.strip_prefix("http://")?, 80),
+    };
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let port = match host.rsplit_once(':') {
         Some((_, port)) => port.parse().ok()?,
-        None => 80,
+        None => port,
     };
     (!host.is_empty()).then(|| (host.to_owned(), port, format!("/{path}")))
 }
@@ -218,8 +239,21 @@ mod tests {
         let split = |url| split_url(url).map(|(host, port, path)| format!("{host} {port} {path}"));
         assert_eq!(split("http://a.apps.localhost:8080").unwrap(), "a.apps.localhost:8080 8080 /");
         assert_eq!(split("http://a/x/y").unwrap(), "a 80 /x/y");
-        assert_eq!(split("https://a"), None);
+        assert_eq!(split("https://a/x").unwrap(), "a 443 /x");
+        assert_eq!(split("ftp://a"), None);
         assert_eq!(split("http://"), None);
+    }
+
+    #[test]
+    fn asks_over_tls_with_the_authority() {
+        let line = curl(".annex/domains-ca.crt", "https://a.apps.localhost:8443/").unwrap();
+        assert_eq!(line, "curl -s --cacert .annex/domains-ca.crt https://a.apps.localhost:8443/");
+        let line = curl("ca", "https://a.apps.test:8443/").unwrap();
+        assert_eq!(
+            line,
+            "curl -s --cacert ca --resolve a.apps.test:8443:127.0.0.1 https://a.apps.test:8443/"
+        );
+        assert!(curl("ca", "http://a.apps.localhost:8080/").is_err());
     }
 
     #[test]

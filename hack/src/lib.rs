@@ -13,6 +13,7 @@ mod checkout;
 mod checks;
 mod compute;
 mod demo;
+mod domain_tls;
 mod drift;
 mod envoy;
 mod guard;

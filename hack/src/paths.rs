@@ -58,6 +58,25 @@ impl Paths {
         self.state.join("services").join(format!("{part}.compute.kubeconfig"))
     }
 
+    /// The authority of the domains' certificate, for `curl --cacert`; only with TLS.
+    #[must_use]
+    pub fn domains_ca(&self) -> PathBuf {
+        self.state.join("domains-ca.crt")
+    }
+
+    pub(crate) fn domains_certificate(&self) -> PathBuf {
+        self.state.join("domains.crt")
+    }
+
+    pub(crate) fn domains_key(&self) -> PathBuf {
+        self.state.join("domains.key")
+    }
+
+    /// What the domains' certificate was made for, and until when.
+    pub(crate) fn domains_record(&self) -> PathBuf {
+        self.state.join("domains.json")
+    }
+
     /// Everything of the cluster that runs here.
     pub(crate) fn compute(&self) -> PathBuf {
         self.state.join("compute")
@@ -130,6 +149,10 @@ impl Paths {
             self.compute(),
             self.compute_kubeconfig(),
             self.ingress_config(),
+            self.domains_ca(),
+            self.domains_certificate(),
+            self.domains_key(),
+            self.domains_record(),
             self.lock(),
             self.state_file(),
         ]

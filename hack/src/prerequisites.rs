@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
@@ -36,6 +36,12 @@ pub(crate) fn check(checkout: &Checkout, settings: &Settings) -> Result<()> {
             what: format!("a compute cluster of one's own needs {needs}"),
             how: "use any cluster that has Knative Serving with --compute-kubeconfig FILE, or none with --compute direct"
                 .to_owned(),
+        });
+    }
+    if settings.tls && !runs("curl") {
+        missing.push(Missing {
+            what: "curl is not installed, which shows that domains answer over TLS".to_owned(),
+            how: "install it with your system's packages, or leave out --tls (--tls=false, where it is recorded)".to_owned(),
         });
     }
     if let Some(file) = settings.compute_kubeconfig.as_deref().filter(|file| !file.is_file()) {
@@ -103,6 +109,12 @@ fn parse_go(version: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
+fn runs(program: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
 fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
@@ -116,6 +128,12 @@ mod tests {
         assert_eq!(parse_go("go1.26.8"), Some((1, 26)));
         assert_eq!(parse_go("go1.25rc1"), Some((1, 25)));
         assert_eq!(parse_go("devel +abc"), None);
+    }
+
+    #[test]
+    fn tells_a_program_from_none() {
+        assert!(runs("cargo"));
+        assert!(!runs("annex-no-such-program"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::domain_tls;
 use crate::part::Part;
 use crate::paths::Paths;
 use crate::process::Launch;
@@ -16,7 +17,7 @@ pub(crate) struct Knative {
     pub(crate) lookup_listen: String,
     /// The same as pods reach it.
     pub(crate) lookup_url: String,
-    /// Where the ingress answers.
+    /// Where the ingress answers for the installs' domains; https where they have TLS.
     pub(crate) ingress_url: String,
 }
 
@@ -35,10 +36,8 @@ pub(crate) fn launch(
     let listen = |port: u16| format!("127.0.0.1:{port}");
     let mut arg = |name: &str, value: String| args.extend([name.to_owned(), value]);
 
-    arg(
-        "--listen",
-        listen(if part == Part::Runner { settings.runner_port } else { settings.ops_port(part) }),
-    );
+    let (domain_scheme, domain_port) = settings.domain_scheme_and_port();
+    arg("--listen", listen(if part == Part::Runner { domain_port } else { settings.ops_port(part) }));
     if matches!(part, Part::Controller | Part::Initializer) {
         arg("--kubeconfig", paths.service_kubeconfig(part).display().to_string());
         arg("--tenant-server", server.to_owned());
@@ -52,6 +51,11 @@ pub(crate) fn launch(
         Part::Kcp | Part::Ingress | Part::Initializer => {}
         Part::Runner => {
             arg("--internal-listen", listen(settings.runner_internal_port()));
+            if settings.runner_has_tls() {
+                // No inputs: it follows them while it runs.
+                arg("--tls-cert-file", paths.domains_certificate().display().to_string());
+                arg("--tls-key-file", paths.domains_key().display().to_string());
+            }
             env.push((
                 "REGISTRY_BASE_URL".to_owned(),
                 format!("http://127.0.0.1:{}", settings.lookup_port()),
@@ -62,6 +66,7 @@ pub(crate) fn launch(
                 None => {
                     arg("--lookup-listen", listen(settings.lookup_port()));
                     arg("--runner-url", settings.runner_url());
+                    env.push(("EXT_DOMAIN_SCHEME".to_owned(), domain_scheme.to_owned()));
                 }
                 Some(knative) => {
                     let kubeconfig = paths.compute_service_kubeconfig(part);
@@ -74,12 +79,19 @@ pub(crate) fn launch(
                     inputs.push(kubeconfig);
                     // Nobody else makes claims on a development cluster.
                     env.push(("KNATIVE_AUTO_CREATE_CDC".to_owned(), "true".to_owned()));
+                    if settings.tls {
+                        env.push(("EXT_DOMAIN_TLS_SECRET".to_owned(), domain_tls::SECRET.to_owned()));
+                    }
                 }
+            }
+            if settings.tls {
+                arg("--runner-ca-file", paths.domains_ca().display().to_string());
+                inputs.push(paths.domains_ca());
             }
             // The sample extension has no publisher who could sign it. By the environment, so that a test can take it back.
             env.push(("ANNEX_ALLOW_UNSIGNED".to_owned(), "true".to_owned()));
             env.push(("EXT_DOMAIN_ROOT".to_owned(), settings.domain_root.clone()));
-            env.push(("EXT_DOMAIN_PORT".to_owned(), settings.runner_port.to_string()));
+            env.push(("EXT_DOMAIN_PORT".to_owned(), domain_port.to_string()));
         }
     }
     Launch { program: program.to_path_buf(), args, env, inputs, network: None }
@@ -106,6 +118,7 @@ pub(crate) fn merge_args(args: Vec<String>, extra: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::ComputeMode;
 
     fn strings(words: &str) -> Vec<String> {
         words.split_whitespace().map(str::to_owned).collect()
@@ -150,5 +163,50 @@ mod tests {
         assert!(line.contains("--runner-url http://10.89.0.2:30080"), "{line}");
         assert!(launch.inputs.contains(&paths.compute_service_kubeconfig(Part::Controller)));
         assert!(!line.contains("/state/compute.kubeconfig"), "{line}");
+        assert!(!line.contains("--runner-ca-file"), "{line}");
+    }
+
+    fn value<'a>(launch: &'a Launch, name: &str) -> Option<&'a str> {
+        launch.env.iter().find(|(variable, _)| variable == name).map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn with_tls_the_runner_serves_it_and_the_controller_checks_it() {
+        let settings = Settings { tls: true, ..Settings::new(Path::new("/state")) };
+        let paths = Paths::new(&settings.state_dir);
+        let runner = launch(&settings, &paths, "https://k", None, Part::Runner, Path::new("/bin/runner"));
+        let line = runner.args.join(" ");
+        assert!(line.contains("--listen 127.0.0.1:8443"), "{line}");
+        assert!(
+            line.contains("--tls-cert-file /state/domains.crt --tls-key-file /state/domains.key"),
+            "{line}"
+        );
+        let controller =
+            launch(&settings, &paths, "https://k", None, Part::Controller, Path::new("/bin/controller"));
+        let line = controller.args.join(" ");
+        assert!(line.contains("--runner-url https://127.0.0.1:8443"), "{line}");
+        assert!(line.contains("--runner-ca-file /state/domains-ca.crt"), "{line}");
+        assert!(controller.inputs.contains(&paths.domains_ca()));
+        assert_eq!(value(&controller, "EXT_DOMAIN_SCHEME"), Some("https"));
+        assert_eq!(value(&controller, "EXT_DOMAIN_PORT"), Some("8443"));
+        assert_eq!(value(&controller, "EXT_DOMAIN_TLS_SECRET"), None);
+    }
+
+    #[test]
+    fn with_tls_and_knative_the_controller_knows_the_secret() {
+        let settings =
+            Settings { tls: true, compute: ComputeMode::Knative, ..Settings::new(Path::new("/state")) };
+        let paths = Paths::new(&settings.state_dir);
+        let knative = Knative {
+            runner_image: "dev.local/annex-runner:1".to_owned(),
+            lookup_listen: "10.89.0.1:8091".to_owned(),
+            lookup_url: "http://10.89.0.1:8091".to_owned(),
+            ingress_url: "https://10.89.0.2:30443".to_owned(),
+        };
+        let program = Path::new("/bin/controller");
+        let launch = launch(&settings, &paths, "https://k", Some(&knative), Part::Controller, program);
+        assert!(launch.args.join(" ").contains("--runner-ca-file /state/domains-ca.crt"));
+        assert_eq!(value(&launch, "EXT_DOMAIN_TLS_SECRET"), Some("annex-system/annex-domain-tls"));
+        assert_eq!(value(&launch, "EXT_DOMAIN_PORT"), Some("8443"));
     }
 }

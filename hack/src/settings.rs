@@ -34,7 +34,7 @@ pub struct Settings {
     pub kcp_port: u16,
     /// The embedded etcd's address for clients; the next port is the one for its peers.
     pub etcd_port: u16,
-    /// Where the installs' domains answer.
+    /// Where the installs' domains answer without TLS.
     pub runner_port: u16,
     /// The first of five ports for the services' own use.
     pub services_port: u16,
@@ -68,9 +68,13 @@ pub struct Settings {
     /// machine reaches that cluster.
     #[serde(default)]
     pub lookup_url: Option<String>,
-    /// Where the installs' domains answer over TLS; only with Knative.
+    /// Where the installs' domains answer over TLS.
     #[serde(default = "https_port")]
     pub https_port: u16,
+    /// Whether the installs' domains have a certificate, made here. Their URLs then are https; without Knative nothing
+    /// answers at [`Settings::runner_port`], with it what does sends on to https.
+    #[serde(default)]
+    pub tls: bool,
 }
 
 fn https_port() -> u16 {
@@ -99,6 +103,7 @@ impl Settings {
             ingress_https: None,
             lookup_url: None,
             https_port: https_port(),
+            tls: false,
         }
     }
 
@@ -172,10 +177,25 @@ impl Settings {
         self.services_port.saturating_add(1)
     }
 
-    /// Where the installs' domains answer.
+    /// Where the installs' domains answer on this machine; with Knative without TLS, whatever else they have.
     #[must_use]
     pub fn runner_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.runner_port)
+        if self.runner_has_tls() {
+            format!("https://127.0.0.1:{}", self.https_port)
+        } else {
+            format!("http://127.0.0.1:{}", self.runner_port)
+        }
+    }
+
+    /// Whether the runner of this machine itself serves TLS.
+    pub(crate) fn runner_has_tls(&self) -> bool {
+        self.tls && self.compute == ComputeMode::Direct
+    }
+
+    /// Scheme and port of the installs' URLs.
+    #[must_use]
+    pub fn domain_scheme_and_port(&self) -> (&'static str, u16) {
+        if self.tls { ("https", self.https_port) } else { ("http", self.runner_port) }
     }
 
     /// Where the runner answers everything but the installs' domains.
@@ -198,7 +218,11 @@ impl Settings {
                 port(self.etcd_peer_port(), "kcp's etcd peers (one after --etcd-port)", "--etcd-port"),
             ],
             Part::Runner => vec![
-                port(self.runner_port, "the runner", "--runner-port"),
+                if self.runner_has_tls() {
+                    port(self.https_port, "the runner", "--https-port")
+                } else {
+                    port(self.runner_port, "the runner", "--runner-port")
+                },
                 port(self.runner_internal_port(), "the runner's health and metrics", "--services-port"),
             ],
             Part::Ingress => vec![
@@ -266,6 +290,17 @@ impl Settings {
             bail!(
                 "--compute-kubeconfig also needs --runner-image, an image of the runner that the cluster can pull \
                  (hack/images/Dockerfile builds it), and --ingress-http HOST:PORT, where its ingress answers"
+            );
+        }
+        if elsewhere && self.tls && self.ingress_https.is_none() {
+            bail!(
+                "--tls also needs --ingress-https HOST:PORT, where the ingress of that cluster takes HTTPS"
+            );
+        }
+        if self.tls && !self.domain_root.trim_end_matches('.').contains('.') {
+            bail!(
+                "--tls needs a --domain-root of two labels or more: clients refuse a certificate for *.{}",
+                self.domain_root
             );
         }
         for address in [&self.ingress_http, &self.ingress_https].into_iter().flatten() {
@@ -345,6 +380,40 @@ mod tests {
         assert!(Settings { compute: ComputeMode::Direct, ..whole.clone() }.validate().is_err());
         let odd = Settings { ingress_http: Some("http://ingress".to_owned()), ..whole };
         assert!(odd.validate().unwrap_err().to_string().contains("HOST:PORT"));
+    }
+
+    #[test]
+    fn with_tls_the_runner_listens_elsewhere_and_the_ingress_at_both() {
+        let direct = Settings { tls: true, ..Settings::new(Path::new("state")) };
+        direct.validate().unwrap();
+        let numbers = |settings: &Settings, part| {
+            settings.ports(part).iter().map(|port| port.number).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&direct, Part::Runner), [8443, 8093]);
+        assert_eq!(direct.runner_url(), "https://127.0.0.1:8443");
+        assert_eq!(direct.domain_scheme_and_port(), ("https", 8443));
+        let knative = Settings { compute: ComputeMode::Knative, ..direct };
+        assert_eq!(numbers(&knative, Part::Ingress), [8080, 8443, 8094]);
+        assert_eq!(knative.runner_url(), "http://127.0.0.1:8080");
+        assert_eq!(knative.domain_scheme_and_port(), ("https", 8443));
+    }
+
+    #[test]
+    fn tls_that_cannot_work_is_refused() {
+        let one_label =
+            Settings { tls: true, domain_root: "apps".to_owned(), ..Settings::new(Path::new("state")) };
+        assert!(one_label.validate().unwrap_err().to_string().contains("--domain-root"));
+        let elsewhere = Settings {
+            tls: true,
+            compute: ComputeMode::Knative,
+            compute_kubeconfig: Some("config".into()),
+            runner_image: Some("r/i:1".to_owned()),
+            ingress_http: Some("ingress.example.com:80".to_owned()),
+            ..Settings::new(Path::new("state"))
+        };
+        assert!(elsewhere.validate().unwrap_err().to_string().contains("--ingress-https"));
+        let whole = Settings { ingress_https: Some("ingress.example.com:443".to_owned()), ..elsewhere };
+        whole.validate().unwrap();
     }
 
     #[test]

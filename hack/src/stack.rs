@@ -24,7 +24,7 @@ use crate::services::Knative;
 use crate::settings::{ComputeMode, Settings, split_address};
 use crate::state::{self, Lock};
 use crate::tools::Tools;
-use crate::{http, identities, kcp, ports, prerequisites, provider, services, tail, users};
+use crate::{domain_tls, http, identities, kcp, ports, prerequisites, provider, services, tail, users};
 
 /// kcp needs about 20 s for a first start on two idle cores, and several times that while others compile.
 const KCP_READY: Duration = Duration::from_secs(180);
@@ -99,6 +99,9 @@ impl Stack {
         let _lock = Lock::acquire(&paths)?;
         state::save(&settings)?;
 
+        if settings.tls {
+            domain_tls::ensure(&paths, &settings.domain_root)?;
+        }
         if settings.runs_cluster() {
             compute::machine::install()?;
         }
@@ -168,6 +171,11 @@ impl Stack {
         if compute::access::manifests_exist(checkout) {
             step("apply what the controller may do on the compute cluster", || {
                 compute::access::grant(checkout, &self.paths, &self.compute_admin())
+            })?;
+        }
+        if self.settings.tls {
+            step("hand the domains' certificate to the compute cluster", || {
+                domain_tls::apply_secret(&self.paths, &self.compute_admin())
             })?;
         }
         Ok(())
@@ -247,7 +255,8 @@ impl Stack {
         self.runner_image.as_deref()
     }
 
-    /// Where the installs' domains answer on this machine, in either mode; TLS at [`Settings::https_port`].
+    /// Where the installs' domains answer on this machine, in either mode; with Knative, TLS is at
+    /// [`Settings::https_port`].
     #[must_use]
     pub fn ingress_url(&self) -> String {
         self.settings.runner_url()
@@ -466,7 +475,11 @@ impl Stack {
 
     fn knative(&self) -> Result<Knative> {
         let runner_image = self.runner_image.clone().context("there is no image of the runner")?;
-        let (host, port) = self.upstreams()?.http;
+        let Upstreams { http: (host, port), https } = self.upstreams()?;
+        let ingress_url = match https.filter(|_| self.settings.tls) {
+            Some((host, port)) => format!("https://{host}:{port}"),
+            None => format!("http://{host}:{port}"),
+        };
         let lookup_port = self.settings.lookup_port();
         let (listen, url) = match (&self.compute, &self.settings.lookup_url) {
             (Some(compute), _) => (compute.host_address(), None),
@@ -479,7 +492,7 @@ impl Stack {
             runner_image,
             lookup_listen: format!("{listen}:{lookup_port}"),
             lookup_url: url.unwrap_or_else(|| format!("http://{listen}:{lookup_port}")),
-            ingress_url: format!("http://{host}:{port}"),
+            ingress_url,
         })
     }
 

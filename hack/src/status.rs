@@ -42,9 +42,10 @@ pub(crate) fn print_addresses(stack: &Stack) {
     if let Ok(endpoint) = Endpoint::read(&paths.kcp_kubeconfig()) {
         say(&format!("kcp         {}", endpoint.base));
     }
-    say(&format!("domains     http://*.{}:{}", settings.domain_root, settings.runner_port));
-    if settings.compute == ComputeMode::Knative {
-        say(&format!("            https://*.{}:{}", settings.domain_root, settings.https_port));
+    let (scheme, port) = settings.domain_scheme_and_port();
+    say(&format!("domains     {scheme}://*.{}:{port}", settings.domain_root));
+    if settings.tls {
+        say(&format!("            {} (their certificate authority)", paths.domains_ca().display()));
     }
     for part in settings.services() {
         say(&format!("{:<11} {}{}", part.name(), settings.ops_url(part), metrics_path(part)));
