@@ -23,7 +23,7 @@ async fn one_runner_for_all_with_rights_in_its_namespace_alone() -> anyhow::Resu
     let kubeconfig = identity(world, &cluster, "annex-system", "annex-shared").await?;
     let rules = document("rbac.yaml", "Role")?["rules"].clone();
     allow(&cluster, namespace, ("annex-system", "annex-shared"), rules).await?;
-    let path = world.stack.paths().state().join("shared.kubeconfig");
+    let path = world.stack.paths().state().join("services/shared.kubeconfig");
     std::fs::write(&path, kubeconfig.to_string())?;
     let mode = Reconfigured::start(
         world,
