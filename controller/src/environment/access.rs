@@ -33,7 +33,8 @@ pub(crate) struct Environments {
 /// by dropping this.
 pub(crate) struct EnvironmentAccess {
     /// Connects only to the addresses that were vetted. It retries nothing, waits at most 30 s for the head of an answer and takes
-    /// at most 16 MiB of its body; the server is a tenant's, so list with a limit and bound each call by a timeout.
+    /// at most 1 MiB and 20,000 JSON objects of its body, over all of a watch; the server is a tenant's, so list with a limit and
+    /// bound each call by a timeout.
     pub(crate) client: Client,
     /// The namespaces that may be used. Empty: every one that the credentials allow.
     pub(crate) namespaces: Vec<String>,
@@ -149,7 +150,7 @@ mod tests {
 
     fn access(secret_version: &str, address: &str, knative: Knative) -> EnvironmentAccess {
         annex_service::install_tls_provider();
-        let bounds = Bounds { addresses: Vec::new(), answer_bytes: 1 };
+        let bounds = Bounds { addresses: Vec::new(), answer_bytes: 1, answer_objects: 1 };
         let mut config = kube::Config::new("https://server.test".parse().unwrap());
         config.root_cert = Some(Vec::new());
         let client = Connection::bounded(config, bounds).unwrap().home();

@@ -436,6 +436,7 @@ async fn what_is_asked_later_is_bounded_too() {
     let authority = Authority::new();
     let server = Server::start(authority.server(|_| ()), |path| match path {
         "/endless" => Reply::Endless,
+        "/list" => Reply::Json(200, json!({ "items": vec![json!({}); 30_000] })),
         _ => sound(path),
     })
     .await;
@@ -443,5 +444,9 @@ async fn what_is_asked_later_is_bounded_too() {
     let client = opened.unwrap_or_else(|error| panic!("{error}")).client;
     let request = Request::get("/endless").body(Vec::new()).unwrap();
     let error = client.request_text(request).await.unwrap_err();
-    assert!(format!("{error:?}").contains("LengthLimitError"), "{error:?}");
+    assert_eq!(AnswerTooLarge::cause_of(&error), Some(AnswerTooLarge::Bytes(LONGEST_ANSWER)));
+    // A short answer that would be long in memory.
+    let request = Request::get("/list").body(Vec::new()).unwrap();
+    let error = client.request_text(request).await.unwrap_err();
+    assert_eq!(AnswerTooLarge::cause_of(&error), Some(AnswerTooLarge::Objects(MOST_OBJECTS)));
 }
