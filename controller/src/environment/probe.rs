@@ -105,6 +105,30 @@ impl From<ProbeError> for Because {
     }
 }
 
+impl ProbeError {
+    /// Whether the server, or who knows its address, failed to answer. That says nothing about the credentials: the next probe may
+    /// find everything as it was.
+    pub(super) fn is_miss(&self) -> bool {
+        match self {
+            // Half an answer, or the page that a proxy shows while the server behind it is restarted, is none.
+            Self::NotResolved
+            | Self::Unreachable
+            | Self::TimedOut(_)
+            | Self::Tls
+            | Self::NotKubernetes
+            | Self::Server(_) => true,
+            Self::Address(_)
+            | Self::Client(_)
+            | Self::Certificate(_)
+            | Self::Rejected
+            | Self::Forbidden(_)
+            | Self::NoNamespace(_)
+            | Self::Redirected
+            | Self::TooLarge => false,
+        }
+    }
+}
+
 impl Prober {
     /// Looks the host up once, judges every address, and asks the server for `namespaces`, or whether they can be listed.
     ///
