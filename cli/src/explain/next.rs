@@ -104,8 +104,20 @@ impl Step<'_> {
                 &self.namespaced(&["get", "managedenvironments.annex.sh"]),
             ),
             "EnvironmentNotReady" => self.explain_environment(),
-            "EnvironmentUnsupported" => {
-                self.edit("remove spec.environmentRef, so that the platform's compute cluster is used")
+            "NamespaceRequired" | "TooManyEnvironments" => self.of(
+                "change the environment as the message says, or name another one",
+                &self.namespaced(&["get", "managedenvironments.annex.sh"]),
+            ),
+            "KnativeNotInstalled" | "ComputeUnreachable" | "ComputeRefused" | "RunnerNotFound"
+            | "CertificateNotFound" | "NoRunnerImage" | "NamespaceConflict" | "RunnerConflict" => self.watch(
+                "tell whoever runs the cluster what the message says (the platform's operator, unless \
+                 spec.environmentRef names a cluster of your own); it goes on by itself afterwards",
+            ),
+            "ClaimMissing" => self.watch(
+                "give whoever runs the cluster the manifest in the message to apply; it goes on by itself afterwards",
+            ),
+            "Provisioning" | "NamespaceTerminating" | "BeingRemoved" | "Uninstalling" => {
+                self.watch("wait: it goes on by itself")
             }
             "SecretTypeInvalid" => self.of(
                 "delete the Secret and create it again with --type=annex.sh/managed-environment; a Secret's type cannot be changed",

@@ -206,7 +206,10 @@ async fn an_environment_that_is_not_there_or_cannot_be_used() -> anyhow::Result<
     let environments: Api<annex_apis::ManagedEnvironment> =
         Api::namespaced(workspace.client.clone(), "default");
     environments.create(&PostParams::default(), &serde_json::from_value(environment)?).await?;
-    workspace.refused("x", "EnvironmentUnsupported").await?;
+    let refused = workspace.refused("x", "EnvironmentNotReady").await?;
+    assert!(
+        condition(&refused, "EnvironmentReady").expect("EnvironmentReady").message.contains("SecretNotFound")
+    );
     workspace.change("x", json!({ "environmentRef": null })).await?;
     workspace.installed("x").await?;
     Ok(())
