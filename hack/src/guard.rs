@@ -69,9 +69,20 @@ fn keep_logs(folder: &Path, kept: &Path) -> Result<usize> {
     let mut files = 0;
     for environment in environments(folder) {
         let target = kept.join(environment.file_name().unwrap_or_default());
-        fs::create_dir_all(&target).with_context(failed)?;
-        for log in fs::read_dir(Paths::new(&environment).logs()).into_iter().flatten().flatten() {
-            fs::copy(log.path(), target.join(log.file_name())).with_context(failed)?;
+        files += copy_files(&Paths::new(&environment).logs(), &target).with_context(failed)?;
+    }
+    Ok(files)
+}
+
+/// Copies the files of a folder and of those inside it; returns how many there were.
+fn copy_files(source: &Path, target: &Path) -> std::io::Result<usize> {
+    let mut files = 0;
+    fs::create_dir_all(target)?;
+    for entry in fs::read_dir(source).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            files += copy_files(&entry.path(), &target.join(entry.file_name()))?;
+        } else if fs::copy(entry.path(), target.join(entry.file_name())).is_ok() {
+            // Those of pods come and go: one that has just gone is no reason to keep none.
             files += 1;
         }
     }

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use crate::checkout::Checkout;
 use crate::compute::machine;
 use crate::settings::Settings;
-use crate::tools::Tools;
+use crate::tools::{Tool, Tools};
 
 /// The oldest Go that builds the pinned modules.
 const GO: (u32, u32) = (1, 25);
@@ -23,7 +23,8 @@ struct Missing {
 /// Names everything that is missing at once: a list is mended in one go, a first error again and again.
 pub(crate) fn check(checkout: &Checkout, settings: &Settings) -> Result<()> {
     let mut missing = Vec::new();
-    let tools = Tools::missing(checkout, settings)?;
+    let mut tools = Tools::missing(checkout, settings)?;
+    tools.retain(|tool| *tool != Tool::Envoy);
     if !tools.is_empty() {
         let names = tools.iter().map(|tool| tool.name()).collect::<Vec<_>>().join(" and ");
         missing.extend(go(&names));

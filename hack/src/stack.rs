@@ -102,6 +102,9 @@ impl Stack {
         if settings.tls {
             domain_tls::ensure(&paths, &settings.domain_root)?;
         }
+        if settings.runs_cluster() {
+            compute::machine::install()?;
+        }
         let tools = Tools::ensure(&checkout, &settings)?;
         let binaries = match extent {
             Extent::ComputeOnly => None,

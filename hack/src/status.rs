@@ -106,7 +106,8 @@ fn compute_rows(stack: &Stack) -> Result<Vec<Row>> {
             reason: checked.err().map(|error| format!("{error:#}")),
         });
     }
-    rows.push(cluster(compute.check_ready(), "(kubectl logs)"));
+    let pods = stack.paths().logs().join("pods").display().to_string();
+    rows.push(cluster(compute.check_ready(), &pods));
     Ok(rows)
 }
 

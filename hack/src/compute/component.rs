@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::config::{API_PORT, NODE, PODS, SERVICES};
 use super::network::Network;
 use super::pki::Pki;
+use crate::paths::Paths;
 use crate::process::Launch;
 use crate::tools::Tool;
 
@@ -82,11 +83,17 @@ pub(super) struct Folders {
     /// What does not: pods, among others. Short: a socket's path has at most 107 bytes, the kubelet has one in its folder, too,
     /// and a state directory may be anywhere.
     pub(super) runtime: PathBuf,
+    /// What containers print.
+    pub(super) logs: PathBuf,
 }
 
 impl Folders {
-    pub(super) fn new(compute: &Path, name: &str) -> Self {
-        Self { compute: compute.to_path_buf(), runtime: Path::new("/run").join(name) }
+    pub(super) fn new(paths: &Paths, name: &str) -> Self {
+        Self {
+            compute: paths.compute(),
+            runtime: Path::new("/run").join(name),
+            logs: paths.logs().join("pods"),
+        }
     }
 
     pub(super) fn socket(&self) -> PathBuf {
@@ -210,7 +217,7 @@ mod tests {
     fn each_runs_inside_under_an_identity_of_its_own() {
         let network =
             Network { name: "annex-1".to_owned(), host: [10, 89, 0, 1].into(), node: [10, 89, 0, 2].into() };
-        let folders = Folders::new(Path::new("/state/compute"), &network.name);
+        let folders = Folders::new(&Paths::new(Path::new("/state")), &network.name);
         let pki = Pki::new(&folders.compute);
         for component in Component::ALL {
             let launch = launch(component, "/bin/x".into(), &folders, &network, &pki, true);

@@ -88,7 +88,7 @@ pub(super) fn kubelet(folders: &Folders, pki: &Pki) -> Value {
         "tlsCertFile": pki.certificate("kubelet"),
         "tlsPrivateKeyFile": pki.key("kubelet"),
         "containerRuntimeEndpoint": format!("unix://{}", folders.socket().display()),
-        "podLogsDir": folders.compute.join("pod-logs"),
+        "podLogsDir": folders.logs,
         "volumePluginDir": folders.compute.join("volume-plugins"),
         "clusterDNS": [DNS_SERVICE],
         "clusterDomain": "cluster.local",
@@ -117,14 +117,18 @@ mod tests {
 
     #[test]
     fn nothing_is_written_outside_of_our_folders() {
-        let folders = Folders { compute: "/state \"x\"/compute".into(), runtime: "/run/annex-1".into() };
+        let folders = Folders {
+            compute: "/state \"x\"/compute".into(),
+            runtime: "/run/annex-1".into(),
+            logs: "/state \"x\"/logs/pods".into(),
+        };
         let network =
             Network { name: "annex-1".to_owned(), host: [10, 89, 0, 1].into(), node: [10, 89, 0, 2].into() };
         let text = containerd(&folders, Path::new("/usr/lib/cni"));
         assert!(text.contains(r#"root = "/state \"x\"/compute/containerd""#), "{text}");
         assert!(text.contains(r#"address = "/run/annex-1/containerd.sock""#), "{text}");
         let kubelet = kubelet(&folders, &Pki::new(&folders.compute));
-        assert_eq!(kubelet.pointer("/podLogsDir").unwrap(), "/state \"x\"/compute/pod-logs");
+        assert_eq!(kubelet.pointer("/podLogsDir").unwrap(), "/state \"x\"/logs/pods");
         let data = pod_network(&folders, &network);
         assert_eq!(data.pointer("/plugins/0/ipam/dataDir").unwrap(), "/state \"x\"/compute/pod-addresses");
     }

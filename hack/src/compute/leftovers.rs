@@ -43,7 +43,7 @@ pub(super) fn remove(folders: &Folders, name: &str) -> Result<()> {
         drop(fs::remove_dir(folder));
     }
     network::remove(name)?;
-    remove_log_links(&folders.compute);
+    remove_log_links(&folders.logs);
     remove_network_records(&folders.runtime);
     if folders.runtime.exists() {
         fs::remove_dir_all(&folders.runtime)
@@ -210,9 +210,9 @@ fn shim_sockets(folders: &Folders) -> Vec<PathBuf> {
 }
 
 /// The kubelet links each container's log from a folder of the machine's.
-fn remove_log_links(compute: &Path) {
+fn remove_log_links(logs: &Path) {
     let folder = Path::new("/var/log/containers");
-    let ours = |file: &str| fs::read_link(folder.join(file)).is_ok_and(|target| target.starts_with(compute));
+    let ours = |file: &str| fs::read_link(folder.join(file)).is_ok_and(|target| target.starts_with(logs));
     remove_matching(folder, ours);
 }
 
@@ -237,6 +237,7 @@ fn remove_matching(folder: &Path, chosen: impl Fn(&str) -> bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::paths::Paths;
 
     #[test]
     fn finds_mounts_inner_ones_first() {
@@ -255,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_name_that_nobody_has_leaves_nothing() {
-        let folders = Folders::new(Path::new("/does/not/exist"), "annex-nobody");
+        let folders = Folders::new(&Paths::new(Path::new("/does/not/exist")), "annex-nobody");
         assert!(!exist(&folders, "annex-nobody"));
         assert!(processes(&folders, "annex-nobody", &[]).is_empty());
     }

@@ -10,7 +10,7 @@ use super::command::{finish, run};
 use crate::progress::{note, step};
 
 /// Programs that nothing pinned brings along, with the package of Debian and Ubuntu that does.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),
@@ -20,6 +20,7 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("mount", "mount"),
     ("musl-gcc", "musl-tools"),
     ("ldd", "libc-bin"),
+    ("pip3", "python3-pip"),
 ];
 const PLUGINS: &str = "containernetworking-plugins";
 /// Where distributions put the plugins for the pods' network.
@@ -47,7 +48,7 @@ pub(crate) fn objection() -> Option<String> {
 }
 
 /// Installs the packages that are missing.
-pub(super) fn install() -> Result<()> {
+pub(crate) fn install() -> Result<()> {
     let missing = missing();
     if missing.is_empty() {
         return Ok(());

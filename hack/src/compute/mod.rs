@@ -63,14 +63,13 @@ pub struct Compute {
 impl Compute {
     /// Starts what does not run and repairs what is broken, and returns when Knative works.
     ///
-    /// The tools have to be in the cache. `kubectl` makes a kubectl of a kubeconfig.
+    /// The machine's packages have to be there, and the tools in the cache. `kubectl` makes a kubectl of a kubeconfig.
     pub(crate) fn up(
         checkout: &Checkout,
         paths: &Paths,
         fsync: bool,
         kubectl: impl Fn(&Path) -> Kubectl,
     ) -> Result<Self> {
-        machine::install()?;
         let network = Network::choose(&network::name(paths.state()), &network_record(paths))?;
         let this = Self::new(checkout, paths, fsync, network, kubectl);
         this.connect()?;
@@ -103,7 +102,7 @@ impl Compute {
             paths: paths.clone(),
             admin: kubectl(&paths.compute_kubeconfig()),
             fsync,
-            folders: Folders::new(&paths.compute(), &network.name),
+            folders: Folders::new(paths, &network.name),
             pki: Pki::new(&paths.compute()),
             network,
         }
@@ -393,12 +392,12 @@ pub(crate) fn down(paths: &Paths) -> Result<Vec<Component>> {
 pub(crate) fn is_anywhere(paths: &Paths) -> bool {
     let name = network::name(paths.state());
     let recorded = Component::ALL.iter().any(|component| paths.compute_record(*component).exists());
-    cfg!(target_os = "linux") && (recorded || leftovers::exist(&Folders::new(&paths.compute(), &name), &name))
+    cfg!(target_os = "linux") && (recorded || leftovers::exist(&Folders::new(paths, &name), &name))
 }
 
 fn end(paths: &Paths) -> Result<Vec<Component>> {
     let name = network::name(paths.state());
-    let folders = Folders::new(&paths.compute(), &name);
+    let folders = Folders::new(paths, &name);
     let mut ended = Vec::new();
     // First who would start pods again, then the pods, then what they ran on.
     let first =
