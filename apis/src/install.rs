@@ -192,6 +192,10 @@ pub struct InstallStatus {
     /// What serves the extension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner_ref: Option<RunnerReference>,
+    /// Where something was made for this install and has not been removed yet. Written before anything is made there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub places: Vec<PlaceReference>,
     /// The flow under way, or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<Flow>,
@@ -214,6 +218,16 @@ pub struct InstallStatus {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// A namespace on a cluster.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, KubeSchema)]
+pub struct PlaceReference {
+    /// The ManagedEnvironment that opens the cluster. Absent: it is the platform's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// The namespace there.
+    pub namespace: String,
 }
 
 /// What serves an extension.

@@ -7,7 +7,7 @@ use prometheus_client::{
 };
 
 /// A write that takes longer is given up; the key comes again.
-const TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Counts what the controller writes, by what and how it ended, and bounds how long each write may take.
 #[derive(Clone, Debug, Default)]
@@ -83,7 +83,17 @@ impl ApiWrites {
         what: &'static str,
         write: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, WriteError> {
-        let result = tokio::time::timeout(TIMEOUT, write).await;
+        self.count_within(TIMEOUT, what, write).await
+    }
+
+    /// Runs one write to a server that may take no longer than `limit`.
+    pub(crate) async fn count_within<T>(
+        &self,
+        limit: Duration,
+        what: &'static str,
+        write: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, WriteError> {
+        let result = tokio::time::timeout(limit, write).await;
         let label = match &result {
             Ok(Ok(_)) => "ok",
             Ok(Err(kube::Error::Api(status))) if status.code == 409 => "conflict",

@@ -1,4 +1,8 @@
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use annex_apis::{ExecutionQuota, Install, ManagedEnvironment};
 use annex_core::HostName;
@@ -12,8 +16,15 @@ use kube_kcp::{ClusterName, Connection, Index, Lane, ObjectKey, ShardUrl, WorkQu
 use parking_lot::Mutex;
 
 use crate::{
-    api_writes::ApiWrites, args::DomainArgs, catalog::Catalog, claims::Claims, compute::Places,
-    environment::Environments, routes::Routes, runner::Runner, workspace::SeedMemory,
+    api_writes::ApiWrites,
+    args::DomainArgs,
+    catalog::Catalog,
+    claims::Claims,
+    compute::{Elsewhere, Places},
+    environment::Environments,
+    routes::Routes,
+    runner::Runner,
+    workspace::SeedMemory,
 };
 
 /// What there is to work on.
@@ -52,6 +63,12 @@ pub(crate) struct Context {
     /// Who is asked whether a host answers. None: nobody.
     pub(crate) runner: Option<Runner>,
     pub(crate) places: Places,
+    /// Who may work on tenants' own clusters now.
+    pub(crate) elsewhere: Elsewhere,
+    /// The uids of Installs whose undo has ended and that are about to go.
+    pub(crate) undone: Mutex<HashSet<String>>,
+    /// Installs that were taken away with our finalizer still on them: what was made for them is still to be removed.
+    pub(crate) orphans: Mutex<HashMap<ObjectKey, Arc<Install>>>,
     pub(crate) writes: ApiWrites,
     pub(crate) domain: DomainArgs,
     pub(crate) allow_unsigned: bool,

@@ -21,7 +21,7 @@ pub(crate) struct ObjectWriter<'a> {
 impl ObjectWriter<'_> {
     /// Replaces the status with that of `object`, whose resourceVersion makes one of two writers conflict. Not by server-side
     /// apply: through a virtual workspace that never removes a field. `what` is what the metric calls it.
-    pub(crate) async fn status<K>(&self, what: &'static str, object: &K) -> Result<(), WriteError>
+    pub(crate) async fn status<K>(&self, what: &'static str, object: &K) -> Result<K, WriteError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -31,7 +31,7 @@ impl ObjectWriter<'_> {
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
         let name = object.name_any();
-        self.writes.count(what, api.replace_status(&name, &PostParams::default(), object)).await.map(drop)
+        self.writes.count(what, api.replace_status(&name, &PostParams::default(), object)).await
     }
 
     /// Tells the tenant, beside the object, what its Ready turned to.

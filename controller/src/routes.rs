@@ -4,7 +4,7 @@ use annex_core::{HostName, InstallIdentity};
 use kube_kcp::ObjectKey;
 use parking_lot::RwLock;
 
-/// Which install each host is, for the lookup. An install has at most one host.
+/// Which install each host is, for the lookup. An install has one host, and two while it moves from one to another.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     state: RwLock<State>,
@@ -13,7 +13,7 @@ pub(crate) struct Routes {
 #[derive(Debug, Default)]
 struct State {
     hosts: HashMap<HostName, (ObjectKey, InstallIdentity)>,
-    of: HashMap<ObjectKey, HostName>,
+    of: HashMap<ObjectKey, Vec<HostName>>,
 }
 
 impl Routes {
@@ -22,37 +22,50 @@ impl Routes {
         self.state.read().hosts.get(host).map(|(_, identity)| identity.clone())
     }
 
+    /// `install` answers on `host`, and goes on answering where it did. The caller holds the claim on `host`.
+    pub(crate) fn add(&self, install: &ObjectKey, host: &HostName, identity: InstallIdentity) {
+        let mut state = self.state.write();
+        let former = state.hosts.insert(host.clone(), (install.clone(), identity));
+        if let Some((former, _)) = former.filter(|(former, _)| former != install)
+            && let Some(hosts) = state.of.get_mut(&former)
+        {
+            hosts.retain(|other| other != host);
+        }
+        let hosts = state.of.entry(install.clone()).or_default();
+        if !hosts.contains(host) {
+            hosts.push(host.clone());
+        }
+    }
+
     /// `install` answers on `host`, and on no other. The caller holds the claim on `host`.
     pub(crate) fn set(&self, install: &ObjectKey, host: &HostName, identity: InstallIdentity) {
+        self.add(install, host, identity);
+        self.keep_only(install, host);
+    }
+
+    /// `install` answers on no other host than `host`.
+    pub(crate) fn keep_only(&self, install: &ObjectKey, host: &HostName) {
         let mut state = self.state.write();
-        if state.of.get(install).is_some_and(|before| before != host) {
-            state.remove(install);
-        }
-        state.of.insert(install.clone(), host.clone());
-        if let Some((before, _)) = state.hosts.insert(host.clone(), (install.clone(), identity))
-            && before != *install
-        {
-            state.of.remove(&before);
+        let Some(hosts) = state.of.get_mut(install) else { return };
+        let dropped: Vec<HostName> = hosts.iter().filter(|other| *other != host).cloned().collect();
+        hosts.retain(|other| other == host);
+        for host in dropped {
+            state.hosts.remove(&host);
         }
     }
 
     /// `install` answers nowhere. Returns where it answered.
-    pub(crate) fn remove(&self, install: &ObjectKey) -> Option<HostName> {
-        self.state.write().remove(install)
+    pub(crate) fn remove(&self, install: &ObjectKey) -> Vec<HostName> {
+        let mut state = self.state.write();
+        let hosts = state.of.remove(install).unwrap_or_default();
+        for host in &hosts {
+            state.hosts.remove(host);
+        }
+        hosts
     }
 
     pub(crate) fn len(&self) -> usize {
         self.state.read().hosts.len()
-    }
-}
-
-impl State {
-    fn remove(&mut self, install: &ObjectKey) -> Option<HostName> {
-        let host = self.of.remove(install)?;
-        if self.hosts.get(&host).is_some_and(|(holder, _)| holder == install) {
-            self.hosts.remove(&host);
-        }
-        Some(host)
     }
 }
 
@@ -89,5 +102,10 @@ mod tests {
         assert_eq!(routes.lookup(&two), Some(identity("u")), "who lost a host does not take it away");
         routes.remove(&key("b"));
         assert_eq!(routes.len(), 0);
+        routes.set(&key("a"), &one, identity("t"));
+        routes.add(&key("a"), &two, identity("t"));
+        assert!(routes.lookup(&one).is_some() && routes.lookup(&two).is_some(), "both while it moves");
+        routes.keep_only(&key("a"), &two);
+        assert_eq!((routes.lookup(&one), routes.len()), (None, 1));
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     args::Args,
     catalog::Catalog,
     claims::Claims,
-    compute::{ComputeArgs, DomainMode, Layout, Options, PlaceId, Places, Setup, SharedRunner},
+    compute::{ComputeArgs, DomainMode, Elsewhere, Layout, Options, PlaceId, Places, Setup, SharedRunner},
     context::{Context, Key, TenantSide},
     environment::{self, Environments},
     gauges::Gauges,
@@ -75,6 +75,9 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         routes: Arc::new(Routes::default()),
         vanished: Mutex::default(),
         runner: args.runner()?,
+        elsewhere: Elsewhere::default(),
+        undone: Mutex::default(),
+        orphans: Mutex::default(),
         places: Places::new(platform, options, writes.clone(), notices),
         writes,
         domain: args.domain.clone(),
@@ -206,6 +209,7 @@ async fn platform(
     };
     Ok(Some(Setup {
         id: PlaceId::Platform,
+        label: "platform".to_owned(),
         client: Connection::new(config)?.home(),
         layout,
         claims: args.auto_create_domain_claims,
@@ -325,6 +329,7 @@ impl Watches<'_> {
             let told = |told: Told<'_, K>| match told {
                 Told::Changed(object) => on_change(&context, object),
                 Told::Synced => gate.open(),
+                Told::Failed(_) | Told::Full => {}
             };
             store::follow(api, watcher::Config::default(), store, what, told).await;
         })

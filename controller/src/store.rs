@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt::Debug,
     sync::{
         Arc,
@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures::StreamExt as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Resource, ResourceExt,
     core::DeserializeGuard,
@@ -41,13 +42,33 @@ impl Name {
 /// The objects of one kind in one cluster, as a watch shows them.
 #[derive(Debug)]
 pub(crate) struct Store<K> {
-    objects: RwLock<BTreeMap<Name, Arc<K>>>,
+    state: RwLock<State<K>>,
     synced: AtomicBool,
+    capacity: usize,
 }
+
+#[derive(Debug)]
+struct State<K> {
+    objects: BTreeMap<Name, Arc<K>>,
+    /// The uids of what was deleted last. The answer to a write may be taken in after the watch has told that the object is gone
+    /// again; nothing would ever take out what is put back then.
+    buried: VecDeque<String>,
+}
+
+/// Longer than any write is under way, at whatever rate objects go.
+const BURIED: usize = 256;
 
 impl<K> Default for Store<K> {
     fn default() -> Self {
-        Self { objects: RwLock::default(), synced: AtomicBool::new(false) }
+        Self::holding(usize::MAX)
+    }
+}
+
+impl<K> Store<K> {
+    /// A store that takes in at most so many objects; see [`Told::Full`].
+    pub(crate) fn holding(capacity: usize) -> Self {
+        let state = State { objects: BTreeMap::new(), buried: VecDeque::new() };
+        Self { state: RwLock::new(state), synced: AtomicBool::new(false), capacity }
     }
 }
 
@@ -56,13 +77,17 @@ impl<K> Default for Store<K> {
 pub(crate) enum Told<'a, K> {
     /// An object is new, changed or gone; as it is, or was last seen.
     Changed(&'a K),
-    /// The first list has ended: from now on, what is not in the store is not there.
+    /// A list has ended: from now on, what is not in the store is not there.
     Synced,
+    /// The watch is interrupted, and begins again by itself.
+    Failed(String),
+    /// There are more objects than the store takes. It is no longer followed.
+    Full,
 }
 
 impl<K: Resource> Store<K> {
     pub(crate) fn get(&self, name: &Name) -> Option<Arc<K>> {
-        self.objects.read().get(name).cloned()
+        self.state.read().objects.get(name).cloned()
     }
 
     /// The object of a kind without namespaces.
@@ -71,7 +96,7 @@ impl<K: Resource> Store<K> {
     }
 
     pub(crate) fn filter(&self, keep: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
-        self.objects.read().values().filter(|object| keep(object)).cloned().collect()
+        self.state.read().objects.values().filter(|object| keep(object)).cloned().collect()
     }
 
     /// Whether the kind was listed to the end once: before, that an object is absent means nothing.
@@ -84,35 +109,64 @@ impl<K: Resource> Store<K> {
         self.insert(object);
     }
 
-    /// The object as the store has it now: an older version than the one that is known does not replace it.
-    fn insert(&self, object: K) -> Arc<K> {
+    /// The object as the store has it now: an older version than the one that is known does not replace it. None: it is gone
+    /// already, or there is no room.
+    fn insert(&self, object: K) -> Option<Arc<K>> {
         let name = Name::of(&object);
-        let mut objects = self.objects.write();
-        if let Some(known) = objects.get(&name)
+        let mut state = self.state.write();
+        if let Some(known) = state.objects.get(&name)
             && known.uid() == object.uid()
             && version(&**known) > version(&object)
         {
-            return known.clone();
+            return Some(known.clone());
         }
-        let object = Arc::new(object);
-        objects.insert(name, object.clone());
-        object
+        if object.uid().is_some_and(|uid| state.buried.contains(&uid)) {
+            return None;
+        }
+        self.put(&mut state, name, object)
     }
 
     /// A relist is taken as it is: after a restore from a backup its versions are older than those known.
-    fn replace(&self, object: K) -> Arc<K> {
-        let object = Arc::new(object);
-        self.objects.write().insert(Name::of(&*object), object.clone());
-        object
+    fn replace(&self, object: K) -> Option<Arc<K>> {
+        self.put(&mut self.state.write(), Name::of(&object), object)
     }
 
-    fn remove(&self, name: &Name) -> Option<Arc<K>> {
-        self.objects.write().remove(name)
+    fn put(&self, state: &mut State<K>, name: Name, object: K) -> Option<Arc<K>> {
+        if state.objects.len() >= self.capacity && !state.objects.contains_key(&name) {
+            return None;
+        }
+        let object = Arc::new(object);
+        state.objects.insert(name, object.clone());
+        Some(object)
+    }
+
+    fn is_full(&self) -> bool {
+        self.state.read().objects.len() >= self.capacity
+    }
+
+    fn remove(&self, deleted: &K) -> Option<Arc<K>> {
+        let mut state = self.state.write();
+        if let Some(uid) = deleted.uid() {
+            if state.buried.len() >= BURIED {
+                state.buried.pop_front();
+            }
+            state.buried.push_back(uid);
+        }
+        state.objects.remove(&Name::of(deleted))
+    }
+
+    /// Takes out what no longer parses.
+    fn take(&self, deleted: &ObjectMeta) -> Option<Arc<K>> {
+        let name = Name {
+            namespace: deleted.namespace.clone().unwrap_or_default(),
+            name: deleted.name.clone().unwrap_or_default(),
+        };
+        self.state.write().objects.remove(&name)
     }
 
     fn retain(&self, listed: &BTreeSet<Name>) -> Vec<Arc<K>> {
         let mut gone = Vec::new();
-        self.objects.write().retain(|name, object| {
+        self.state.write().objects.retain(|name, object| {
             let keep = listed.contains(name);
             if !keep {
                 gone.push(object.clone());
@@ -146,32 +200,41 @@ pub(crate) async fn follow<K>(
             Ok(watcher::Event::Init) => listed.clear(),
             Ok(watcher::Event::InitApply(object)) => {
                 listed.insert(Name::of(&object));
-                if let Some(object) = parsed(object, what) {
-                    told(Told::Changed(&store.replace(object)));
+                if let Some(object) = parsed(object, what).and_then(|object| store.replace(object)) {
+                    told(Told::Changed(&object));
                 }
             }
             Ok(watcher::Event::InitDone) => {
                 for object in store.retain(&listed) {
                     told(Told::Changed(&object));
                 }
-                if !store.synced.swap(true, Ordering::AcqRel) {
-                    told(Told::Synced);
-                }
+                store.synced.store(true, Ordering::Release);
+                told(Told::Synced);
             }
             Ok(watcher::Event::Apply(object)) => {
-                if let Some(object) = parsed(object, what) {
-                    told(Told::Changed(&store.insert(object)));
+                if let Some(object) = parsed(object, what).and_then(|object| store.insert(object)) {
+                    told(Told::Changed(&object));
                 }
             }
-            Ok(watcher::Event::Delete(object)) => {
-                if let Some(object) = store.remove(&Name::of(&object)) {
+            Ok(watcher::Event::Delete(DeserializeGuard(object))) => {
+                let gone = match &object {
+                    Ok(object) => store.remove(object),
+                    Err(invalid) => store.take(&invalid.metadata),
+                };
+                if let Some(object) = gone {
                     told(Told::Changed(&object));
                 }
             }
             Err(error) => {
-                let error = kube_kcp::Brief(&error);
-                tracing::warn!(%error, what, "a watch is interrupted");
+                let error = kube_kcp::Brief(&error).to_string();
+                tracing::warn!(error, what, "a watch is interrupted");
+                told(Told::Failed(error));
             }
+        }
+        if store.is_full() {
+            tracing::warn!(what, "there are too many objects; they are not followed any longer");
+            told(Told::Full);
+            return;
         }
     }
 }
@@ -220,6 +283,27 @@ mod tests {
         assert_eq!(version_of(&store).as_deref(), Some("10"), "another object of the same name");
         store.replace(object("a", "2", "3"));
         assert_eq!(version_of(&store).as_deref(), Some("3"), "a relist is taken as it is");
+    }
+
+    #[test]
+    fn what_is_gone_does_not_come_back_with_a_late_answer() {
+        let store = Store::default();
+        store.wrote(object("a", "1", "1"));
+        store.remove(&object("a", "1", "2"));
+        store.wrote(object("a", "1", "3"));
+        assert_eq!(version_of(&store), None);
+        store.wrote(object("a", "2", "4"));
+        assert_eq!(version_of(&store).as_deref(), Some("4"), "another one of the name");
+    }
+
+    #[test]
+    fn a_store_takes_no_more_than_it_holds() {
+        let store = Store::holding(1);
+        store.wrote(object("a", "1", "1"));
+        store.wrote(object("b", "1", "1"));
+        assert!(store.is_full() && store.named("b").is_none());
+        store.wrote(object("a", "1", "2"));
+        assert_eq!(version_of(&store).as_deref(), Some("2"));
     }
 
     #[test]

@@ -21,6 +21,13 @@ impl Context {
     /// An Install came, changed or went. What its status says it holds is claimed before anything is reconciled, so that a
     /// restart gives nobody's host away.
     pub(crate) fn install_changed(&self, change: &Change<Install>) {
+        if let Change::Removed { key, last, .. } = change {
+            let uid = last.uid().unwrap_or_default();
+            let places = last.status.as_ref().map_or(0, |status| status.places.len());
+            if !self.undone.lock().remove(&uid) && places > 0 {
+                self.orphans.lock().insert(key.clone(), last.clone());
+            }
+        }
         match change {
             Change::Removed { key, because: RemovedBecause::Relist, .. } => {
                 self.vanished.lock().insert(key.clone());
@@ -114,9 +121,9 @@ impl Context {
     pub(crate) fn installs_naming(&self, environment: &ObjectKey) -> Vec<ObjectKey> {
         let named = |install: &Install| {
             let spec = install.spec.environment_ref.as_ref().map(|environment| &environment.name);
-            let runner = install.status.as_ref().and_then(|status| status.runner_ref.as_ref());
-            let recorded = runner.and_then(|runner| runner.environment.as_ref());
-            spec == Some(&environment.name) || recorded == Some(&environment.name)
+            let places = install.status.iter().flat_map(|status| &status.places);
+            spec == Some(&environment.name)
+                || places.into_iter().any(|place| place.environment.as_ref() == Some(&environment.name))
         };
         let there = self.tenants.installs.in_cluster(&environment.shard, &environment.cluster);
         there
@@ -167,7 +174,14 @@ impl Context {
         }
     }
 
-    /// Everything is looked at.
+    /// Every workspace that binds the API is looked at.
+    fn wake_workspaces(&self) {
+        for (key, _) in self.tenants.bindings.all() {
+            self.queue.add(Key::Workspace(key.shard, key.cluster));
+        }
+    }
+
+    /// Every Install is looked at.
     pub(crate) fn wake_all(&self) {
         self.wake(self.tenants.installs.all().into_iter().map(|(key, _)| key));
     }
@@ -210,7 +224,10 @@ pub(crate) async fn follow_clusters(context: Arc<Context>, mut notices: mpsc::Un
                 }
             }
             (About::Host(host), _) => context.wake(context.host_claims.claimants(&host)),
-            (About::Everything, PlaceId::Platform) => context.wake_all(),
+            (About::Everything, PlaceId::Platform) => {
+                context.wake_all();
+                context.wake_workspaces();
+            }
             (About::Everything, PlaceId::Environment(at)) => context.wake(context.installs_naming(&at)),
         }
     }

@@ -11,10 +11,11 @@ pub struct RunnerClient {
 }
 
 impl RunnerClient {
-    pub(crate) fn new(settings: &Settings) -> anyhow::Result<Self> {
+    /// `lookup`: where the controller answers who a host is.
+    pub(crate) fn new(settings: &Settings, lookup: &str) -> anyhow::Result<Self> {
         let http =
             reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(10)).build()?;
-        let lookup = format!("http://127.0.0.1:{}/api/installs/lookup-by-host", settings.lookup_port());
+        let lookup = format!("{lookup}/api/installs/lookup-by-host");
         Ok(Self { http, runner: settings.runner_url(), lookup })
     }
 

@@ -1,9 +1,9 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube_kcp::Connection;
-use xtask::{Settings, Stack};
+use xtask::{Part, Settings, Stack};
 
 use crate::{Cluster, RunnerClient, Tenancy};
 
@@ -45,8 +45,19 @@ impl World {
     /// # Errors
     /// There is none, or its kubeconfig cannot be used.
     pub async fn cluster(&self) -> anyhow::Result<Cluster> {
-        let path = self.stack.paths().compute_kubeconfig();
-        let config = Kubeconfig::read_from(&path).with_context(|| path.display().to_string())?;
+        Self::cluster_by(&self.stack.paths().compute_kubeconfig()).await
+    }
+
+    /// The compute cluster as Annex's controller sees it, under the very identity that it has there.
+    ///
+    /// # Errors
+    /// There is none, or its kubeconfig cannot be used.
+    pub async fn cluster_of_the_controller(&self) -> anyhow::Result<Cluster> {
+        Self::cluster_by(&self.stack.paths().compute_service_kubeconfig(Part::Controller)).await
+    }
+
+    async fn cluster_by(path: &Path) -> anyhow::Result<Cluster> {
+        let config = Kubeconfig::read_from(path).with_context(|| path.display().to_string())?;
         let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
         Ok(Cluster::new(Connection::new(config)?.home()))
     }
@@ -97,7 +108,7 @@ impl World {
     /// # Errors
     /// No client can be made.
     pub fn runner(&self) -> anyhow::Result<RunnerClient> {
-        RunnerClient::new(self.stack.settings())
+        RunnerClient::new(self.stack.settings(), &self.stack.lookup_url()?)
     }
 }
 

@@ -11,7 +11,6 @@ use std::{
 
 use futures::future::{BoxFuture, FutureExt as _};
 use http::{Request, Response, Uri};
-use http_body_util::Limited;
 use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::{
@@ -26,9 +25,12 @@ use kube::{
 };
 use tower::{BoxError, Layer as _, Service, ServiceBuilder, service_fn, util::BoxCloneSyncService};
 
-use crate::{ClusterName, ShardUrl};
+use crate::{
+    ClusterName, ShardUrl,
+    answer::{Answer, Size},
+};
 
-type Shared = BoxCloneSyncService<Request<Body>, Response<Limited<Incoming>>, BoxError>;
+type Shared = BoxCloneSyncService<Request<Body>, Response<Answer<Incoming>>, BoxError>;
 
 const LANES: usize = 8;
 
@@ -45,8 +47,12 @@ pub struct Bounds {
     /// What is connected to, whatever the name in the URL leads to. The certificate is still checked against the URL. A URL with
     /// an address in place of a name is connected to by that address: whoever vets addresses has to vet that one.
     pub addresses: Vec<SocketAddr>,
-    /// The most bytes of one answer. A longer one is an error once they have been read; a watch ends then.
+    /// The most bytes of one answer. A longer one is an error once they have been read,
+    /// [`AnswerTooLarge`](crate::AnswerTooLarge); a watch ends then.
     pub answer_bytes: usize,
+    /// The most JSON objects of one answer, nested ones included. More are the same error. Bytes alone do not bound memory: `{},`
+    /// are three of them, and an item of a list with no field set takes some 500 once it is read.
+    pub answer_objects: usize,
 }
 
 /// Why no connection could be prepared.
@@ -87,7 +93,7 @@ impl Connection {
     /// # Errors
     /// Certificates or credentials of the configuration cannot be used.
     pub fn new(config: Config) -> Result<Self, ConnectError> {
-        let open = || lane(&config, HttpConnector::new(), IDLE_TIMEOUT, usize::MAX);
+        let open = || lane(&config, HttpConnector::new(), IDLE_TIMEOUT, Size::UNBOUNDED);
         let others = (1..LANES).map(|_| open()).collect::<Result<Vec<_>, _>>()?;
         let first = open()?;
         Ok(Self::of(config, first, others))
@@ -99,12 +105,12 @@ impl Connection {
     /// # Errors
     /// Certificates or credentials of the configuration cannot be used.
     pub fn bounded(config: Config, bounds: Bounds) -> Result<Self, ConnectError> {
-        let Bounds { addresses, answer_bytes } = bounds;
+        let Bounds { addresses, answer_bytes, answer_objects } = bounds;
+        let most = Size { bytes: answer_bytes, objects: answer_objects };
         let fixed = service_fn(move |_: Name| {
             futures::future::ready(Ok::<_, Infallible>(addresses.clone().into_iter()))
         });
-        let first =
-            lane(&config, HttpConnector::new_with_resolver(fixed), BOUNDED_IDLE_TIMEOUT, answer_bytes)?;
+        let first = lane(&config, HttpConnector::new_with_resolver(fixed), BOUNDED_IDLE_TIMEOUT, most)?;
         Ok(Self::of(config, first, Vec::new()))
     }
 
@@ -155,7 +161,7 @@ fn lane<R>(
     config: &Config,
     mut http: HttpConnector<R>,
     idle_timeout: Duration,
-    answer_bytes: usize,
+    most: Size,
 ) -> Result<Shared, ConnectError>
 where
     R: Service<Name> + Clone + Send + Sync + 'static,
@@ -190,7 +196,7 @@ where
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
         .service(client);
-    let limited = move |answer: Response<Incoming>| answer.map(|body| Limited::new(body, answer_bytes));
+    let limited = move |answer: Response<Incoming>| answer.map(|body| Answer::new(body, most));
     let stack = ServiceBuilder::new().map_response(limited).service(AnswerTimeout { inner: stack });
     Ok(BoxCloneSyncService::new(stack))
 }
@@ -240,15 +246,16 @@ mod tests {
     };
 
     use super::*;
+    use crate::AnswerTooLarge;
 
-    /// Answers one request with 100 bytes, and returns its head.
+    /// Answers one request with 100 bytes and two objects, and returns its head.
     async fn answer_once(listener: TcpListener) -> String {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(stream.read_u8().await.unwrap());
         }
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{}", "x".repeat(100));
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{}{}", "{}{}", "x".repeat(96));
         stream.write_all(answer.as_bytes()).await.unwrap();
         String::from_utf8(head).unwrap()
     }
@@ -256,19 +263,24 @@ mod tests {
     #[tokio::test]
     async fn a_bounded_connection_goes_to_its_address_and_reads_so_much() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        for (answer_bytes, fits) in [(100, true), (99, false)] {
+        for (answer_bytes, answer_objects, refused) in [
+            (100, 2, None),
+            (99, 2, Some(AnswerTooLarge::Bytes(99))),
+            (100, 1, Some(AnswerTooLarge::Objects(1))),
+        ] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             // A name that nobody can look up, by definition.
             let url = format!("http://server.invalid:{}", address.port());
             let mut config = Config::new(url.parse().unwrap());
             config.root_cert = Some(Vec::new());
-            let bounds = Bounds { addresses: vec![address], answer_bytes };
+            let bounds = Bounds { addresses: vec![address], answer_bytes, answer_objects };
             let client = Connection::bounded(config, bounds).unwrap().home();
             let request = Request::get("/a").body(Vec::new()).unwrap();
             let (head, answer) = tokio::join!(answer_once(listener), client.request_text(request));
             assert!(head.contains(&format!("host: server.invalid:{}", address.port())), "{head}");
-            assert_eq!(answer.is_ok(), fits, "{answer:?}");
+            assert_eq!(answer.is_err(), refused.is_some(), "{answer:?}");
+            assert_eq!(answer.err().and_then(|error| AnswerTooLarge::cause_of(&error)), refused);
         }
     }
 }

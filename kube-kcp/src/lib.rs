@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod answer;
 mod backoff;
 mod brief;
 mod client;
@@ -14,6 +15,7 @@ mod schema;
 mod watch;
 mod worker;
 
+pub use answer::AnswerTooLarge;
 pub use backoff::{Backoff, WatchBackoff};
 pub use brief::Brief;
 pub use client::{Bounds, ConnectError, Connection};

@@ -14,16 +14,28 @@ use crate::store::Name;
 
 /// On everything that Annex made on a cluster: the workspace that it is for.
 pub(super) const CLUSTER_LABEL: &str = "annex.sh/cluster";
+/// On everything that Annex made on a cluster: through which place. Two environments may open one cluster, and what was made through
+/// one must not go when the other is left.
+pub(super) const PLACE_LABEL: &str = "annex.sh/place";
 /// On mappings and claims: the uid of the Install that they are for.
 pub(super) const INSTALL_LABEL: &str = "annex.sh/install";
 /// A digest of what was asked for. A field that a newer Annex no longer sets makes a difference nowhere else.
-const DESIRED_ANNOTATION: &str = "annex.sh/desired";
+pub(super) const DESIRED_ANNOTATION: &str = "annex.sh/desired";
 /// The certificate of the domains, in each namespace that has mappings.
 pub(super) const TLS_SECRET: &str = "annex-domain-tls";
 /// The port on which a runner answers for domains.
 const PUBLIC_PORT: u16 = 8080;
 /// The port on which a runner executes, and answers about itself. No domain leads to it.
 const INTERNAL_PORT: u16 = 8081;
+
+/// For whom something is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner<'a> {
+    /// The workspace.
+    pub(super) cluster: &'a ClusterName,
+    /// The place's own label.
+    pub(super) place: &'a str,
+}
 
 /// An object as it is to be.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,12 +48,12 @@ pub(super) struct Desired {
 
 impl Desired {
     /// `body` holds what the kind has besides metadata.
-    fn new(kind: Kind, name: Name, cluster: &ClusterName, body: Value) -> Self {
+    fn new(kind: Kind, name: Name, owner: Owner<'_>, body: Value) -> Self {
         let mut whole = json!({
             "kind": kind.name(),
             "metadata": {
                 "name": name.name,
-                "labels": { MANAGED_LABEL: "true", CLUSTER_LABEL: cluster.as_str() },
+                "labels": { MANAGED_LABEL: "true", CLUSTER_LABEL: owner.cluster.as_str(), PLACE_LABEL: owner.place },
                 "annotations": {},
             },
         });
@@ -79,15 +91,15 @@ fn set(value: &mut Value, at: &str, key: &str, to: Value) {
 }
 
 /// The namespace of a workspace's runners. What runs in it is held to the restricted Pod Security Standard.
-pub(super) fn namespace(cluster: &ClusterName, name: &str) -> Desired {
-    Desired::new(Kind::Namespace, Name::global(name), cluster, json!({}))
+pub(super) fn namespace(owner: Owner<'_>, name: &str) -> Desired {
+    Desired::new(Kind::Namespace, Name::global(name), owner, json!({}))
         .labelled("pod-security.kubernetes.io/enforce", "restricted")
         .sealed()
 }
 
 /// Bounds what a workspace can take of the cluster. By pods: Knative's sidecar asks for no memory, and a quota of memory refuses
 /// whoever asks for none.
-pub(super) fn quota(cluster: &ClusterName, namespace: &str, options: &Options) -> Desired {
+pub(super) fn quota(owner: Owner<'_>, namespace: &str, options: &Options) -> Desired {
     let hard = json!({
         "pods": options.namespace_pods.to_string(),
         "count/persistentvolumeclaims": "0",
@@ -95,11 +107,11 @@ pub(super) fn quota(cluster: &ClusterName, namespace: &str, options: &Options) -
         "services.nodeports": "0",
     });
     let name = Name::within(namespace, "annex");
-    Desired::new(Kind::ResourceQuota, name, cluster, json!({ "spec": { "hard": hard } })).sealed()
+    Desired::new(Kind::ResourceQuota, name, owner, json!({ "spec": { "hard": hard } })).sealed()
 }
 
 /// Who reaches the runners, and whom they reach.
-pub(super) fn network_policy(cluster: &ClusterName, namespace: &str, options: &Options) -> Desired {
+pub(super) fn network_policy(owner: Owner<'_>, namespace: &str, options: &Options) -> Desired {
     let from = json!([{ "namespaceSelector": { "matchExpressions": [
         { "key": "kubernetes.io/metadata.name", "operator": "In", "values": options.ingress_namespaces }
     ] } }]);
@@ -127,7 +139,7 @@ pub(super) fn network_policy(cluster: &ClusterName, namespace: &str, options: &O
         ],
     });
     let name = Name::within(namespace, "annex");
-    Desired::new(Kind::NetworkPolicy, name, cluster, json!({ "spec": spec })).sealed()
+    Desired::new(Kind::NetworkPolicy, name, owner, json!({ "spec": spec })).sealed()
 }
 
 /// What a workspace's Knative Services are called.
@@ -141,18 +153,18 @@ pub(super) struct Services {
 }
 
 /// The Knative Service that answers for the domains.
-pub(super) fn runner(cluster: &ClusterName, services: &Services, options: &Options) -> Desired {
-    service(cluster, &services.namespace, &services.runner, PUBLIC_PORT, "/healthz", options)
+pub(super) fn runner(owner: Owner<'_>, services: &Services, options: &Options) -> Desired {
+    service(owner, &services.namespace, &services.runner, PUBLIC_PORT, "/healthz", options)
 }
 
 /// The Knative Service that executes. One of its own, because Knative serves one port of a pod, and what executes must not be
 /// reachable through a domain.
-pub(super) fn exec(cluster: &ClusterName, services: &Services, options: &Options) -> Desired {
-    service(cluster, &services.namespace, &services.exec, INTERNAL_PORT, "/readyz", options)
+pub(super) fn exec(owner: Owner<'_>, services: &Services, options: &Options) -> Desired {
+    service(owner, &services.namespace, &services.exec, INTERNAL_PORT, "/readyz", options)
 }
 
 fn service(
-    cluster: &ClusterName,
+    owner: Owner<'_>,
     namespace: &str,
     name: &str,
     port: u16,
@@ -185,7 +197,9 @@ fn service(
             "seccompProfile": { "type": "RuntimeDefault" },
         },
     });
-    let spec = json!({ "template": {
+    // All of it to the latest: a revision that was pinned by hand would outlive every upgrade.
+    let traffic = json!([{ "latestRevision": true, "percent": 100 }]);
+    let spec = json!({ "traffic": traffic, "template": {
         "metadata": { "annotations": {
             "autoscaling.knative.dev/min-scale": options.min_scale.to_string(),
             "autoscaling.knative.dev/max-scale": options.max_scale.to_string(),
@@ -199,25 +213,25 @@ fn service(
             "containers": [container],
         },
     } });
-    Desired::new(Kind::Service, Name::within(namespace, name), cluster, json!({ "spec": spec }))
+    Desired::new(Kind::Service, Name::within(namespace, name), owner, json!({ "spec": spec }))
         // Neither has an address of its own outside: the domains lead to the runner, and nothing leads to the other.
         .labelled("networking.knative.dev/visibility", "cluster-local")
         .sealed()
 }
 
 /// A copy of the domains' certificate: a mapping names a Secret of its own namespace.
-pub(super) fn certificate(cluster: &ClusterName, namespace: &str, source: &Value) -> Desired {
+pub(super) fn certificate(owner: Owner<'_>, namespace: &str, source: &Value) -> Desired {
     let of =
         |key: &str| source.pointer(&format!("/data/{}", key.replace('/', "~1"))).cloned().unwrap_or_default();
     let data = json!({ "tls.crt": of("tls.crt"), "tls.key": of("tls.key") });
     let name = Name::within(namespace, TLS_SECRET);
-    Desired::new(Kind::Secret, name, cluster, json!({ "type": "kubernetes.io/tls", "data": data })).sealed()
+    Desired::new(Kind::Secret, name, owner, json!({ "type": "kubernetes.io/tls", "data": data })).sealed()
 }
 
 /// Says to Knative that only `namespace` may map `host`.
-pub(super) fn claim(cluster: &ClusterName, host: &HostName, namespace: &str, install: &str) -> Desired {
+pub(super) fn claim(owner: Owner<'_>, host: &HostName, namespace: &str, install: &str) -> Desired {
     let name = Name::global(host.as_str());
-    Desired::new(Kind::ClusterDomainClaim, name, cluster, json!({ "spec": { "namespace": namespace } }))
+    Desired::new(Kind::ClusterDomainClaim, name, owner, json!({ "spec": { "namespace": namespace } }))
         .labelled(INSTALL_LABEL, install)
         .sealed()
 }
@@ -235,7 +249,7 @@ pub(super) fn claim_to_apply(host: &HostName, namespace: &str) -> String {
 
 /// Leads `host` to the Knative Service. `tls`: the Secret with the certificate.
 pub(super) fn mapping(
-    cluster: &ClusterName,
+    owner: Owner<'_>,
     host: &HostName,
     namespace: &str,
     kservice: &str,
@@ -251,7 +265,7 @@ pub(super) fn mapping(
         spec.insert("tls".to_owned(), json!({ "secretName": secret }));
     }
     let name = Name::within(namespace, host.as_str());
-    Desired::new(Kind::DomainMapping, name, cluster, json!({ "spec": spec }))
+    Desired::new(Kind::DomainMapping, name, owner, json!({ "spec": spec }))
         .labelled(INSTALL_LABEL, install)
         .annotated("networking.knative.dev/http-protocol", protocol)
         .sealed()
@@ -278,8 +292,10 @@ mod tests {
         }
     }
 
-    fn cluster() -> ClusterName {
-        "1s8uv2zt5c3nc1hy".parse().unwrap()
+    fn owner() -> Owner<'static> {
+        static CLUSTER: std::sync::LazyLock<ClusterName> =
+            std::sync::LazyLock::new(|| "1s8uv2zt5c3nc1hy".parse().unwrap());
+        Owner { cluster: &CLUSTER, place: "platform" }
     }
 
     fn services() -> Services {
@@ -289,7 +305,7 @@ mod tests {
     #[test]
     fn what_executes_listens_on_another_port_than_what_a_domain_leads_to() {
         let (runner, exec) =
-            (runner(&cluster(), &services(), &options()), exec(&cluster(), &services(), &options()));
+            (runner(owner(), &services(), &options()), exec(owner(), &services(), &options()));
         let port = |desired: &Desired| {
             desired.body.pointer("/spec/template/spec/containers/0/ports/0/containerPort").cloned()
         };
@@ -305,8 +321,7 @@ mod tests {
     #[test]
     fn the_seal_changes_with_what_is_asked_for() {
         let seal = |options: &Options| {
-            runner(&cluster(), &services(), options).body["metadata"]["annotations"][DESIRED_ANNOTATION]
-                .clone()
+            runner(owner(), &services(), options).body["metadata"]["annotations"][DESIRED_ANNOTATION].clone()
         };
         let without = Options { settings: Vec::new(), ..options() };
         assert_ne!(seal(&options()), seal(&without));
@@ -317,13 +332,13 @@ mod tests {
     fn the_manifest_that_a_person_is_given_is_the_claim() {
         let host: HostName = "a--b.apps.example.com".parse().unwrap();
         let shown: Value = serde_json::from_str(&claim_to_apply(&host, "ns")).unwrap();
-        let made = claim(&cluster(), &host, "ns", "uid").body;
+        let made = claim(owner(), &host, "ns", "uid").body;
         assert_eq!((&shown["metadata"]["name"], &shown["spec"]), (&made["metadata"]["name"], &made["spec"]));
     }
 
     #[test]
     fn a_block_without_exceptions_has_no_empty_list() {
-        let policy = network_policy(&cluster(), "ns", &options());
+        let policy = network_policy(owner(), "ns", &options());
         let to = &policy.body["spec"]["egress"][1]["to"];
         assert_eq!(to[0]["ipBlock"]["except"], json!(["169.254.0.0/16"]));
         assert!(to[1]["ipBlock"].get("except").is_none());

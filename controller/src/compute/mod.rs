@@ -2,14 +2,18 @@
 //! (`observed`, pure), and the steps between them (`provision`). Nothing here knows a Condition.
 
 mod desired;
+mod elsewhere;
 mod kind;
 mod observed;
 mod options;
 mod place;
 mod places;
 mod provision;
+mod removal;
 
+pub(crate) use elsewhere::Elsewhere;
 pub(crate) use options::{ComputeArgs, DomainMode, Options, SharedRunner};
 pub(crate) use place::{About, Layout, Notice, Place, PlaceId, Setup, State};
-pub(crate) use places::Places;
-pub(crate) use provision::{Tenancy, Trouble, Undone};
+pub(crate) use places::{NotOpened, Places};
+pub(crate) use provision::{Tenancy, Trouble};
+pub(crate) use removal::Undone;

@@ -7,7 +7,10 @@ use kube_kcp::ClusterName;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::desired::{CLUSTER_LABEL, Desired, INSTALL_LABEL};
+use super::{
+    desired::{CLUSTER_LABEL, DESIRED_ANNOTATION, Desired, INSTALL_LABEL},
+    kind::Kind,
+};
 
 /// Longest message of Knative's that is passed on. It may hold the whole output of a container that fails to start.
 const LONGEST_MESSAGE: usize = 512;
@@ -45,9 +48,9 @@ struct StatusCondition {
 /// What is merely on its way is always told in the same words: Knative changes its own several times a second meanwhile, and each
 /// change would be a write to the tenant's workspace.
 pub(super) fn condition(object: &DynamicObject, type_: &str) -> Condition {
-    let status = object.data.get("status").cloned().unwrap_or_default();
     // One that cannot be read says nothing, like one that is not there.
-    let status = serde_json::from_value::<Status>(status).unwrap_or_default();
+    let status =
+        object.data.get("status").and_then(|status| Status::deserialize(status).ok()).unwrap_or_default();
     let current =
         status.observed_generation.is_some() && status.observed_generation == object.metadata.generation;
     match status.conditions.into_iter().find(|condition| current && condition.type_ == type_) {
@@ -98,15 +101,26 @@ pub(super) fn holds(object: &DynamicObject, desired: &Desired) -> bool {
             .all(|(key, value)| observed.and_then(|map| map.get(key)).map(String::as_str) == value.as_str())
     };
     let body = desired.body.as_object().into_iter().flatten();
+    // Nothing is filled in there, and what somebody adds can switch all of it off.
+    let exact = matches!(desired.kind, Kind::NetworkPolicy | Kind::ResourceQuota);
     same("labels", object.metadata.labels.as_ref())
         && same("annotations", object.metadata.annotations.as_ref())
-        && body
-            .filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata"))
-            .all(|(key, value)| object.data.get(key).is_some_and(|observed| within(value, observed)))
+        && body.filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata")).all(
+            |(key, value)| {
+                object.data.get(key).is_some_and(|observed| match (exact, value, observed) {
+                    (true, Value::Object(wanted), Value::Object(fields)) => {
+                        fields.keys().all(|field| wanted.contains_key(field)) && within(value, observed)
+                    }
+                    _ => within(value, observed),
+                })
+            },
+        )
 }
 
 fn within(wanted: &Value, observed: &Value) -> bool {
     match (wanted, observed) {
+        // An empty selector selects everything; one that is not empty any more selects less.
+        (Value::Object(wanted), Value::Object(observed)) if wanted.is_empty() => observed.is_empty(),
         (Value::Object(wanted), Value::Object(observed)) => wanted
             .iter()
             .all(|(key, value)| observed.get(key).is_some_and(|observed| within(value, observed))),
@@ -126,6 +140,11 @@ pub(super) fn made_for(object: &DynamicObject) -> Option<ClusterName> {
 /// The uid of the Install that an object was made for.
 pub(super) fn install_of(object: &DynamicObject) -> Option<&str> {
     object.labels().get(INSTALL_LABEL).map(String::as_str)
+}
+
+/// Whether Annex made it, even if somebody took its labels away.
+pub(super) fn is_ours(object: &DynamicObject) -> bool {
+    object.annotations().contains_key(DESIRED_ANNOTATION)
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ pub(crate) struct Options {
 
 /// What a runner is set up with, as the app-domains paper names it. Secrets among them belong into a Secret that the operator
 /// mounts; here go those that are none.
-const RUNNER_SETTINGS: [&str; 7] = [
+const RUNNER_SETTINGS: [&str; 9] = [
     "BUNDLE_STORE_BASE",
     "EXT_CACHE_MAX_BYTES",
     "EXT_EGRESS_ALLOWLIST",
@@ -113,6 +113,8 @@ const RUNNER_SETTINGS: [&str; 7] = [
     "REGISTRY_CA",
     "RUNNER_PUBLIC_BASE",
     "RUNNER_LOG",
+    "S3_BUCKET",
+    "S3_ENDPOINT",
 ];
 
 /// One runner for all workspaces, which the operator made.
@@ -120,6 +122,17 @@ const RUNNER_SETTINGS: [&str; 7] = [
 pub(crate) struct SharedRunner {
     pub(crate) namespace: String,
     pub(crate) kservice: String,
+}
+
+/// What a runner on a tenant's own cluster is told of them: what it needs to check the registry by.
+const SETTINGS_ELSEWHERE: [&str; 1] = ["REGISTRY_CA"];
+
+impl Options {
+    /// For a cluster that is not the platform's: whoever owns it reads everything of a pod.
+    pub(crate) fn elsewhere(mut self) -> Self {
+        self.settings.retain(|(name, _)| SETTINGS_ELSEWHERE.contains(&name.as_str()));
+        self
+    }
 }
 
 impl ComputeArgs {
@@ -145,13 +158,23 @@ impl ComputeArgs {
         if self.runner_max_scale < self.runner_min_scale.max(1) {
             bail!("--runner-max-scale must be at least 1 and not below --runner-min-scale");
         }
+        let settings: Vec<(String, String)> = RUNNER_SETTINGS
+            .iter()
+            .filter_map(|&name| Some((name.to_owned(), env::var(name).ok()?)))
+            .collect();
+        for (name, value) in &settings {
+            if reqwest::Url::parse(value)
+                .is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
+            {
+                bail!(
+                    "{name} must not hold user information: it is readable to whoever can read the runners' pods"
+                );
+            }
+        }
         Ok(Some(Options {
             image: image.clone(),
             registry_url: registry_url.clone(),
-            settings: RUNNER_SETTINGS
-                .iter()
-                .filter_map(|&name| Some((name.to_owned(), env::var(name).ok()?)))
-                .collect(),
+            settings,
             min_scale: self.runner_min_scale,
             max_scale: self.runner_max_scale,
             cpu: (self.runner_cpu_request.clone(), self.runner_cpu_limit.clone()),

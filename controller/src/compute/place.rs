@@ -1,14 +1,18 @@
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use annex_apis::MANAGED_LABEL;
 use annex_core::HostName;
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
     core::DynamicObject,
     runtime::watcher,
 };
@@ -24,13 +28,25 @@ use super::{
     options::Options,
 };
 use crate::{
-    api_writes::{ApiWrites, WriteError},
+    api_writes::{ApiWrites, TIMEOUT, WriteError},
     store::{self, Name, Store, Told},
 };
 
 /// What owns the fields that Annex sets on a cluster.
 const FIELD_MANAGER: &str = "annex-controller";
 const HEALTH_EVERY: Duration = Duration::from_secs(2);
+/// How often a tenant's own cluster is asked. There may be many, and an outage of one is that tenant's alone.
+const HEALTH_EVERY_ELSEWHERE: Duration = Duration::from_secs(15);
+/// A list that has not ended, or a watch that fails, for this long is not on its way any more.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long one request to a tenant's own cluster may take: it keeps a worker busy.
+const REQUEST_ELSEWHERE: Duration = Duration::from_secs(5);
+/// How many objects of a kind are taken in from a tenant's own cluster, which may answer with any number.
+const MOST_ELSEWHERE: usize = 500;
+/// How many objects of a tenant's own cluster are asked for at a time.
+const PAGE_ELSEWHERE: u32 = 50;
+/// How many objects are removed in one pass.
+pub(super) const REMOVED_AT_A_TIME: u32 = 20;
 /// A single lost answer, of a server that restarts or a machine that stalls, must not turn every Install over.
 const MISSES: u32 = 3;
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,6 +82,8 @@ pub(crate) enum Layout {
 /// A cluster with Knative, and what is known of it.
 pub(crate) struct Place {
     pub(super) id: PlaceId,
+    /// What everything that is made through it is labelled with.
+    pub(super) label: String,
     pub(super) layout: Layout,
     /// Whether ClusterDomainClaims are made here. Otherwise they are not even read: there may be no right to.
     pub(super) claims: bool,
@@ -78,6 +96,10 @@ pub(crate) struct Place {
     certificate: Arc<Store<DynamicObject>>,
     mappings: RwLock<Option<&'static str>>,
     state: RwLock<State>,
+    /// The kinds whose watch fails, since when and why.
+    failing: Mutex<HashMap<Kind, (Instant, String)>>,
+    /// Something has changed on a tenant's cluster that has not been told yet.
+    changed: AtomicBool,
     /// One at a time makes the runners of a workspace: two would write everything twice.
     turns: Mutex<HashMap<ClusterName, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -91,6 +113,8 @@ pub(crate) enum State {
     Known,
     /// There is no Knative Serving.
     NoKnative,
+    /// It answers, but does not let Annex see what it has to see. Why, in one line.
+    Refused(String),
     /// Nothing is answered. Why, in one line.
     Unreachable(String),
 }
@@ -102,6 +126,7 @@ impl State {
             Self::Listing => "is being listed".to_owned(),
             Self::Known => "answers".to_owned(),
             Self::NoKnative => "has no Knative Serving".to_owned(),
+            Self::Refused(why) => format!("does not show what is asked for: {why}"),
             Self::Unreachable(why) => format!("does not answer: {why}"),
         }
     }
@@ -134,6 +159,8 @@ impl std::fmt::Debug for Place {
 /// Everything that a place is set up with.
 pub(crate) struct Setup {
     pub(crate) id: PlaceId,
+    /// What everything that is made through it is labelled with: a label's value.
+    pub(crate) label: String,
     pub(crate) client: Client,
     pub(crate) layout: Layout,
     pub(crate) claims: bool,
@@ -144,7 +171,7 @@ pub(crate) struct Setup {
 
 impl Place {
     pub(crate) fn new(setup: Setup) -> Self {
-        let Setup { id, client, layout, claims, tls_secret, options, writes } = setup;
+        let Setup { id, label, client, layout, claims, tls_secret, options, writes } = setup;
         let mut kinds = vec![Kind::Service, Kind::DomainMapping];
         if layout == Layout::NamespacePerWorkspace {
             kinds.extend([Kind::Namespace, Kind::ResourceQuota, Kind::NetworkPolicy]);
@@ -155,9 +182,14 @@ impl Place {
         if claims {
             kinds.push(Kind::ClusterDomainClaim);
         }
-        let stores = kinds.into_iter().map(|kind| (kind, Arc::default())).collect();
+        let capacity = match &id {
+            PlaceId::Platform => usize::MAX,
+            PlaceId::Environment(_) => MOST_ELSEWHERE,
+        };
+        let stores = kinds.into_iter().map(|kind| (kind, Arc::new(Store::holding(capacity)))).collect();
         Self {
             id,
+            label,
             layout,
             claims,
             tls_secret,
@@ -168,6 +200,8 @@ impl Place {
             certificate: Arc::default(),
             mappings: RwLock::new(None),
             state: RwLock::new(State::Listing),
+            failing: Mutex::default(),
+            changed: AtomicBool::new(false),
             turns: Mutex::default(),
         }
     }
@@ -193,42 +227,82 @@ impl Place {
         self.state.read().clone()
     }
 
+    fn is_elsewhere(&self) -> bool {
+        matches!(self.id, PlaceId::Environment(_))
+    }
+
     /// Follows the cluster for ever, and tells what changed.
     pub(crate) async fn follow(self: Arc<Self>, notices: mpsc::UnboundedSender<Notice>) {
         let mut followers = JoinSet::new();
-        let mut misses = 0;
+        let (mut misses, mut asked, began) = (0, None::<Instant>, Instant::now());
+        let every = if self.is_elsewhere() { HEALTH_EVERY_ELSEWHERE } else { HEALTH_EVERY };
         let mut ticks = tokio::time::interval(HEALTH_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
-            let asked = tokio::time::timeout(HEALTH_TIMEOUT, self.discover()).await;
-            let now = match asked {
-                Ok(Ok(Some(version))) => {
-                    misses = 0;
-                    *self.mappings.write() = Some(version);
-                    if followers.is_empty() {
-                        for (kind, store) in self.stores.clone() {
-                            followers.spawn(self.clone().follow_kind(kind, store, version, notices.clone()));
-                        }
-                        if self.copies_certificate() {
-                            followers.spawn(self.clone().follow_certificate(notices.clone()));
-                        }
-                    }
-                    if self.is_synced() { State::Known } else { State::Listing }
+            if self.changed.swap(false, Ordering::AcqRel) {
+                self.send(&notices, About::Everything);
+            }
+            if asked.is_some_and(|asked| asked.elapsed() < every) {
+                if followers.is_empty() {
+                    continue;
                 }
-                Ok(Ok(None)) => State::NoKnative,
-                failed => {
-                    misses += 1;
-                    if misses < MISSES && self.state() != State::NoKnative {
-                        continue;
-                    }
-                    State::Unreachable(match failed {
-                        Ok(Err(error)) => short(&Brief(&error).to_string()),
-                        _ => format!("no answer within {} s", HEALTH_TIMEOUT.as_secs()),
-                    })
+                self.enter(self.judge(began), &notices);
+                continue;
+            }
+            asked = Some(Instant::now());
+            let answer = tokio::time::timeout(HEALTH_TIMEOUT, self.discover()).await;
+            if let Ok(Ok(Some(version))) = answer {
+                misses = 0;
+                if self.mappings.write().replace(version) != Some(version) {
+                    // What was followed under another version is followed anew under this one.
+                    followers.abort_all();
+                    self.start(&mut followers, version, &notices);
                 }
-            };
-            self.enter(now, &notices);
+                self.enter(self.judge(began), &notices);
+                continue;
+            }
+            // One lost answer, or one of a load balancer before a server that starts, says nothing.
+            misses += 1;
+            if misses < MISSES {
+                asked = None;
+                continue;
+            }
+            self.enter(
+                match answer {
+                    Ok(Ok(_)) => State::NoKnative,
+                    Ok(Err(error)) => State::Unreachable(short(&Brief(&error).to_string())),
+                    Err(_) => State::Unreachable(format!("no answer within {} s", HEALTH_TIMEOUT.as_secs())),
+                },
+                &notices,
+            );
+        }
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        followers: &mut JoinSet<()>,
+        version: &'static str,
+        notices: &mpsc::UnboundedSender<Notice>,
+    ) {
+        for (kind, store) in self.stores.clone() {
+            followers.spawn(self.clone().follow_kind(kind, store, version, notices.clone()));
+        }
+        if self.copies_certificate() {
+            followers.spawn(self.clone().follow_certificate(notices.clone()));
+        }
+    }
+
+    /// How a cluster that answers is, by its watches.
+    fn judge(&self, began: Instant) -> State {
+        let failing = self.failing.lock();
+        let why = failing.iter().find(|(_, (since, _))| since.elapsed() > PATIENCE);
+        match why {
+            Some((kind, (_, why))) => State::Refused(short(&format!("{}: {why}", kind.name()))),
+            None if self.is_synced() => State::Known,
+            None if began.elapsed() > PATIENCE * 3 => State::Refused("a list does not end".to_owned()),
+            // A place that was known is not unknown again for a list that is made anew.
+            None => State::Listing,
         }
     }
 
@@ -237,7 +311,7 @@ impl Place {
         // Its words change from try to try, what it means does not.
         if std::mem::discriminant(&before) != std::mem::discriminant(&now) {
             tracing::info!(place = ?self.id, state = ?now, "the compute cluster");
-            self.tell(notices, About::Everything);
+            self.send(notices, About::Everything);
         }
     }
 
@@ -256,7 +330,17 @@ impl Place {
         self.stores.contains_key(&Kind::Secret)
     }
 
+    /// What a tenant's own cluster says is about that tenant's Installs there, whatever it names, and is told at the pace of the
+    /// health checks, however fast it speaks.
     fn tell(&self, notices: &mpsc::UnboundedSender<Notice>, about: About) {
+        if self.is_elsewhere() {
+            self.changed.store(true, Ordering::Release);
+        } else {
+            self.send(notices, about);
+        }
+    }
+
+    fn send(&self, notices: &mpsc::UnboundedSender<Notice>, about: About) {
         // Who listened has ended only when the process does.
         let _ = notices.send(Notice { place: self.id.clone(), about });
     }
@@ -284,36 +368,47 @@ impl Place {
         notices: mpsc::UnboundedSender<Notice>,
     ) {
         let resource = kind.resource(version);
+        let ours = format!("{MANAGED_LABEL}=true");
         let mut config = watcher::Config::default();
-        let api = match (&self.layout, kind) {
-            (_, Kind::ClusterDomainClaim) => Api::all_with(self.client.clone(), &resource),
-            (Layout::NamespacePerWorkspace, Kind::Secret) => {
-                // By name, which is all that the identity may read.
-                config = config.fields(&format!("metadata.name={TLS_SECRET}"));
-                Api::all_with(self.client.clone(), &resource)
-            }
-            (Layout::NamespacePerWorkspace, _) => {
-                // Mappings of others too: one of them may have a host that is asked for.
-                if kind != Kind::DomainMapping {
-                    config = config.labels(&format!("{MANAGED_LABEL}=true"));
-                }
-                Api::all_with(self.client.clone(), &resource)
-            }
-            (Layout::Within { namespace } | Layout::Shared { namespace, .. }, _) => {
+        // Of Annex's own cluster the mappings and claims of others are seen too: one of them may have a host that is asked for, and
+        // when it goes that is to be noticed. The shared runner is the operator's.
+        let others = match kind {
+            Kind::DomainMapping | Kind::ClusterDomainClaim => !self.is_elsewhere(),
+            Kind::Service => matches!(self.layout, Layout::Shared { .. }),
+            _ => false,
+        };
+        if kind == Kind::Secret {
+            // By name, which is all that the identity may read.
+            config = config.fields(&format!("metadata.name={TLS_SECRET}"));
+        } else if !others {
+            config = config.labels(&ours);
+        }
+        if self.is_elsewhere() {
+            config = config.page_size(PAGE_ELSEWHERE);
+        }
+        let api = match &self.layout {
+            Layout::Within { namespace } | Layout::Shared { namespace, .. } if kind.is_namespaced() => {
                 Api::namespaced_with(self.client.clone(), namespace, &resource)
             }
+            _ => Api::all_with(self.client.clone(), &resource),
         };
         let told = |told: Told<'_, DynamicObject>| match told {
             Told::Synced => {
-                if self.is_synced() {
+                self.failing.lock().remove(&kind);
+                if self.is_synced() && *self.state.read() == State::Listing {
                     self.enter(State::Known, &notices);
                 }
             }
+            Told::Failed(why) => self.fails(kind, why),
+            Told::Full => {
+                let long_ago = Instant::now().checked_sub(PATIENCE * 2).unwrap_or_else(Instant::now);
+                let why = format!("there are more than {MOST_ELSEWHERE} objects");
+                self.failing.lock().insert(kind, (long_ago, why));
+            }
             Told::Changed(object) => {
-                let host = (matches!(kind, Kind::DomainMapping | Kind::ClusterDomainClaim))
-                    .then(|| object.name_any().parse::<HostName>().ok())
-                    .flatten();
-                if let Some(host) = host {
+                self.failing.lock().remove(&kind);
+                let named = matches!(kind, Kind::DomainMapping | Kind::ClusterDomainClaim);
+                if let Some(host) = named.then(|| object.name_any().parse::<HostName>().ok()).flatten() {
                     self.tell(&notices, About::Host(host));
                 }
                 if let Some(cluster) = made_for(object) {
@@ -326,6 +421,12 @@ impl Place {
         store::follow(api, config, store, kind.name(), told).await;
     }
 
+    fn fails(&self, kind: Kind, why: String) {
+        let mut failing = self.failing.lock();
+        let since = failing.get(&kind).map_or_else(Instant::now, |(since, _)| *since);
+        failing.insert(kind, (since, why));
+    }
+
     fn is_shared_runner(&self, kind: Kind, object: &DynamicObject) -> bool {
         kind == Kind::Service
             && matches!(&self.layout, Layout::Shared { kservice, .. } if *kservice == object.name_any())
@@ -336,8 +437,22 @@ impl Place {
         let Some((namespace, name)) = &self.tls_secret else { return };
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let api = Api::namespaced_with(self.client.clone(), namespace, &Kind::Secret.resource(""));
-        let told = |_: Told<'_, DynamicObject>| self.tell(&notices, About::Everything);
+        let told = |told: Told<'_, DynamicObject>| match told {
+            Told::Changed(_) => self.tell(&notices, About::Everything),
+            Told::Synced => {
+                self.certificate_failing(None);
+            }
+            Told::Failed(why) => self.certificate_failing(Some(why)),
+            Told::Full => {}
+        };
         store::follow(api, config, self.certificate.clone(), "the domains' certificate", told).await;
+    }
+
+    fn certificate_failing(&self, why: Option<String>) {
+        match why {
+            Some(why) => self.fails(Kind::Secret, why),
+            None => drop(self.failing.lock().remove(&Kind::Secret)),
+        }
     }
 
     /// The certificate that the copies are made of, where there are copies and it is there.
@@ -400,13 +515,55 @@ impl Place {
         }
     }
 
+    async fn write<T>(
+        &self,
+        kind: Kind,
+        write: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, WriteError> {
+        let limit = if self.is_elsewhere() { REQUEST_ELSEWHERE } else { TIMEOUT };
+        self.writes.count_within(limit, kind.name(), write).await
+    }
+
+    async fn read<T>(
+        &self,
+        kind: Kind,
+        read: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, WriteError> {
+        let limit = if self.is_elsewhere() { REQUEST_ELSEWHERE } else { TIMEOUT };
+        tokio::time::timeout(limit, read)
+            .await
+            .map_err(|_| WriteError::Timeout(kind.name()))?
+            .map_err(|error| WriteError::Unread { what: kind.name(), error: Box::new(error) })
+    }
+
+    /// The object as the cluster has it now, whatever the watch has brought.
+    pub(super) async fn ask(&self, kind: Kind, name: &Name) -> Result<Option<DynamicObject>, WriteError> {
+        self.read(kind, self.api(kind, &name.namespace).get_opt(&name.name)).await
+    }
+
+    /// The first objects with these labels that the cluster has now. None where the kind or the namespace is not there.
+    pub(super) async fn list(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        labels: &str,
+    ) -> Result<Vec<DynamicObject>, WriteError> {
+        let params = ListParams::default().labels(labels).limit(REMOVED_AT_A_TIME);
+        let api = self.api(kind, namespace);
+        match self.read(kind, async { api.list(&params).await }).await {
+            Ok(list) => Ok(list.items),
+            Err(error) if error.is_gone() => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes what must not be taken from anybody. 409: it is there already.
     pub(super) async fn create(&self, desired: &Desired) -> Result<Arc<DynamicObject>, WriteError> {
         let object: DynamicObject = serde_json::from_value(self.body(desired))
             .map_err(|error| refused(desired.kind, kube::Error::SerdeError(error)))?;
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let api = self.api(desired.kind, &desired.name.namespace);
-        let made = self.writes.count(desired.kind.name(), api.create(&params, &object)).await?;
+        let made = self.write(desired.kind, api.create(&params, &object)).await?;
         Ok(self.wrote(desired.kind, made))
     }
 
@@ -441,10 +598,8 @@ impl Place {
         }
         let api = self.api(desired.kind, &desired.name.namespace);
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let made = self
-            .writes
-            .count(desired.kind.name(), api.patch(&desired.name.name, &params, &Patch::Merge(body)))
-            .await?;
+        let made =
+            self.write(desired.kind, api.patch(&desired.name.name, &params, &Patch::Merge(body))).await?;
         Ok(self.wrote(desired.kind, made))
     }
 
@@ -456,7 +611,7 @@ impl Place {
             ..DeleteParams::background()
         };
         let api = self.api(kind, &name.namespace);
-        match self.writes.count(kind.name(), api.delete(&name.name, &params)).await {
+        match self.write(kind, api.delete(&name.name, &params)).await {
             // Another of the same name is not ours to delete.
             Err(error) if error.is_gone() || error.is_conflict() => Ok(()),
             result => result.map(drop),

@@ -19,6 +19,18 @@ pub(crate) struct Places {
     notices: mpsc::UnboundedSender<Notice>,
 }
 
+/// How many clusters of its own a workspace may have followed at a time. Each costs the controller memory and connections.
+const MOST_OPEN: usize = 4;
+
+/// Why an environment's cluster is not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotOpened {
+    /// The environment names no namespace and does not allow one to be made.
+    NoNamespace,
+    /// The workspace has as many open as it may.
+    TooMany,
+}
+
 struct Opened {
     place: Arc<Place>,
     access: Arc<EnvironmentAccess>,
@@ -55,37 +67,47 @@ impl Places {
         }
     }
 
-    /// The cluster of an environment, opened now, or before by the same way in. None: the environment names no namespace and
-    /// does not allow one to be made.
+    /// The cluster of an environment, opened now, or before by the same way in. `uid` is the environment's.
+    ///
+    /// # Errors
+    /// See [`NotOpened`].
     pub(crate) fn open(
         &self,
         environment: &ObjectKey,
+        uid: &str,
         access: &Arc<EnvironmentAccess>,
-    ) -> Option<Arc<Place>> {
+    ) -> Result<Arc<Place>, NotOpened> {
         let layout = match access.namespaces.first() {
             Some(namespace) => Layout::Within { namespace: namespace.clone() },
             None if access.cluster_resources => Layout::NamespacePerWorkspace,
-            None => return None,
+            None => return Err(NotOpened::NoNamespace),
         };
         let mut opened = self.opened.lock();
         if let Some(known) = opened.get(environment)
             && Arc::ptr_eq(&known.access, access)
         {
-            return Some(known.place.clone());
+            return Ok(known.place.clone());
+        }
+        let others = opened.keys().filter(|other| {
+            other.cluster == environment.cluster && other.shard == environment.shard && *other != environment
+        });
+        if others.count() >= MOST_OPEN {
+            return Err(NotOpened::TooMany);
         }
         let place = Arc::new(Place::new(Setup {
             id: PlaceId::Environment(environment.clone()),
+            label: uid.to_owned(),
             client: access.client.clone(),
             layout,
             claims: access.cluster_resources,
             tls_secret: None,
-            options: self.options.clone(),
+            options: self.options.clone().map(Options::elsewhere),
             writes: self.writes.clone(),
         }));
         let follower = tokio::spawn(place.clone().follow(self.notices.clone()));
         let entry = Opened { place: place.clone(), access: access.clone(), follower };
         opened.insert(environment.clone(), entry);
-        Some(place)
+        Ok(place)
     }
 
     /// Nobody may use the environment's cluster any more, or nobody does.

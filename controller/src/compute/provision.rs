@@ -1,16 +1,17 @@
 //! The steps between what is to be on a cluster and what is there. Each looks first and writes only what differs, so that each can
 //! be repeated at any time.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
+use annex_apis::PlaceReference;
 use annex_core::HostName;
-use kube::{ResourceExt as _, core::DynamicObject};
+use kube::core::DynamicObject;
 use kube_kcp::ClusterName;
 
 use super::{
-    desired::{self, Desired, Services, TLS_SECRET},
+    desired::{self, Desired, Owner, Services, TLS_SECRET},
     kind::Kind,
-    observed::{Condition, condition, holds, install_of, is_false, made_for, short},
+    observed::{Condition, condition, holds, install_of, is_false, is_ours, made_for, short},
     place::{Layout, Place},
 };
 use crate::{api_writes::WriteError, store::Name};
@@ -22,6 +23,22 @@ pub(crate) struct Tenancy<'a> {
     pub(crate) cluster: &'a ClusterName,
     /// The uid of the Install.
     pub(crate) install: &'a str,
+    /// The uids of the other Installs of the workspace. What was made for one that is not there any more is taken over.
+    pub(crate) others: &'a HashSet<String>,
+}
+
+impl Tenancy<'_> {
+    /// Whether `object` was made for this Install, or for one of the same workspace that is gone and left it behind, or has lost its
+    /// labels to somebody.
+    fn may_have(&self, object: &DynamicObject) -> bool {
+        match made_for(object) {
+            Some(cluster) => {
+                cluster == *self.cluster
+                    && install_of(object).is_none_or(|uid| uid == self.install || !self.others.contains(uid))
+            }
+            None => is_ours(object),
+        }
+    }
 }
 
 /// Why a step is not done.
@@ -68,15 +85,6 @@ impl Trouble {
     }
 }
 
-/// How far an undo is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Undone {
-    /// Nothing is left.
-    Done,
-    /// Its end was asked for, and the watch will tell.
-    Waiting(String),
-}
-
 impl Place {
     /// The Knative Services of a workspace here.
     fn services(&self, cluster: &ClusterName) -> Services {
@@ -94,6 +102,18 @@ impl Place {
             Layout::Shared { namespace, kservice } => {
                 Services { namespace: namespace.clone(), runner: kservice.clone(), exec: String::new() }
             }
+        }
+    }
+
+    fn owner<'a>(&'a self, cluster: &'a ClusterName) -> Owner<'a> {
+        Owner { cluster, place: &self.label }
+    }
+
+    /// Where what belongs to the workspace is, for a status.
+    pub(crate) fn reference(&self, cluster: &ClusterName) -> PlaceReference {
+        PlaceReference {
+            environment: self.environment().map(|environment| environment.name.clone()),
+            namespace: self.services(cluster).namespace,
         }
     }
 
@@ -126,17 +146,17 @@ impl Place {
             });
         };
         let _turn = self.turn(cluster).await;
-        let namespace = &services.namespace;
+        let (owner, namespace) = (self.owner(cluster), &services.namespace);
         if self.layout == Layout::NamespacePerWorkspace {
             self.ensure_namespace(cluster, namespace).await?;
-            self.ensure_ours(cluster, &desired::quota(cluster, namespace, options)).await?;
-            self.ensure_ours(cluster, &desired::network_policy(cluster, namespace, options)).await?;
+            self.ensure_ours(cluster, &desired::quota(owner, namespace, options)).await?;
+            self.ensure_ours(cluster, &desired::network_policy(owner, namespace, options)).await?;
             self.ensure_certificate(cluster, namespace).await?;
         }
-        let runner = self.ensure_ours(cluster, &desired::runner(cluster, &services, options)).await?;
+        let runner = self.ensure_ours(cluster, &desired::runner(owner, &services, options)).await?;
         ready(&runner, "the runner")?;
         // After the runner, because the domain waits for that one alone.
-        let exec = self.ensure_ours(cluster, &desired::exec(cluster, &services, options)).await?;
+        let exec = self.ensure_ours(cluster, &desired::exec(owner, &services, options)).await?;
         ready(&exec, "the executing runner")
     }
 
@@ -154,28 +174,17 @@ impl Place {
     }
 
     async fn ensure_namespace(&self, cluster: &ClusterName, name: &str) -> Result<(), Trouble> {
-        let desired = desired::namespace(cluster, name);
-        match self.get(Kind::Namespace, &desired.name) {
-            None => match self.create(&desired).await {
-                Err(error) if error.is_conflict() => Err(Trouble::Foreign {
-                    reason: "NamespaceConflict",
-                    message: format!(
-                        "the namespace {name} is on the compute cluster already and Annex did not make it; ask the platform's operator"
-                    ),
-                }),
-                result => Ok(result.map(drop)?),
-            },
-            Some(seen) if seen.metadata.deletion_timestamp.is_some() => Err(Trouble::waiting(
+        let desired = desired::namespace(self.owner(cluster), name);
+        let Some(seen) = self.found_or_made(&desired).await? else {
+            return Err(Trouble::waiting("BeingRemoved", "a former namespace has just gone"));
+        };
+        if seen.metadata.deletion_timestamp.is_some() {
+            return Err(Trouble::waiting(
                 "NamespaceTerminating",
                 format!("the namespace {name} of an earlier install is still being removed"),
-            )),
-            Some(seen) if made_for(&seen).as_ref() != Some(cluster) => Err(Trouble::Foreign {
-                reason: "NamespaceConflict",
-                message: format!("the namespace {name} on the compute cluster is not this workspace's"),
-            }),
-            Some(seen) if holds(&seen, &desired) => Ok(()),
-            Some(_) => Ok(self.apply(&desired).await.map(drop)?),
+            ));
         }
+        self.mended(cluster, &desired, seen, "NamespaceConflict").await.map(drop)
     }
 
     /// What nobody but Annex has a reason to make: repaired whatever was done to it, unless somebody else's is in its place.
@@ -184,23 +193,60 @@ impl Place {
         cluster: &ClusterName,
         desired: &Desired,
     ) -> Result<Arc<DynamicObject>, Trouble> {
-        match self.get(desired.kind, &desired.name) {
-            Some(seen) if seen.metadata.deletion_timestamp.is_some() => Err(Trouble::waiting(
-                "BeingRemoved",
-                format!("the {} {} is being removed", desired.kind.name(), desired.name.name),
-            )),
-            Some(seen) if made_for(&seen).as_ref() != Some(cluster) => Err(Trouble::Foreign {
-                reason: "RunnerConflict",
-                message: format!(
-                    "the {} {}/{} is there already and Annex did not make it",
-                    desired.kind.name(),
-                    desired.name.namespace,
-                    desired.name.name
-                ),
-            }),
-            Some(seen) if holds(&seen, desired) => Ok(seen),
-            _ => Ok(self.apply(desired).await?),
+        // In a namespace of Annex's own there is nobody else's. In others, what is not seen may be theirs: what has no label is not
+        // watched.
+        let seen = match self.layout {
+            Layout::NamespacePerWorkspace => self.get(desired.kind, &desired.name),
+            Layout::Within { .. } | Layout::Shared { .. } => self.found_or_made(desired).await?,
+        };
+        let Some(seen) = seen else { return Ok(self.apply(desired).await?) };
+        if seen.metadata.deletion_timestamp.is_some() {
+            let what = format!("the {} {} is being removed", desired.kind.name(), desired.name.name);
+            return Err(Trouble::waiting("BeingRemoved", what));
         }
+        self.mended(cluster, desired, seen, "RunnerConflict").await
+    }
+
+    /// What is there, made now where nothing was. None: what kept it from being made has gone meanwhile.
+    async fn found_or_made(&self, desired: &Desired) -> Result<Option<Arc<DynamicObject>>, WriteError> {
+        if let Some(seen) = self.get(desired.kind, &desired.name) {
+            return Ok(Some(seen));
+        }
+        match self.create(desired).await {
+            // The watch is behind, or does not show what has no label.
+            Err(error) if error.is_conflict() => {
+                Ok(self.ask(desired.kind, &desired.name).await?.map(Arc::new))
+            }
+            result => result.map(Some),
+        }
+    }
+
+    /// `seen` as it is to be, unless it is somebody else's.
+    async fn mended(
+        &self,
+        cluster: &ClusterName,
+        desired: &Desired,
+        seen: Arc<DynamicObject>,
+        conflict: &'static str,
+    ) -> Result<Arc<DynamicObject>, Trouble> {
+        let ours = match made_for(&seen) {
+            Some(owner) => owner == *cluster,
+            // Somebody took its labels away.
+            None => is_ours(&seen),
+        };
+        if !ours {
+            let Name { namespace, name } = &desired.name;
+            let of =
+                if namespace.is_empty() { String::new() } else { format!(" of the namespace {namespace}") };
+            return Err(Trouble::Foreign {
+                reason: conflict,
+                message: format!(
+                    "the {} {name}{of} is on the compute cluster already and Annex did not make it for this workspace",
+                    desired.kind.name()
+                ),
+            });
+        }
+        if holds(&seen, desired) { Ok(seen) } else { Ok(self.apply(desired).await?) }
     }
 
     async fn ensure_certificate(&self, cluster: &ClusterName, namespace: &str) -> Result<(), Trouble> {
@@ -217,7 +263,7 @@ impl Place {
                 "the Secret that EXT_DOMAIN_TLS_SECRET names is not there; the platform's operator has to make it",
             ));
         };
-        let desired = desired::certificate(cluster, namespace, &source.data);
+        let desired = desired::certificate(self.owner(cluster), namespace, &source.data);
         self.ensure_ours(cluster, &desired).await.map(drop)
     }
 
@@ -234,21 +280,21 @@ impl Place {
             Layout::Shared { .. } => self.tls_secret.as_ref().map(|(_, name)| name.as_str()),
             Layout::Within { .. } => None,
         };
-        let desired = desired::mapping(whose.cluster, host, namespace, &services.runner, whose.install, tls);
-        let mapping = match self.get(Kind::DomainMapping, &desired.name) {
-            None => match self.create(&desired).await {
-                Err(error) if error.is_conflict() => return Err(taken(host)),
-                result => result?,
-            },
-            Some(seen) if install_of(&seen) != Some(whose.install) => return Err(taken(host)),
-            Some(seen) if seen.metadata.deletion_timestamp.is_some() => {
-                return Err(Trouble::waiting(
-                    "BeingRemoved",
-                    format!("the mapping of {host} is being removed"),
-                ));
-            }
-            Some(seen) if holds(&seen, &desired) && only_asked_for(&seen, &desired) => seen,
-            Some(seen) => self.repair(&desired, &seen).await?,
+        let owner = self.owner(whose.cluster);
+        let desired = desired::mapping(owner, host, namespace, &services.runner, whose.install, tls);
+        let Some(seen) = self.found_or_made(&desired).await? else {
+            return Err(Trouble::waiting("BeingRemoved", "a former mapping has just gone"));
+        };
+        if !whose.may_have(&seen) {
+            return Err(taken(host));
+        }
+        if seen.metadata.deletion_timestamp.is_some() {
+            return Err(Trouble::waiting("BeingRemoved", format!("the mapping of {host} is being removed")));
+        }
+        let mapping = if holds(&seen, &desired) && only_asked_for(&seen, &desired) {
+            seen
+        } else {
+            self.repair(&desired, &seen).await?
         };
         if is_false(&mapping, "DomainClaimed") {
             return Err(self.not_claimed(host, namespace, &mapping));
@@ -262,26 +308,26 @@ impl Place {
         host: &HostName,
         namespace: &str,
     ) -> Result<(), Trouble> {
-        match self.get(Kind::ClusterDomainClaim, &Name::global(host.as_str())) {
-            // Whoever made it, it says what is needed.
-            Some(seen)
-                if seen.data.pointer("/spec/namespace").and_then(serde_json::Value::as_str)
-                    == Some(namespace)
-                    && seen.metadata.deletion_timestamp.is_none() =>
-            {
-                Ok(())
+        let desired = desired::claim(self.owner(whose.cluster), host, namespace, whose.install);
+        let Some(seen) = self.found_or_made(&desired).await? else {
+            return Err(Trouble::waiting("BeingRemoved", "a former claim has just gone"));
+        };
+        if seen.metadata.deletion_timestamp.is_some() {
+            return Err(Trouble::waiting("BeingRemoved", format!("the claim of {host} is being removed")));
+        }
+        let says = seen.data.pointer("/spec/namespace").and_then(serde_json::Value::as_str);
+        // One without any mark of ours is an operator's: it is used, and left as it is.
+        let made_by_us = (made_for(&seen).is_some() || is_ours(&seen)) && whose.may_have(&seen);
+        match (says == Some(namespace), made_by_us) {
+            // Made through another place, or for an Install that is gone: it goes with this one from now on.
+            (true, true) if !holds(&seen, &desired) => Ok(self.repair(&desired, &seen).await.map(drop)?),
+            (true, _) => Ok(()),
+            // For where the install was before. What a claim is for cannot be changed.
+            (false, true) => {
+                self.delete(Kind::ClusterDomainClaim, &seen).await?;
+                Err(Trouble::waiting("BeingRemoved", format!("the former claim of {host} is being removed")))
             }
-            Some(seen) if seen.metadata.deletion_timestamp.is_some() => {
-                Err(Trouble::waiting("BeingRemoved", format!("the claim of {host} is being removed")))
-            }
-            Some(_) => Err(taken(host)),
-            None => {
-                let desired = desired::claim(whose.cluster, host, namespace, whose.install);
-                match self.create(&desired).await {
-                    Err(error) if error.is_conflict() => Err(taken(host)),
-                    result => Ok(result.map(drop)?),
-                }
-            }
+            (false, false) => Err(taken(host)),
         }
     }
 
@@ -300,59 +346,6 @@ impl Place {
                 desired::claim_to_apply(host, namespace)
             ),
         }
-    }
-
-    /// Removes the mappings and claims that were made for an Install, except those of `keep`.
-    pub(crate) async fn remove_domains(
-        &self,
-        whose: Tenancy<'_>,
-        keep: Option<&HostName>,
-    ) -> Result<Undone, WriteError> {
-        let mut left = Vec::new();
-        for kind in [Kind::DomainMapping, Kind::ClusterDomainClaim] {
-            let theirs = self.filter(kind, |object| {
-                install_of(object) == Some(whose.install)
-                    && keep.is_none_or(|keep| object.name_any() != keep.as_str())
-            });
-            for object in theirs {
-                if object.metadata.deletion_timestamp.is_none() {
-                    self.delete(kind, &object).await?;
-                }
-                left.push(format!("{} {}", kind.name(), object.name_any()));
-            }
-            // The claim outlives its mapping: freed before, another could be given the host while this one still answers.
-            if !left.is_empty() {
-                break;
-            }
-        }
-        Ok(if left.is_empty() { Undone::Done } else { Undone::Waiting(left.join(", ")) })
-    }
-
-    /// Removes the runners of a workspace that has no Install here any more. That a namespace has been asked to go is enough: what
-    /// it waits for is the cluster's own affair, and no tenant can mend it.
-    pub(crate) async fn remove_runners(&self, cluster: &ClusterName) -> Result<Undone, WriteError> {
-        if matches!(self.layout, Layout::Shared { .. }) {
-            return Ok(Undone::Done);
-        }
-        let _turn = self.turn(cluster).await;
-        let ours = |object: &DynamicObject| made_for(object).as_ref() == Some(cluster);
-        let mut left = Vec::new();
-        for service in self.filter(Kind::Service, ours) {
-            if service.metadata.deletion_timestamp.is_none() {
-                self.delete(Kind::Service, &service).await?;
-            }
-            left.push(format!("Service {}", service.name_any()));
-        }
-        if !left.is_empty() {
-            return Ok(Undone::Waiting(left.join(", ")));
-        }
-        for namespace in self.filter(Kind::Namespace, ours) {
-            if namespace.metadata.deletion_timestamp.is_none() {
-                self.delete(Kind::Namespace, &namespace).await?;
-            }
-        }
-        self.forget_turn(cluster);
-        Ok(Undone::Done)
     }
 }
 

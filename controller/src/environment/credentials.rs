@@ -180,7 +180,7 @@ mod tests {
         let server = ApiUrl::parse("https://a").unwrap();
         let config = Credentials::new(server, Some(&chain), false, auth).unwrap().config();
         annex_service::install_tls_provider();
-        let bounds = kube_kcp::Bounds { addresses: Vec::new(), answer_bytes: 1 };
+        let bounds = kube_kcp::Bounds { addresses: Vec::new(), answer_bytes: 1, answer_objects: 1 };
         assert!(kube_kcp::Connection::bounded(config, bounds).is_ok());
     }
 

@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, error::Error, io, net::SocketAddr, time::Durati
 use annex_core::{AddressPolicy, ForbiddenAddress};
 use futures::{StreamExt as _, TryStreamExt as _};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use kube::{Client, client::Body};
-use kube_kcp::{Bounds, ConnectError, Connection};
+use kube_kcp::{AnswerTooLarge, Bounds, ConnectError, Connection};
 use serde_json::Value;
 
 use super::{api_url::ApiUrl, credentials::Credentials, resolver::Resolver};
@@ -15,10 +15,11 @@ use crate::conditions::Because;
 
 /// All of a probe, the name's look-up included.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
-/// The longest answer to the probe's questions: one namespace, or the first of a list.
+/// The longest answer to the probe's questions, and to any that is asked with the client later. Tenants' servers are many, and all
+/// of them may send this much at a time.
 const LONGEST_ANSWER: usize = 1024 * 1024;
-/// The longest answer to any question that is asked with the client later.
-const LONGEST_LATER_ANSWER: usize = 16 * 1024 * 1024;
+/// The most JSON objects of such an answer.
+const MOST_OBJECTS: usize = 20_000;
 /// Questions at a time.
 const AT_A_TIME: usize = 8;
 
@@ -75,7 +76,7 @@ pub(super) enum ProbeError {
     NoNamespace(String),
     #[error("the server redirects, and no redirect is followed; name the server itself")]
     Redirected,
-    #[error("the server's answer has more than {} KiB", LONGEST_ANSWER / 1024)]
+    #[error("the server's answer has more than {} KiB or {MOST_OBJECTS} JSON objects", LONGEST_ANSWER / 1024)]
     TooLarge,
     #[error("the server does not answer as a Kubernetes API server does")]
     NotKubernetes,
@@ -104,6 +105,30 @@ impl From<ProbeError> for Because {
     }
 }
 
+impl ProbeError {
+    /// Whether the server, or who knows its address, failed to answer. That says nothing about the credentials: the next probe may
+    /// find everything as it was.
+    pub(super) fn is_miss(&self) -> bool {
+        match self {
+            // Half an answer, or the page that a proxy shows while the server behind it is restarted, is none.
+            Self::NotResolved
+            | Self::Unreachable
+            | Self::TimedOut(_)
+            | Self::Tls
+            | Self::NotKubernetes
+            | Self::Server(_) => true,
+            Self::Address(_)
+            | Self::Client(_)
+            | Self::Certificate(_)
+            | Self::Rejected
+            | Self::Forbidden(_)
+            | Self::NoNamespace(_)
+            | Self::Redirected
+            | Self::TooLarge => false,
+        }
+    }
+}
+
 impl Prober {
     /// Looks the host up once, judges every address, and asks the server for `namespaces`, or whether they can be listed.
     ///
@@ -126,8 +151,11 @@ impl Prober {
         trusted: bool,
     ) -> Result<Opened, ProbeError> {
         let addresses = self.addresses(credentials.server(), trusted).await?;
-        let bounds =
-            Bounds { addresses: addresses.iter().copied().collect(), answer_bytes: LONGEST_LATER_ANSWER };
+        let bounds = Bounds {
+            addresses: addresses.iter().copied().collect(),
+            answer_bytes: LONGEST_ANSWER,
+            answer_objects: MOST_OBJECTS,
+        };
         let client = Connection::bounded(credentials.config(), bounds).map_err(ProbeError::Client)?.home();
         if namespaces.is_empty() {
             namespaces_can_be_listed(&client).await?;
@@ -219,9 +247,7 @@ async fn get(client: &Client, path: &str) -> Result<(StatusCode, Value), ProbeEr
         429 | 500.. => return Err(ProbeError::Server(status.as_u16())),
         _ => {}
     }
-    let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() { ProbeError::TooLarge } else { failure(&*error) }
-    })?;
+    let body = answer.into_body().collect().await.map_err(|error| failure(&error))?;
     // Errors need not be JSON: a proxy in between writes its own.
     let answer = serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null);
     Ok((status, answer))
@@ -229,6 +255,9 @@ async fn get(client: &Client, path: &str) -> Result<(StatusCode, Value), ProbeEr
 
 /// What went wrong with a connection. The error's own text goes to nobody: it can name what the tenant is not to see.
 fn failure(error: &(dyn Error + 'static)) -> ProbeError {
+    if AnswerTooLarge::cause_of(error).is_some() {
+        return ProbeError::TooLarge;
+    }
     match tls_error(error) {
         Some(rustls::Error::InvalidCertificate(reason)) => ProbeError::Certificate(certificate(reason)),
         // The server's answer to a client certificate.

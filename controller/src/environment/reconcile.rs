@@ -7,9 +7,8 @@ use kube::{Api, ResourceExt as _};
 use kube_kcp::{ObjectKey, Outcome};
 
 use super::{
-    access::{EnvironmentAccess, Fingerprint},
+    access::{EnvironmentAccess, Fingerprint, Found, Noted},
     api_url::ApiUrl,
-    probe::Knative,
     status::status,
     validate::validate,
 };
@@ -23,10 +22,12 @@ use crate::{
 
 /// What an environment's server says, and where its name leads, is asked again after this.
 const REPROBE: Duration = Duration::from_secs(300);
+/// A server that has failed to answer is asked again after this, while its environment is still open.
+const MISSED: Duration = Duration::from_secs(10);
 
-/// What was found of an environment.
-struct Found {
-    result: Result<(EnvironmentAccess, Knative), Because>,
+/// A look at an environment.
+struct Look {
+    found: Found,
     /// Nothing that is watched will tell when this has changed: it is the server that has to.
     asked: bool,
 }
@@ -68,10 +69,10 @@ async fn apply(
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
     let name = &environment.spec.credentials_secret_ref.name;
     // The index holds the metadata of Secrets only. What is read here is dropped as soon as it is judged.
-    let found = match secrets.get_opt(name).await {
+    let looked = match secrets.get_opt(name).await {
         Ok(secret) => look(context, key, environment, secret).await,
-        Err(kube::Error::Api(answer)) if answer.code == 403 => Found {
-            result: Err(Because::new(
+        Err(kube::Error::Api(answer)) if answer.code == 403 => Look {
+            found: Found::Refused(Because::new(
                 "ClaimsNotAccepted",
                 "the workspace's APIBinding does not let Annex read labelled Secrets; accept the claim on secrets",
             )),
@@ -82,22 +83,19 @@ async fn apply(
             return Err(WriteError::Refused { what: "environment's Secret", error: Box::new(error) });
         }
     };
-    let Found { result, asked } = found;
-    let (access, knative) = match result {
-        Ok((access, knative)) => (Ok(access), Ok(knative)),
-        Err(because) => (Err(because.clone()), Err(because)),
-    };
-    let again = match &knative {
-        Err(_) if asked => Outcome::Failed,
-        Ok(_) | Err(_) => Outcome::Again(REPROBE),
-    };
     // It may have been deleted while its server was asked.
     if context.tenants.environments.get(key).is_none() {
         context.environments.queue.add(key.clone());
         return Ok(Outcome::Done);
     }
-    let news = context.environments.note(key, access);
-    let status = status(environment, knative.as_ref().copied(), Timestamp::now());
+    let Look { found, asked } = looked;
+    let noted = context.environments.note(key, found);
+    let again = again(&noted, asked);
+    let Noted { news, shown, missed } = noted;
+    if missed {
+        tracing::info!(environment = %key, "the ManagedEnvironment's server did not answer; it stays open for now");
+    }
+    let status = status(environment, shown.as_ref().copied(), Timestamp::now());
     if environment.status.as_ref() != Some(&status) {
         let writer = ObjectWriter { client, writes: &context.writes };
         let object = ManagedEnvironment { status: Some(status), ..environment.clone() };
@@ -124,14 +122,15 @@ async fn look(
     key: &ObjectKey,
     environment: &ManagedEnvironment,
     secret: Option<Secret>,
-) -> Found {
+) -> Look {
     let environments = &context.environments;
     let validated = match validate(&environment.spec, secret.as_ref(), environments.allow_insecure_tls) {
         Ok(validated) => validated,
         // Secret and spec are watched.
-        Err(because) => return Found { result: Err(because), asked: false },
+        Err(because) => return Look { found: Found::Refused(because), asked: false },
     };
     let fingerprint = Fingerprint {
+        environment_uid: environment.uid().unwrap_or_default(),
         secret_uid: secret.as_ref().and_then(Secret::uid).unwrap_or_default(),
         secret_version: secret.as_ref().and_then(Secret::resource_version).unwrap_or_default(),
         generation: environment.metadata.generation.unwrap_or_default(),
@@ -141,14 +140,41 @@ async fn look(
     // other path or port the server could be made to speak for somebody else.
     let own = ApiUrl::parse(&context.seed_config.workspace_url(&key.cluster));
     let trusted = own.as_ref() == Ok(validated.credentials.server());
-    let probed = environments.prober.probe(&validated.credentials, &validated.namespaces, trusted).await.map(
-        |opened| {
+    let found = match environments.prober.probe(&validated.credentials, &validated.namespaces, trusted).await
+    {
+        Ok(opened) => {
             let knative = opened.knative;
-            let spec = &environment.spec;
-            let access =
-                EnvironmentAccess::new(opened, validated.namespaces, spec.cluster_resources, fingerprint);
-            (access, knative)
-        },
-    );
-    Found { result: probed.map_err(Because::from), asked: true }
+            let cluster_resources = environment.spec.cluster_resources;
+            let access = EnvironmentAccess::new(opened, validated.namespaces, cluster_resources, fingerprint);
+            Found::Open { access, knative }
+        }
+        Err(error) if error.is_miss() => Found::Missed(fingerprint, error.into()),
+        Err(error) => Found::Refused(error.into()),
+    };
+    Look { found, asked: true }
+}
+
+/// When the environment is looked at again, though nothing that is watched changes.
+fn again(noted: &Noted, asked: bool) -> Outcome {
+    match &noted.shown {
+        Ok(_) if noted.missed => Outcome::Again(MISSED),
+        Err(_) if asked => Outcome::Failed,
+        Ok(_) | Err(_) => Outcome::Again(REPROBE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environment::probe::Knative;
+
+    #[test]
+    fn what_only_the_server_can_mend_is_asked_again_soon() {
+        let because = || Err(Because::new("r", "m"));
+        let after = |shown, missed, asked| again(&Noted { news: false, shown, missed }, asked);
+        assert_eq!(after(Ok(Knative::Served), true, true), Outcome::Again(MISSED));
+        assert_eq!(after(Ok(Knative::Served), false, true), Outcome::Again(REPROBE));
+        assert_eq!(after(because(), false, true), Outcome::Failed);
+        assert_eq!(after(because(), false, false), Outcome::Again(REPROBE));
+    }
 }

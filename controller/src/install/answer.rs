@@ -8,6 +8,7 @@ use super::{
     facts::Facts,
     resolve::Resolved,
     site::Site,
+    undo::others,
 };
 use crate::{
     compute::{Place, Tenancy, Trouble},
@@ -56,8 +57,8 @@ async fn on_cluster(
     findings: &mut Findings,
 ) -> Answer {
     let cluster = &facts.key.cluster;
-    let uid = facts.install.uid().unwrap_or_default();
-    let whose = Tenancy { cluster, install: &uid };
+    let (uid, others) = (facts.install.uid().unwrap_or_default(), others(context, &facts.key));
+    let whose = Tenancy { cluster, install: &uid, others: &others };
     let runners = place.ensure_runners(cluster).await;
     // Beside a runner that is still starting, but not where there may be no namespace for it.
     let domain = match &runners {

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use annex_apis::{INSTALL_FINALIZER, Install};
+use annex_apis::{INSTALL_FINALIZER, Install, PlaceReference};
 use annex_core::HostName;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt as _};
@@ -13,10 +13,15 @@ use super::{
     resolve::resolve,
     site::Site,
     status::{Done, Held, Recorded, status, suspended, turned, uninstalling},
-    undo::{tidy, undo},
+    undo::{recorded_places, tidy, undo},
     writes::Writer,
 };
-use crate::{api_writes::WriteError, compute::Undone, context::Context, triggers::rank};
+use crate::{
+    api_writes::WriteError,
+    compute::{Place, Undone},
+    context::Context,
+    triggers::rank,
+};
 
 /// A Ready install is looked at again after this, though nothing was reported.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -26,9 +31,15 @@ const REFUSED_RESYNC: Duration = Duration::from_secs(300);
 /// What an undo waits for is looked at again after this; the watch usually tells sooner.
 const UNDO_RESYNC: Duration = Duration::from_secs(30);
 
+/// What an Install of the same name left behind is being removed.
+const NOT_REMOVED_YET: Duration = Duration::from_secs(2);
+
 /// Nobody has failed: a new shard is being listed, which takes kcp seconds for the first binding of a schema. With backoff the
 /// first Install on it would wait for half a minute longer.
 pub(crate) const NOT_LISTED_YET: Outcome = Outcome::Again(Duration::from_secs(1));
+
+/// Others are at work on tenants' own clusters.
+const NOT_THIS_TURN: Outcome = Outcome::Again(Duration::from_millis(500));
 
 /// What is to happen after the status is written.
 enum Next {
@@ -44,6 +55,13 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
     if !context.tenants.is_synced(&key.shard) {
         return NOT_LISTED_YET;
     }
+    // The turn is held to the end of this function.
+    let _turn = if runs_elsewhere(&install) {
+        let Some(turn) = context.elsewhere.enter(&key.cluster) else { return NOT_THIS_TURN };
+        Some(turn)
+    } else {
+        None
+    };
     let result = if install.metadata.deletion_timestamp.is_some() {
         delete(context, key, &install).await
     } else {
@@ -61,6 +79,12 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
             Outcome::Failed
         }
     }
+}
+
+/// Whether a tenant's own cluster has a part in it.
+fn runs_elsewhere(install: &Install) -> bool {
+    install.spec.environment_ref.is_some()
+        || recorded_places(install).iter().any(|place| place.environment.is_some())
 }
 
 /// The Install is in no list any more. Where the server reported its deletion, that is that. Where a relist just did not hold
@@ -89,8 +113,25 @@ async fn gone(context: &Context, key: &ObjectKey) -> Outcome {
         }
         context.vanished.lock().remove(key);
     }
+    silence(context, key);
+    if !removed_behind(context, key).await {
+        return Outcome::Again(UNDO_RESYNC);
+    }
     release(context, key);
     Outcome::Done
+}
+
+/// Removes what was made for an Install of this name that went without an undo: somebody took our finalizer away. True: nothing is
+/// left.
+async fn removed_behind(context: &Context, key: &ObjectKey) -> bool {
+    let Some(orphan) = context.orphans.lock().get(key).cloned() else { return true };
+    if let Undone::Waiting(what) = undo(context, key, &orphan).await {
+        tracing::info!(install = %key, what, "it is gone; what was made for it waits");
+        return false;
+    }
+    close_unused(context, key, &orphan);
+    context.orphans.lock().remove(key);
+    true
 }
 
 /// Everything that the Install held is free again.
@@ -102,10 +143,10 @@ fn release(context: &Context, key: &ObjectKey) {
 
 /// The Install answers nowhere; what it holds stays its own.
 fn silence(context: &Context, key: &ObjectKey) {
-    if let Some(host) = context.routes.remove(key)
-        && let Some(runner) = &context.runner
-    {
-        runner.forget(&host);
+    for host in context.routes.remove(key) {
+        if let Some(runner) = &context.runner {
+            runner.forget(&host);
+        }
     }
 }
 
@@ -118,7 +159,7 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Install) -> Result
     }
     let writer =
         Writer { client: context.connection.workspace(&key.shard, &key.cluster)?, writes: &context.writes };
-    if let Undone::Waiting(what) = undo(context, key, install).await? {
+    if let Undone::Waiting(what) = undo(context, key, install).await {
         let status = uninstalling(install, &what, Timestamp::now());
         if install.status.as_ref() != Some(&status) {
             writer.status(install, status).await?;
@@ -128,6 +169,7 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Install) -> Result
     // Not before: who gets the host next must not find the former mapping of it.
     release(context, key);
     close_unused(context, key, install);
+    context.undone.lock().insert(install.uid().unwrap_or_default());
     writer.let_go(install).await?;
     tracing::info!(install = %key, extension = install.spec.extension, "uninstalled");
     Ok(Outcome::Done)
@@ -136,8 +178,7 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Install) -> Result
 /// A cluster that no Install runs on any more is not followed any longer.
 fn close_unused(context: &Context, key: &ObjectKey, install: &Install) {
     let spec = install.spec.environment_ref.as_ref().map(|environment| &environment.name);
-    let recorded =
-        install.status.as_ref().and_then(|status| status.runner_ref.as_ref()?.environment.as_ref());
+    let recorded = recorded_places(install).iter().filter_map(|place| place.environment.as_ref());
     for name in spec.into_iter().chain(recorded) {
         let environment = ObjectKey { name: name.clone(), ..key.clone() };
         if context.installs_naming(&environment).iter().all(|other| other == key) {
@@ -147,7 +188,10 @@ fn close_unused(context: &Context, key: &ObjectKey, install: &Install) {
 }
 
 async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Result<Outcome, WriteError> {
-    let facts = match dereference(context, key, install.clone()) {
+    if !removed_behind(context, key).await {
+        return Ok(Outcome::Again(NOT_REMOVED_YET));
+    }
+    let mut facts = match dereference(context, key, install) {
         Ok(facts) => facts,
         Err(NotYet::Unbound) => return Ok(Outcome::Again(REFUSED_RESYNC)),
         // It comes through its own watch, which wakes this.
@@ -157,23 +201,26 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
     let writer =
         Writer { client: context.connection.workspace(&key.shard, &key.cluster)?, writes: &context.writes };
     // Before anything is held that a deletion must give back.
-    let held = install.finalizers().iter().any(|finalizer| finalizer == INSTALL_FINALIZER);
-    let install = if held { install } else { Arc::new(writer.hold(&install).await?) };
+    let held = facts.install.finalizers().iter().any(|finalizer| finalizer == INSTALL_FINALIZER);
+    if !held {
+        facts.install = Arc::new(writer.hold(&facts.install).await?);
+    }
 
     let now = Timestamp::now();
-    let installed = install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
-    let (status, next) = if install.spec.suspend && installed && !facts.tenant.spec.suspended {
-        (suspended(&install, keep_answering(context, &facts), now), Next::Resync(RESYNC))
+    let installed = facts.install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
+    let suspend = facts.install.spec.suspend && !facts.tenant.spec.suspended;
+    let (status, next) = if suspend && installed {
+        (suspended(&facts.install, keep_answering(context, &facts), now), Next::Resync(RESYNC))
     } else {
         let mut findings = Findings::default();
-        let (done, next) = if install.spec.suspend && !facts.tenant.spec.suspended {
+        let (done, next) = if suspend {
             findings.refused(
                 Stage::Resolved,
                 Because::new("Suspended", "nothing is installed while spec.suspend is true"),
             );
             (Done::default(), Next::Resync(RESYNC))
         } else {
-            install_it(context, &facts, &mut findings).await?
+            install_it(context, &writer, &mut facts, &mut findings).await?
         };
         let recorded = match findings.refusal() {
             // Who is suspended, and what is known to be bad, does not go on answering.
@@ -182,6 +229,7 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
                 Recorded::Silent
             }
             Some(_) if done.host.is_none() => keep_answering(context, &facts),
+            Some(_) if moves(&facts.install, &done) => Recorded::Answers,
             Some(_) => Recorded::Silent,
             None => Recorded::Answers,
         };
@@ -189,14 +237,15 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
             // Who cannot be installed must not keep another from being it. What it waits for itself stays claimed.
             release_unused(context, &facts);
         }
-        (status(&install, &findings, &done, recorded, now), next)
+        (status(&facts.install, &findings, &done, recorded, now), next)
     };
+    let install = &facts.install;
     if install.status.as_ref() != Some(&status) {
         let turned = turned(install.status.as_ref(), &status).cloned();
-        writer.status(&install, status).await?;
+        writer.status(install, status).await?;
         if let Some(ready) = turned {
             tracing::info!(install = %key, extension = install.spec.extension, ready = ready.status, reason = ready.reason, "the Install");
-            writer.event(&install, &ready).await;
+            writer.event(install, &ready).await;
         }
     }
     Ok(match next {
@@ -205,12 +254,20 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
     })
 }
 
+/// Whether what is installed goes on at its host while another is being made ready.
+fn moves(install: &Install, done: &Done) -> bool {
+    let installed = install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
+    let new = done.host.as_ref().map(|held| &held.resolved.host);
+    installed && done.answers.is_none() && recorded_host(install).is_some_and(|host| new != Some(&host))
+}
+
 async fn install_it(
     context: &Context,
-    facts: &Facts,
+    writer: &Writer<'_>,
+    facts: &mut Facts,
     findings: &mut Findings,
 ) -> Result<(Done, Next), WriteError> {
-    let key = &facts.key;
+    let key = facts.key.clone();
     let refused = || Ok((Done::default(), Next::Resync(REFUSED_RESYNC)));
     let Some(resolved) = resolve(facts, &context.domain.root, findings) else { return refused() };
     let host = resolved.host.clone();
@@ -227,28 +284,63 @@ async fn install_it(
         findings.refused(Stage::DomainReady, Because::new("DomainConflict", message));
         return refused();
     }
-    context.routes.set(key, &host, resolved.identity.clone());
+    if let Site::Cluster(place, _) = facts.site.clone() {
+        record_place(writer, facts, &place).await?;
+    }
+    // Where it answers already it goes on answering until it does so here.
+    context.routes.add(&key, &host, resolved.identity.clone());
     let (answers, next) = match answer(context, facts, &resolved, findings).await {
         Answer::Yes(runner) => (Some(runner), Next::Resync(RESYNC)),
         Answer::Watched => (None, Next::Resync(REFUSED_RESYNC)),
         Answer::No => (None, Next::Retry),
         Answer::Taken => return refused(),
     };
-    // Only who has won the new host lets go of the former.
-    context.wake(context.host_claims.keep_only(&host, key));
     let certificate = matches!(&facts.site, Site::Cluster(place, _) if place.has_certificate());
     let url = context.domain.url(&host, certificate);
-    let mut done = Done { host: Some(Held { resolved, url }), answers };
-    if let (Site::Cluster(place, _), Some(runner)) = (&facts.site, &mut done.answers)
-        && tidy(context, key, &facts.install, place, &host).await? != Undone::Done
-    {
-        // The status must not forget where the install was before nothing is left there.
-        if let Some(before) = facts.install.status.as_ref().and_then(|status| status.runner_ref.clone()) {
-            *runner = before;
-        }
+    let mut done = Done { host: Some(Held { resolved, url }), answers, places: None };
+    if moves(&facts.install, &done) {
+        return Ok((done, next));
+    }
+    let mut left = Undone::Done;
+    if let (Site::Cluster(place, _), Some(_)) = (&facts.site, &done.answers) {
+        let (places, undone) = tidy(context, &key, &facts.install, place, &host).await;
+        (done.places, left) = (Some(places), undone);
+    }
+    context.routes.keep_only(&key, &host);
+    if let Undone::Waiting(what) = left {
+        tracing::debug!(install = %key, what, "what it left behind waits");
         return Ok((done, Next::Resync(UNDO_RESYNC)));
     }
+    // Not before nothing leads from the former host to this install's runner.
+    context.wake(context.host_claims.keep_only(&host, &key));
+    if done.answers.is_some() {
+        close_left(context, &key, &facts.install, done.places.as_deref().unwrap_or_default());
+    }
     Ok((done, next))
+}
+
+/// Writes where something is about to be made, so that whatever happens next it is known where to remove it.
+async fn record_place(writer: &Writer<'_>, facts: &mut Facts, place: &Place) -> Result<(), WriteError> {
+    let reference = place.reference(&facts.key.cluster);
+    if recorded_places(&facts.install).contains(&reference) {
+        return Ok(());
+    }
+    let mut status = facts.install.status.clone().unwrap_or_default();
+    status.places.push(reference);
+    facts.install = Arc::new(writer.status(&facts.install, status).await?);
+    Ok(())
+}
+
+/// The clusters that the Install has left for good are not followed for it any longer.
+fn close_left(context: &Context, key: &ObjectKey, install: &Install, places: &[PlaceReference]) {
+    let left = recorded_places(install).iter().filter(|place| !places.contains(place));
+    for name in left.filter_map(|place| place.environment.clone()) {
+        let environment = ObjectKey { name, ..key.clone() };
+        let used = places.iter().any(|place| place.environment.as_deref() == Some(&environment.name));
+        if !used && context.installs_naming(&environment).iter().all(|other| other == key) {
+            context.places.close(&environment);
+        }
+    }
 }
 
 /// Makes the Install the host's holder, or says who is. The former host is kept.

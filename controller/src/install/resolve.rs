@@ -230,6 +230,14 @@ fn environment(facts: &Facts) -> Result<Because, Because> {
         State::NoKnative => {
             Err(Because::new("KnativeNotInstalled", format!("{whose} has no Knative Serving")))
         }
+        State::Refused(_) if platform => Err(Because::new(
+            "ComputeRefused",
+            format!("{whose} does not let Annex see what it needs; the platform's operator has to allow it"),
+        )),
+        State::Refused(why) => Err(Because::new(
+            "ComputeRefused",
+            format!("{whose} does not let Annex see what it needs: {why}"),
+        )),
         State::Unreachable(_) if platform => Err(Because::new(
             "ComputeUnreachable",
             format!("{whose} does not answer; it is tried again by itself"),

@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
 use annex_apis::Install;
+use kube::ResourceExt as _;
 use kube_kcp::ObjectKey;
 
 use crate::{
-    compute::{Place, State},
+    compute::{NotOpened, Place, State},
     conditions::Because,
     context::Context,
 };
@@ -39,9 +40,12 @@ pub(super) fn site_named(context: &Context, key: &ObjectKey, environment: Option
         };
     };
     let at = ObjectKey { name: name.to_owned(), ..key.clone() };
-    if context.tenants.environments.get(&at).is_none() {
+    // One that is being deleted is closed already, whatever keeps it.
+    let found = context.tenants.environments.get(&at);
+    let Some(environment) = found.filter(|environment| environment.metadata.deletion_timestamp.is_none())
+    else {
         return Site::Gone;
-    }
+    };
     let Some(access) = context.environments.get(&at) else {
         return match context.environments.reason(&at) {
             Some(because) => Site::None(Because::new(
@@ -57,17 +61,21 @@ pub(super) fn site_named(context: &Context, key: &ObjectKey, environment: Option
             format!("the environment {name} has no Knative Serving, which installs need to run there"),
         ));
     }
-    match context.places.open(&at, &access) {
-        Some(place) => {
+    match context.places.open(&at, &environment.uid().unwrap_or_default(), &access) {
+        Ok(place) => {
             let state = place.state();
             Site::Cluster(place, state)
         }
-        None => Site::None(Because::new(
+        Err(NotOpened::NoNamespace) => Site::None(Because::new(
             "NamespaceRequired",
             format!(
                 "the environment {name} names no namespace to run in; list one in its spec.namespaces, or allow one to be made with \
                  spec.clusterResources"
             ),
+        )),
+        Err(NotOpened::TooMany) => Site::None(Because::new(
+            "TooManyEnvironments",
+            "the installs of this workspace use as many environments as they may at a time",
         )),
     }
 }

@@ -1,4 +1,4 @@
-use annex_apis::{Install, InstallStatus, RunnerReference};
+use annex_apis::{Install, InstallStatus, PlaceReference, RunnerReference};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -14,6 +14,8 @@ pub(super) struct Done {
     pub(super) host: Option<Held>,
     /// What answered for it, once that did.
     pub(super) answers: Option<RunnerReference>,
+    /// Where something is left, once that was looked at.
+    pub(super) places: Option<Vec<PlaceReference>>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,14 +50,21 @@ pub(super) fn status(
     let mut status = before.clone();
     status.observed_generation = install.metadata.generation;
     if let Some(Held { resolved, url }) = &done.host {
-        status.host = Some(resolved.host.to_string());
-        status.url = Some(url.clone());
+        // Who moves is where it was until it answers where it will be.
+        let moves = done.answers.is_none() && before.installed_version.is_some() && before.host.is_some();
+        if !moves {
+            status.host = Some(resolved.host.to_string());
+            status.url = Some(url.clone());
+        }
         if let Some(runner) = &done.answers {
             status.installed_version = Some(resolved.version.clone());
             status.installed_for = Some(install.spec.version.clone());
             status.content_hash = Some(resolved.identity.content_hash.to_string());
             status.runner_ref = Some(runner.clone());
         }
+    }
+    if let Some(places) = &done.places {
+        status.places.clone_from(places);
     }
     if done.host.is_none() && recorded == Recorded::Lost {
         status.host = None;

@@ -1,4 +1,6 @@
-use annex_apis::Install;
+use std::collections::HashSet;
+
+use annex_apis::{Install, PlaceReference};
 use annex_core::HostName;
 use kube::ResourceExt as _;
 use kube_kcp::ObjectKey;
@@ -10,104 +12,105 @@ use crate::{
     context::Context,
 };
 
-/// Removes everything that was made for an Install, wherever that was. Needs nothing of the workspace: when one is deleted, its
-/// Secrets go first.
-pub(super) async fn undo(
-    context: &Context,
-    key: &ObjectKey,
-    install: &Install,
-) -> Result<Undone, WriteError> {
-    let spec = install.spec.environment_ref.as_ref().map(|environment| environment.name.as_str());
-    let recorded = recorded(install);
-    let mut environments = vec![spec];
-    if let Some(recorded) = recorded
-        && recorded != spec
-    {
-        environments.push(recorded);
-    }
-    for environment in environments {
-        let undone = match site_named(context, key, environment) {
-            Site::Cluster(place, _) => leave(context, key, install, &place).await?,
-            Site::Direct => Undone::Done,
-            // Without an environment there is no way in. It is the tenant's own cluster, and they took the key away.
-            Site::Gone => {
-                if recorded == Some(environment) {
-                    tracing::warn!(install = %key, ?environment, "the environment is gone; what was made there stays");
-                }
-                Undone::Done
-            }
-            // Nothing was ever made where nothing was recorded.
-            Site::None(_) if recorded != Some(environment) => Undone::Done,
-            Site::None(because) => Undone::Waiting(because.message),
-            Site::Unknown => Undone::Waiting("the environment to be looked at".to_owned()),
-        };
-        if undone != Undone::Done {
-            return Ok(undone);
-        }
-    }
-    Ok(Undone::Done)
+/// Where the status says that something was made for the Install and not removed yet.
+pub(super) fn recorded_places(install: &Install) -> &[PlaceReference] {
+    install.status.as_ref().map_or(&[], |status| status.places.as_slice())
 }
 
-/// Removes what an Install that answers has left behind: mappings of a former host, and everything where it ran before.
+/// The uids of the other Installs of the workspace.
+pub(super) fn others(context: &Context, key: &ObjectKey) -> HashSet<String> {
+    let there = context.tenants.installs.in_cluster(&key.shard, &key.cluster);
+    there.iter().filter(|(other, _)| other != key).filter_map(|(_, install)| install.uid()).collect()
+}
+
+/// Removes everything that was made for an Install, wherever that was. Of the workspace it needs nothing but the environments that
+/// open tenants' own clusters.
+pub(super) async fn undo(context: &Context, key: &ObjectKey, install: &Install) -> Undone {
+    for reference in recorded_places(install) {
+        let undone = leave(context, key, install, reference).await;
+        if undone != Undone::Done {
+            return undone;
+        }
+    }
+    Undone::Done
+}
+
+/// Removes what an Install that answers on `host` has left behind: mappings of a former host, and everything where it was before.
+/// Returns where something is still left, and what that waits for.
 pub(super) async fn tidy(
     context: &Context,
     key: &ObjectKey,
     install: &Install,
     now: &Place,
     host: &HostName,
-) -> Result<Undone, WriteError> {
-    let uid = install.uid().unwrap_or_default();
-    let whose = Tenancy { cluster: &key.cluster, install: &uid };
-    let undone = now.remove_domains(whose, Some(host)).await?;
-    let before = recorded(install);
-    if undone != Undone::Done
-        || before == Some(now.environment().map(|environment| environment.name.as_str()))
-    {
-        return Ok(undone);
+) -> (Vec<PlaceReference>, Undone) {
+    let (uid, others) = (install.uid().unwrap_or_default(), others(context, key));
+    let whose = Tenancy { cluster: &key.cluster, install: &uid, others: &others };
+    let here = now.reference(&key.cluster);
+    let mut undone = Undone::Done;
+    if now.has_other_domains(whose, host) {
+        undone = told(now, now.remove_domains(whose, &here.namespace, Some(host)).await);
     }
-    match before.map(|before| site_named(context, key, before)) {
-        Some(Site::Cluster(before, _)) => leave(context, key, install, &before).await,
-        Some(Site::None(because)) => Ok(Undone::Waiting(because.message)),
-        Some(Site::Unknown) => Ok(Undone::Waiting("the former environment to be looked at".to_owned())),
-        Some(Site::Direct | Site::Gone) | None => Ok(Undone::Done),
-    }
-}
-
-/// Where the status says that the Install runs: in this environment, or (None inside) on the platform's cluster.
-fn recorded(install: &Install) -> Option<Option<&str>> {
-    let runner = install.status.as_ref()?.runner_ref.as_ref()?;
-    (runner.mode == "knative").then_some(runner.environment.as_deref())
-}
-
-async fn leave(
-    context: &Context,
-    key: &ObjectKey,
-    install: &Install,
-    place: &Place,
-) -> Result<Undone, WriteError> {
-    match place.state() {
-        State::Known => {}
-        // Nothing of ours can be where there is no Knative.
-        State::NoKnative => return Ok(Undone::Done),
-        State::Listing | State::Unreachable(_) => {
-            return Ok(Undone::Waiting(format!("{} to answer", place.describe())));
+    let mut places = vec![here];
+    for reference in recorded_places(install) {
+        if places.contains(reference) {
+            continue;
+        }
+        let left = leave(context, key, install, reference).await;
+        if left != Undone::Done {
+            places.push(reference.clone());
+            undone = left;
         }
     }
-    let uid = install.uid().unwrap_or_default();
-    let undone = place.remove_domains(Tenancy { cluster: &key.cluster, install: &uid }, None).await?;
-    if undone != Undone::Done || others_run_there(context, key, place) {
-        return Ok(undone);
-    }
-    place.remove_runners(&key.cluster).await
+    (places, undone)
 }
 
-/// Whether another Install of the workspace runs, or is to run, in the same place.
-fn others_run_there(context: &Context, key: &ObjectKey, place: &Place) -> bool {
-    let environment = place.environment().map(|environment| environment.name.as_str());
+async fn leave(context: &Context, key: &ObjectKey, install: &Install, reference: &PlaceReference) -> Undone {
+    let place = match site_named(context, key, reference.environment.as_deref()) {
+        Site::Cluster(place, _) => place,
+        // The operator has turned the platform's cluster off, and what was made there is theirs to remove.
+        Site::Direct => {
+            tracing::warn!(install = %key, ?reference, "there is no compute cluster any more; what was made there stays");
+            return Undone::Done;
+        }
+        // Without an environment there is no way in. It is the tenant's own cluster, and they took the key away.
+        Site::Gone => {
+            tracing::warn!(install = %key, ?reference, "the environment is gone; what was made there stays");
+            return Undone::Done;
+        }
+        Site::None(because) => return Undone::Waiting(because.message),
+        Site::Unknown => return Undone::Waiting("the environment to be looked at".to_owned()),
+    };
+    if place.state() != State::Known {
+        return Undone::Waiting(format!("{} to answer", place.describe()));
+    }
+    let (uid, others) = (install.uid().unwrap_or_default(), others(context, key));
+    let whose = Tenancy { cluster: &key.cluster, install: &uid, others: &others };
+    let undone = told(&place, place.remove_domains(whose, &reference.namespace, None).await);
+    if undone != Undone::Done {
+        return undone;
+    }
+    let used = || is_used(context, key, reference);
+    told(&place, place.remove_runners(&key.cluster, &reference.namespace, used).await)
+}
+
+/// A refusal is waited out like everything else, and said where the author of the Install sees it.
+fn told(place: &Place, result: Result<Undone, WriteError>) -> Undone {
+    result.unwrap_or_else(|error| {
+        tracing::warn!(?place, %error, "what was made there cannot be removed");
+        Undone::Waiting(format!("{} to let it be removed", place.describe()))
+    })
+}
+
+/// Whether another Install of the workspace runs, or is to run, there.
+fn is_used(context: &Context, key: &ObjectKey, there: &PlaceReference) -> bool {
     context.tenants.installs.in_cluster(&key.shard, &key.cluster).iter().any(|(other, install)| {
         let spec = install.spec.environment_ref.as_ref().map(|environment| environment.name.as_str());
+        // An environment of the same name in another namespace is another one.
+        let same_environments = there.environment.is_none() || other.namespace == key.namespace;
         other != key
+            && same_environments
             && install.metadata.deletion_timestamp.is_none()
-            && (spec == environment || recorded(install) == Some(environment))
+            && (spec == there.environment.as_deref() || recorded_places(install).contains(there))
     })
 }

@@ -41,8 +41,12 @@ impl Writer<'_> {
             .await
     }
 
-    /// Replaces the status.
-    pub(super) async fn status(&self, install: &Install, status: InstallStatus) -> Result<(), WriteError> {
+    /// Replaces the status, and returns the Install as it is then.
+    pub(super) async fn status(
+        &self,
+        install: &Install,
+        status: InstallStatus,
+    ) -> Result<Install, WriteError> {
         let object = Install { status: Some(status), ..install.clone() };
         self.object().status("InstallStatus", &object).await
     }

@@ -4,6 +4,7 @@ mod keeper;
 mod memory;
 mod rotation;
 mod seeding;
+mod sweep;
 mod tokens;
 
 use std::time::Duration;
@@ -37,6 +38,9 @@ const SETTLES_IN: Duration = Duration::from_secs(60);
 /// through the watches: without this, each new workspace would cost a dozen vain writes.
 const HANDED_OVER_IN: Duration = Duration::from_secs(3);
 
+/// What is left on the compute cluster goes within seconds.
+const NOT_SWEPT_YET: Duration = Duration::from_secs(5);
+
 pub(crate) async fn reconcile(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Outcome {
     if !context.tenants.is_synced(shard) {
         return NOT_LISTED_YET;
@@ -69,6 +73,17 @@ async fn provide(
         return Ok(Outcome::Done);
     };
     ensure_quota(context, shard, cluster, &tenant).await?;
+    let swept = sweep::sweep(context, shard, cluster).await?;
+    let outcome = seed(context, shard, cluster, binding).await?;
+    Ok(if swept { outcome } else { Outcome::Again(NOT_SWEPT_YET) })
+}
+
+async fn seed(
+    context: &Context,
+    shard: &ShardUrl,
+    cluster: &ClusterName,
+    binding: &APIBinding,
+) -> Result<Outcome, WriteError> {
     if !context.seeds.was_whole(shard, cluster) && seeding::is_whole(context, shard, cluster) {
         context.seeds.is_whole(shard, cluster);
     }

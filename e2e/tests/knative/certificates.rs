@@ -39,7 +39,7 @@ async fn domains_answer_with_the_wildcard_certificate_and_follow_it() -> anyhow:
     let first = wildcard()?;
     // The one Secret of its namespace that the controller may read.
     cluster.create(Kind::Secret, "annex-system", "annex-domain-tls", first.secret.clone()).await?;
-    let authority = world.stack.paths().state().join("domains.crt");
+    let authority = world.stack.paths().state().join("services/domains.crt");
     std::fs::write(&authority, &first.pem)?;
     let https_port = settings.https_port.to_string();
     let tls = Reconfigured::start(

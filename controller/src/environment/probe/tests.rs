@@ -281,6 +281,37 @@ async fn each_bad_answer_has_its_reason() {
 }
 
 #[tokio::test]
+async fn only_what_is_no_answer_is_a_miss() {
+    let is_miss = async |prober: &Prober, tls: ServerConfig, trust: &Authority, reply| {
+        let server = Server::start(tls, reply).await;
+        let Err(error) = prober.probe(&with_token(server.url(), trust), &[], false).await else {
+            panic!("it was opened")
+        };
+        error.is_miss()
+    };
+    let (authority, other) = (Authority::new(), Authority::named("another"));
+    let good = || authority.server(|_| ());
+    for (reply, expected) in [
+        ((|_| Reply::Json(503, json!({}))) as fn(&str) -> Reply, true),
+        (|_| Reply::Json(429, json!({})), true),
+        (|_| Reply::Raw("hello\r\n\r\n"), true),
+        // Half an answer, of a length that is known and of one that is not.
+        (|_| Reply::Raw("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{"), true),
+        (|_| Reply::Raw("HTTP/1.1 200 OK\r\n\r\n{"), true),
+        (|_| Reply::Json(401, json!({})), false),
+        (|_| Reply::Json(403, json!({})), false),
+        (|_| Reply::Raw("HTTP/1.1 302 X\r\nlocation: /\r\ncontent-length: 0\r\n\r\n"), false),
+        (|_| Reply::Endless, false),
+    ] {
+        assert_eq!(is_miss(&on_loopback(), good(), &authority, reply).await, expected);
+    }
+    let brief = Prober { deadline: Duration::from_secs(1), ..on_loopback() };
+    assert!(is_miss(&brief, good(), &authority, |_| Reply::Silent).await);
+    assert!(!is_miss(&on_loopback(), good(), &other, sound).await, "another's certificate");
+    assert!(!is_miss(&allowing(&[]), good(), &authority, sound).await, "an address that is not allowed");
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     static ANSWER: Mutex<&str> = Mutex::new("");
     let authority = Authority::new();
@@ -436,6 +467,7 @@ async fn what_is_asked_later_is_bounded_too() {
     let authority = Authority::new();
     let server = Server::start(authority.server(|_| ()), |path| match path {
         "/endless" => Reply::Endless,
+        "/list" => Reply::Json(200, json!({ "items": vec![json!({}); 30_000] })),
         _ => sound(path),
     })
     .await;
@@ -443,5 +475,9 @@ async fn what_is_asked_later_is_bounded_too() {
     let client = opened.unwrap_or_else(|error| panic!("{error}")).client;
     let request = Request::get("/endless").body(Vec::new()).unwrap();
     let error = client.request_text(request).await.unwrap_err();
-    assert!(format!("{error:?}").contains("LengthLimitError"), "{error:?}");
+    assert_eq!(AnswerTooLarge::cause_of(&error), Some(AnswerTooLarge::Bytes(LONGEST_ANSWER)));
+    // A short answer that would be long in memory.
+    let request = Request::get("/list").body(Vec::new()).unwrap();
+    let error = client.request_text(request).await.unwrap_err();
+    assert_eq!(AnswerTooLarge::cause_of(&error), Some(AnswerTooLarge::Objects(MOST_OBJECTS)));
 }

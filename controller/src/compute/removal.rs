@@ -1,0 +1,123 @@
+//! Removing what was made on a cluster. Asks the cluster what there is: a watch may be behind, and what is left behind is left for
+//! good.
+
+use std::collections::HashSet;
+
+use annex_core::HostName;
+use kube::{ResourceExt as _, core::DynamicObject};
+use kube_kcp::ClusterName;
+
+use super::{
+    desired::{CLUSTER_LABEL, INSTALL_LABEL, PLACE_LABEL},
+    kind::Kind,
+    observed::{install_of, made_for, short},
+    place::{Layout, Place},
+    provision::Tenancy,
+};
+use crate::{api_writes::WriteError, store::Name};
+
+/// How far an undo is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Undone {
+    /// Nothing is left.
+    Done,
+    /// Its end was asked for. What is waited for.
+    Waiting(String),
+}
+
+impl Place {
+    /// The uids of the Installs of a workspace for which there are mappings or claims, be these Installs there or not.
+    pub(crate) fn installs_of(&self, cluster: &ClusterName) -> HashSet<String> {
+        let theirs = |object: &DynamicObject| made_for(object).as_ref() == Some(cluster);
+        [Kind::DomainMapping, Kind::ClusterDomainClaim]
+            .iter()
+            .flat_map(|kind| self.filter(*kind, theirs))
+            .filter_map(|object| install_of(&object).map(str::to_owned))
+            .collect()
+    }
+
+    /// Whether there are runners of a workspace.
+    pub(crate) fn has_runners(&self, cluster: &ClusterName) -> bool {
+        let theirs = |object: &DynamicObject| {
+            made_for(object).as_ref() == Some(cluster) && object.metadata.deletion_timestamp.is_none()
+        };
+        [Kind::Service, Kind::Namespace].iter().any(|kind| !self.filter(*kind, theirs).is_empty())
+    }
+
+    /// Whether something is here that was made for an Install and is for another host than `keep`.
+    pub(crate) fn has_other_domains(&self, whose: Tenancy<'_>, keep: &HostName) -> bool {
+        let other = |object: &DynamicObject| {
+            install_of(object) == Some(whose.install) && object.name_any() != keep.as_str()
+        };
+        [Kind::DomainMapping, Kind::ClusterDomainClaim]
+            .iter()
+            .any(|kind| !self.filter(*kind, other).is_empty())
+    }
+
+    /// Removes the mappings and claims that were made for an Install through this place, except those of `keep`.
+    pub(crate) async fn remove_domains(
+        &self,
+        whose: Tenancy<'_>,
+        namespace: &str,
+        keep: Option<&HostName>,
+    ) -> Result<Undone, WriteError> {
+        let labels = format!("{INSTALL_LABEL}={},{PLACE_LABEL}={}", whose.install, self.label);
+        for kind in [Kind::DomainMapping, Kind::ClusterDomainClaim] {
+            if kind == Kind::ClusterDomainClaim && !self.claims {
+                continue;
+            }
+            let within = if kind.is_namespaced() { namespace } else { "" };
+            let mut there = self.list(kind, within, &labels).await?;
+            there.retain(|object| keep.is_none_or(|keep| object.name_any() != keep.as_str()));
+            // The claim outlives its mapping: freed before, another could be given the host while this one still answers.
+            if let Undone::Waiting(what) = self.remove(kind, there).await? {
+                return Ok(Undone::Waiting(what));
+            }
+        }
+        Ok(Undone::Done)
+    }
+
+    /// Removes the runners of a workspace in a namespace, unless `used` says that something runs on them. That a namespace has been
+    /// asked to go is enough: what it waits for is the cluster's own affair, and no tenant can mend it.
+    pub(crate) async fn remove_runners(
+        &self,
+        cluster: &ClusterName,
+        namespace: &str,
+        used: impl Fn() -> bool,
+    ) -> Result<Undone, WriteError> {
+        let turn = self.turn(cluster).await;
+        // Only now: an Install that came meanwhile has had its turn, and its runners are in use.
+        if used() || matches!(&self.layout, Layout::Shared { namespace: shared, .. } if shared == namespace) {
+            return Ok(Undone::Done);
+        }
+        let labels = format!("{CLUSTER_LABEL}={cluster},{PLACE_LABEL}={}", self.label);
+        let services = self.list(Kind::Service, namespace, &labels).await?;
+        if let Undone::Waiting(what) = self.remove(Kind::Service, services).await? {
+            return Ok(Undone::Waiting(what));
+        }
+        // Only one that is called so can have been made by Annex.
+        if self.layout == Layout::NamespacePerWorkspace
+            && namespace == format!("annex-{cluster}")
+            && let Some(seen) = self.ask(Kind::Namespace, &Name::global(namespace)).await?
+            && made_for(&seen).as_ref() == Some(cluster)
+            && seen.metadata.deletion_timestamp.is_none()
+        {
+            self.delete(Kind::Namespace, &seen).await?;
+        }
+        drop(turn);
+        self.forget_turn(cluster);
+        Ok(Undone::Done)
+    }
+
+    async fn remove(&self, kind: Kind, objects: Vec<DynamicObject>) -> Result<Undone, WriteError> {
+        for object in objects.iter().filter(|object| object.metadata.deletion_timestamp.is_none()) {
+            self.delete(kind, object).await?;
+        }
+        Ok(match objects.first() {
+            None => Undone::Done,
+            Some(first) => {
+                Undone::Waiting(short(&format!("the {} {} to be gone", kind.name(), first.name_any())))
+            }
+        })
+    }
+}
