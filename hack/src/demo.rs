@@ -4,7 +4,7 @@ use std::env;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::checkout::Checkout;
 use crate::http;
 use crate::kubeconfig::Endpoint;
+use crate::kubectl::{Kubectl, retry};
 use crate::part::Part;
 use crate::progress::{say, seconds};
 use crate::settings::Settings;
@@ -21,6 +22,9 @@ use crate::stack::Stack;
 const READY: &str = "--for=jsonpath='{.status.phase}'=Ready --timeout=60s";
 /// What an install is waited for with: on a cluster its first pod has to start.
 const INSTALLED: &str = "--for=condition=Ready --timeout=180s";
+
+/// A controller that starts anew looks at everything first; on a cluster the domain has to answer in the new way.
+const READDRESSED: Duration = Duration::from_secs(60);
 
 struct Tenant {
     user: &'static str,
@@ -60,6 +64,7 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
         let inside = format!("{kubectl} --context {workspace}");
         shell.run(&format!("{inside} apply -f manifests/samples/install.yaml"))?;
         shell.run(&format!("{inside} wait install/hello {INSTALLED}"))?;
+        await_address(&stack.user(user).context(workspace), settings)?;
         shell.run(&format!("{inside} get installs"))?;
         let url =
             shell.run(&format!("{inside} get install hello -o jsonpath='{{.status.url}}{{\"\\n\"}}'"))?;
@@ -144,6 +149,23 @@ impl Shell {
         }
         Ok(text)
     }
+}
+
+/// An install of before `--tls` or a port changed is Ready all the while, and has the address of then for a moment more.
+fn await_address(kubectl: &Kubectl, settings: &Settings) -> Result<()> {
+    retry(READDRESSED, "the install's address follows the settings", || {
+        let url = kubectl.run(&["get", "install", "hello", "--output=jsonpath={.status.url}"])?;
+        if is_current(url.trim(), settings.domain_scheme_and_port()) {
+            Ok(())
+        } else {
+            bail!("it is {url:?} still")
+        }
+    })
+}
+
+fn is_current(url: &str, (scheme, port): (&str, u16)) -> bool {
+    let starts = url.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("://"));
+    starts && split_url(url).is_some_and(|(_, found, _)| found == port)
 }
 
 /// What curl does: names under `.localhost` are this machine, whatever its resolver says.
@@ -254,6 +276,22 @@ mod tests {
             "curl -s --cacert ca --resolve a.apps.test:8443:127.0.0.1 https://a.apps.test:8443/"
         );
         assert!(curl("ca", "http://a.apps.localhost:8080/").is_err());
+    }
+
+    #[test]
+    fn tells_an_address_of_other_settings() {
+        let https = ("https", 8443);
+        assert!(is_current("https://a.apps.localhost:8443/", https));
+        for old in [
+            "http://a.apps.localhost:8080/",
+            "http://a.apps.localhost:8443/",
+            "https://a.apps.localhost:9443/",
+            "",
+        ] {
+            assert!(!is_current(old, https), "{old}");
+        }
+        assert!(is_current("http://a.apps.localhost/", ("http", 80)));
+        assert!(!is_current("https://a.apps.localhost:8080/", ("http", 8080)));
     }
 
     #[test]

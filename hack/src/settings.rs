@@ -71,8 +71,9 @@ pub struct Settings {
     /// Where the installs' domains answer over TLS.
     #[serde(default = "https_port")]
     pub https_port: u16,
-    /// Whether the installs' domains have a certificate, made here. Their URLs then are https; without Knative nothing
-    /// answers at [`Settings::runner_port`], with it what does sends on to https.
+    /// Whether the installs' domains have a certificate, made here. Their URLs then are https. At [`Settings::runner_port`] nothing
+    /// answers then without Knative; with it, the ingress sends on to https, but to the same port (Envoy does, other than with
+    /// 80 and 443).
     #[serde(default)]
     pub tls: bool,
 }
