@@ -30,6 +30,8 @@ pub enum Kind {
     /// Of the core.
     ConfigMap,
     /// Of the core.
+    Pod,
+    /// Of the core.
     ServiceAccount,
     /// `rbac.authorization.k8s.io`.
     Role,
@@ -54,6 +56,7 @@ impl Kind {
             Self::ResourceQuota => ("", "v1", "ResourceQuota"),
             Self::Secret => ("", "v1", "Secret"),
             Self::ConfigMap => ("", "v1", "ConfigMap"),
+            Self::Pod => ("", "v1", "Pod"),
             Self::ServiceAccount => ("", "v1", "ServiceAccount"),
             Self::Role => ("rbac.authorization.k8s.io", "v1", "Role"),
             Self::RoleBinding => ("rbac.authorization.k8s.io", "v1", "RoleBinding"),
@@ -176,7 +179,8 @@ impl Cluster {
         .await
     }
 
-    /// Sets how many pods a Deployment has, and returns once it has as many that are ready.
+    /// Sets how many pods a Deployment has, and returns once it has as many that are ready and no others: one that is being ended
+    /// goes on answering for a while.
     ///
     /// # Errors
     /// It does not come to that.
@@ -189,6 +193,19 @@ impl Cluster {
             status("observedGeneration") == object.metadata.generation
                 && status("readyReplicas").unwrap_or(0) == replicas
                 && status("replicas").unwrap_or(0) == replicas
+        })
+        .await?;
+        let deployment = self.api(Kind::Deployment, namespace).get(deployment).await?;
+        let labels = deployment.data.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
+        let labels = labels
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+        let selector = ListParams::default().labels(&labels.collect::<Vec<_>>().join(","));
+        let pods = self.api(Kind::Pod, namespace);
+        until(&format!("{namespace} has {replicas} pods of it"), || async {
+            let found = pods.list(&selector).await?.items.len();
+            Ok((i64::try_from(found)? == replicas).then_some(()))
         })
         .await?;
         Ok(())

@@ -297,7 +297,7 @@ impl Place {
             self.repair(&desired, &seen).await?
         };
         if is_false(&mapping, "DomainClaimed") {
-            return Err(self.not_claimed(host, namespace, &mapping));
+            return Err(self.not_claimed(host, namespace));
         }
         ready(&mapping, "the domain mapping")
     }
@@ -331,18 +331,17 @@ impl Place {
         }
     }
 
-    fn not_claimed(&self, host: &HostName, namespace: &str, mapping: &DynamicObject) -> Trouble {
-        let Condition::Not { reason, message } = condition(mapping, "DomainClaimed") else {
-            return Trouble::waiting("Waiting", "Knative looks at the domain's claim");
-        };
-        if reason == "DomainAlreadyClaimed" {
-            return taken(host);
+    /// Knative has one word for a claim that is missing and for one that is another's.
+    fn not_claimed(&self, host: &HostName, namespace: &str) -> Trouble {
+        if self.claims {
+            // The claim has been seen, or made, a moment ago, and is right.
+            return Trouble::waiting("Provisioning", "Knative has not seen the claim of the domain yet");
         }
         Trouble::Waiting {
             reason: "ClaimMissing".into(),
             message: format!(
-                "Knative does not let the namespace {namespace} have {host} ({message}); the operator of the compute cluster can allow it \
-                 with `kubectl apply -f -` of {}",
+                "Knative does not let the namespace {namespace} have {host}: nothing claims it for this namespace; the operator of the \
+                 compute cluster can allow it, if no other namespace has it, with `kubectl apply -f -` of {}",
                 desired::claim_to_apply(host, namespace)
             ),
         }

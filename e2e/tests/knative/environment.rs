@@ -1,8 +1,14 @@
 use std::sync::OnceLock;
 
+use annex_apis::Install;
 use annex_e2e::{Cluster, Kind, Workspace, World, until};
 use anyhow::Context as _;
 use base64::Engine as _;
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams},
+};
+use kube_kcp::kinds::Workspace as WorkspaceObject;
 use serde_json::{Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use xtask::Part;
@@ -139,4 +145,23 @@ pub(crate) fn manifest_in(message: &str) -> anyhow::Result<Value> {
     let start = message.find('{').context("the message holds no manifest")?;
     let end = message.rfind('}').context("the message holds no manifest")?;
     Ok(serde_json::from_str(&message[start..=end])?)
+}
+
+/// Uninstalls what other tests have left, for a test that changes how every Install runs.
+pub(crate) async fn uninstall_everything(world: &World) -> anyhow::Result<()> {
+    let admin = world.admin().await?;
+    let workspaces: Api<WorkspaceObject> = Api::all(admin.at("root")?);
+    for workspace in workspaces.list(&ListParams::default()).await? {
+        let name = workspace.name_any();
+        if !name.starts_with("kn-") || workspace.metadata.deletion_timestamp.is_some() {
+            continue;
+        }
+        let installs: Api<Install> = Api::namespaced(admin.at(&format!("root:{name}"))?, "default");
+        installs.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+        until(&format!("{name} has no Install"), || async {
+            Ok(installs.list(&ListParams::default()).await?.items.is_empty().then_some(()))
+        })
+        .await?;
+    }
+    Ok(())
 }

@@ -4,7 +4,9 @@ use annex_e2e::{Kind, condition};
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
-use crate::environment::{Reconfigured, allow, alone, hello, identity, manifest_in, tenant_on};
+use crate::environment::{
+    Reconfigured, allow, alone, hello, identity, manifest_in, tenant_on, uninstall_everything,
+};
 
 /// One document of a manifest of the project's.
 fn document(file: &str, kind: &str) -> anyhow::Result<Value> {
@@ -17,6 +19,7 @@ fn document(file: &str, kind: &str) -> anyhow::Result<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_runner_for_all_with_rights_in_its_namespace_alone() -> anyhow::Result<()> {
     let (world, cluster, _turn) = alone().await?;
+    uninstall_everything(world).await?;
     let namespace = "annex-runner";
     let labels = document("rbac.yaml", "Namespace")?["metadata"]["labels"].clone();
     cluster.create(Kind::Namespace, "", namespace, json!({ "metadata": { "labels": labels } })).await?;
