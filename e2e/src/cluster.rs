@@ -203,6 +203,10 @@ impl Cluster {
             .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
         let selector = ListParams::default().labels(&labels.collect::<Vec<_>>().join(","));
         let pods = self.api(Kind::Pod, namespace);
+        if replicas == 0 {
+            // Some of Knative's take minutes over their end, and answer until then.
+            pods.delete_collection(&DeleteParams::default().grace_period(0), &selector).await?;
+        }
         until(&format!("{namespace} has {replicas} pods of it"), || async {
             let found = pods.list(&selector).await?.items.len();
             Ok((i64::try_from(found)? == replicas).then_some(()))

@@ -54,6 +54,17 @@ impl Place {
             .any(|kind| !self.filter(*kind, other).is_empty())
     }
 
+    /// Whether the Install's host is mapped in another namespace of this cluster, through another place.
+    pub(crate) fn is_mapped_elsewhere(&self, whose: Tenancy<'_>, host: &HostName) -> bool {
+        let here = self.reference(whose.cluster).namespace;
+        let other = |object: &DynamicObject| {
+            install_of(object) == Some(whose.install)
+                && object.name_any() == host.as_str()
+                && object.namespace().is_some_and(|namespace| namespace != here)
+        };
+        !self.filter(Kind::DomainMapping, other).is_empty()
+    }
+
     /// Removes the mappings and claims that were made for an Install through this place, except those of `keep`.
     pub(crate) async fn remove_domains(
         &self,

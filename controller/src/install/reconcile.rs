@@ -13,12 +13,12 @@ use super::{
     resolve::resolve,
     site::Site,
     status::{Done, Held, Recorded, status, suspended, turned, uninstalling},
-    undo::{recorded_places, tidy, undo},
+    undo::{others, recorded_places, tidy, undo},
     writes::Writer,
 };
 use crate::{
     api_writes::WriteError,
-    compute::{Place, Undone},
+    compute::{Place, Tenancy, Undone},
     context::Context,
     triggers::rank,
 };
@@ -302,7 +302,9 @@ async fn install_it(
         return Ok((done, next));
     }
     let mut left = Undone::Done;
-    if let (Site::Cluster(place, _), Some(_)) = (&facts.site, &done.answers) {
+    if let Site::Cluster(place, _) = &facts.site
+        && (done.answers.is_some() || is_in_its_own_way(context, facts, place, &host))
+    {
         let (places, undone) = tidy(context, &key, &facts.install, place, &host).await;
         (done.places, left) = (Some(places), undone);
     }
@@ -317,6 +319,13 @@ async fn install_it(
         close_left(context, &key, &facts.install, done.places.as_deref().unwrap_or_default());
     }
     Ok((done, next))
+}
+
+/// Whether two places are one cluster, so that the mapping which was made through the former keeps this one from getting ready.
+fn is_in_its_own_way(context: &Context, facts: &Facts, place: &Place, host: &HostName) -> bool {
+    let (uid, others) = (facts.install.uid().unwrap_or_default(), others(context, &facts.key));
+    let whose = Tenancy { cluster: &facts.key.cluster, install: &uid, others: &others };
+    place.is_mapped_elsewhere(whose, host)
 }
 
 /// Writes where something is about to be made, so that whatever happens next it is known where to remove it.

@@ -1,7 +1,7 @@
 //! What the cluster refuses, and what becomes of it when it is itself again. Nothing is lost, and nobody has to ask.
 
 use annex_apis::Install;
-use annex_e2e::{Kind, World, condition, publish, until, when};
+use annex_e2e::{Cluster, Kind, World, condition, publish, until, when};
 use futures::future::try_join_all;
 use kube::{api::DeleteParams, runtime::wait::await_condition};
 use serde_json::json;
@@ -27,6 +27,26 @@ impl Outage {
 impl Drop for Outage {
     fn drop(&mut self) {
         let back = tokio::task::block_in_place(|| self.0.stack.compute()?.start(Component::ApiServer));
+        assert!(back.is_ok() || std::thread::panicking(), "{back:?}");
+    }
+}
+
+/// A part of Knative's is away as long as this lives, also when a test fails meanwhile: the next ones need it.
+struct Stopped<'a>(&'a Cluster, &'static str);
+
+impl<'a> Stopped<'a> {
+    async fn begin(cluster: &'a Cluster, part: &'static str) -> anyhow::Result<Self> {
+        let stopped = Self(cluster, part);
+        cluster.scale("knative-serving", part, 0).await?;
+        Ok(stopped)
+    }
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        let back = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(self.0.scale("knative-serving", self.1, 1))
+        });
         assert!(back.is_ok() || std::thread::panicking(), "{back:?}");
     }
 }
@@ -70,11 +90,10 @@ async fn a_cluster_that_is_out_of_reach_and_back() -> anyhow::Result<()> {
 async fn a_webhook_of_knatives_that_is_down() -> anyhow::Result<()> {
     let (world, cluster, _turn) = alone().await?;
     let workspace = world.user("alice").await?.tenant("kn-webhook").await?;
-    cluster.scale("knative-serving", "webhook", 0).await?;
+    let webhook = Stopped::begin(&cluster, "webhook").await?;
     workspace.install("hello", "com.example.hello", json!({})).await?;
-    let refused = workspace.refused("hello", "ComputeRefused").await;
-    cluster.scale("knative-serving", "webhook", 1).await?;
-    let refused = refused?;
+    let refused = workspace.refused("hello", "ComputeRefused").await?;
+    drop(webhook);
     assert!(condition(&refused, "RunnerReady").expect("RunnerReady").message.contains("webhook"));
     when(&workspace.installs(), "hello", "Ready", is_ready).await?;
     Ok(())
@@ -146,7 +165,7 @@ async fn thirty_installs_while_knatives_controller_is_stopped() -> anyhow::Resul
         async move { alice.tenant(&format!("kn-thirty-{number}")).await }
     }))
     .await?;
-    cluster.scale("knative-serving", "controller", 0).await?;
+    let controller = Stopped::begin(&cluster, "controller").await?;
     for workspace in &workspaces {
         for number in 0..EACH {
             workspace.install(&format!("i{number}"), &format!("com.example.kn{number}"), json!({})).await?;
@@ -156,7 +175,7 @@ async fn thirty_installs_while_knatives_controller_is_stopped() -> anyhow::Resul
     for (workspace, number) in all() {
         workspace.refused(&format!("i{number}"), "Provisioning").await?;
     }
-    cluster.scale("knative-serving", "controller", 1).await?;
+    drop(controller);
     let runner = world.runner()?;
     for (workspace, number) in all() {
         let installs = workspace.installs();
