@@ -3,6 +3,7 @@
 
 mod desired;
 mod elsewhere;
+mod follow;
 mod kind;
 mod observed;
 mod options;
@@ -10,6 +11,7 @@ mod place;
 mod places;
 mod provision;
 mod removal;
+mod requests;
 
 pub(crate) use elsewhere::Elsewhere;
 pub(crate) use options::{ComputeArgs, DomainMode, Options, SharedRunner};
