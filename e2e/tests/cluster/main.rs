@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -24,9 +25,11 @@ fn state() -> PathBuf {
 
 /// What a node leaves its traces in, line by line: links, namespaces, mounts, chains, control groups, sockets.
 fn traces() -> BTreeSet<String> {
-    let print = |program: &str, args: &[&str]| {
-        let output = Command::new(program).args(args).output().expect("a program of the system's");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+    // On a new machine the first `up` installs them: before, there is nothing that they could show.
+    let print = |program: &str, args: &[&str]| match Command::new(program).args(args).output() {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => panic!("{program}: {error}"),
     };
     let mut traces: BTreeSet<String> = fs::read_to_string("/proc/self/mountinfo")
         .expect("the table of mounts")
