@@ -44,6 +44,7 @@ async fn one_runner_for_all_with_rights_in_its_namespace_alone() -> anyhow::Resu
     assert!(condition(&refused, "RunnerReady").expect("RunnerReady").message.contains("annex-runner/runner"));
 
     let mut runner = document("runner.yaml", "Service")?;
+    runner["spec"]["template"]["spec"]["timeoutSeconds"] = json!(5);
     let container = &mut runner["spec"]["template"]["spec"]["containers"][0];
     container["image"] = json!(world.stack.runner_image().expect("an image"));
     for variable in container["env"].as_array_mut().expect("an environment") {
@@ -75,7 +76,8 @@ async fn one_runner_for_all_with_rights_in_its_namespace_alone() -> anyhow::Resu
 
     drop(mode);
     cluster.delete(Kind::ClusterDomainClaim, "", &host).await?;
-    cluster.delete(Kind::Namespace, "", namespace).await?;
+    // Its end takes as long as its pods may take, and nobody needs the name again.
+    cluster.api(Kind::Namespace, "").delete(namespace, &DeleteParams::default()).await?;
     for (kind, name) in [(Kind::ServiceAccount, "annex-shared"), (Kind::Secret, "annex-shared-token")] {
         // The token goes with its account.
         if cluster.get(kind, "annex-system", name).await?.is_some() {
