@@ -2,9 +2,9 @@
 
 mod answer;
 mod backoff;
+mod brake;
 mod brief;
 mod client;
-mod endpoints;
 mod index;
 pub mod kinds;
 mod metrics;
@@ -12,15 +12,16 @@ mod names;
 mod queue;
 mod readiness;
 mod schema;
+mod virtual_workspace;
 mod watch;
 mod worker;
 
 pub use answer::AnswerTooLarge;
 pub use backoff::{Backoff, WatchBackoff};
+pub use brake::Brake;
 pub use brief::Brief;
 pub use client::{Bounds, ConnectError, Connection};
-pub use endpoints::{Endpoints, export_endpoints, initializing_endpoints};
-pub use index::{Change, Index, RemovedBecause};
+pub use index::{Change, Held, Index, RemovedBecause};
 pub use metrics::Metrics;
 pub use names::{
     CLUSTER_ANNOTATION, ClusterName, MissingCluster, NameError, ObjectKey, PATH_ANNOTATION, ShardUrl,
@@ -29,5 +30,9 @@ pub use names::{
 pub use queue::{Lane, Outcome, WorkQueue};
 pub use readiness::{Gate, Readiness};
 pub use schema::{SchemaError, resource_schema};
-pub use watch::{spawn_metadata_watch, spawn_object_watch};
+pub use virtual_workspace::{
+    Health, LET_GO_ANNOTATION, NoClient, ShardHealth, ShardHost, ShardHostError, VirtualWorkspace,
+    VirtualWorkspaceOptions,
+};
+pub use watch::{WatchError, WatchOptions};
 pub use worker::{Limits, run_workers};

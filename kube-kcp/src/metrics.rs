@@ -16,7 +16,7 @@ use prometheus_client::{
 pub struct Metrics {
     events: Family<Kind, Counter>,
     relists: Family<Kind, Counter>,
-    errors: Family<Kind, Counter>,
+    errors: Family<ErrorLabel, Counter>,
     skipped: Family<Kind, Counter>,
     objects: Family<Kind, Gauge>,
     reconciles: Family<OutcomeLabel, Counter>,
@@ -27,6 +27,12 @@ pub struct Metrics {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Kind {
     kind: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ErrorLabel {
+    kind: String,
+    error: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -54,7 +60,7 @@ impl Metrics {
             "Lists begun, the first one of each shard included",
             metrics.relists.clone(),
         );
-        kcp.register("watch_errors", "Interrupted watches", metrics.errors.clone());
+        kcp.register("watch_errors", "Interrupted watches, by why", metrics.errors.clone());
         kcp.register(
             "objects_skipped",
             "Objects that do not parse or name no cluster",
@@ -75,8 +81,8 @@ impl Metrics {
         self.relists.get_or_create(&Kind { kind: kind.to_owned() }).inc();
     }
 
-    pub(crate) fn watch_error(&self, kind: &str) {
-        self.errors.get_or_create(&Kind { kind: kind.to_owned() }).inc();
+    pub(crate) fn watch_error(&self, kind: &str, error: &'static str) {
+        self.errors.get_or_create(&ErrorLabel { kind: kind.to_owned(), error }).inc();
     }
 
     pub(crate) fn skipped(&self, kind: &str) {
