@@ -1,6 +1,7 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -22,15 +23,18 @@ use hyper_util::{
 use kube::{
     Client, Config,
     client::{Body, ConfigExt as _, middleware::BaseUriLayer},
+    config::KubeconfigError,
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tower::{BoxError, Layer as _, Service, ServiceBuilder, service_fn, util::BoxCloneSyncService};
 
 use crate::{
     ClusterName, ShardUrl,
     answer::{Answer, Size},
+    lanes::{Lane, Lanes, Source},
 };
 
-type Shared = BoxCloneSyncService<Request<Body>, Response<Answer<Incoming>>, BoxError>;
+pub(crate) type Shared = BoxCloneSyncService<Request<Body>, Response<Answer<Incoming>>, BoxError>;
 
 const LANES: usize = 8;
 
@@ -64,6 +68,42 @@ pub enum ConnectError {
     /// A URL that cannot be asked.
     #[error("not a URL: {0}")]
     Url(#[from] http::uri::InvalidUri),
+    /// The kubeconfig's file.
+    #[error("{path} cannot be read: {error}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What happened.
+        error: std::io::Error,
+    },
+    /// What the kubeconfig says.
+    #[error("{path} is no kubeconfig that can be used: {error}")]
+    Kubeconfig {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        error: KubeconfigError,
+    },
+    /// Certificates that are none.
+    #[error("not a PEM file with certificates")]
+    NotPem,
+}
+
+/// Makes `config` also trust the authorities of a PEM file: those of shards, where they are not the front proxy's. Where the
+/// configuration names no authority of its own, these are trusted in place of the machine's.
+///
+/// # Errors
+/// The file holds no certificate, or something that looks like one and is none.
+pub fn trust_also(config: &mut Config, pem: &[u8]) -> Result<(), ConnectError> {
+    let certificates: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(pem)
+        .map(|certificate| certificate.map(|certificate| certificate.to_vec()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| ConnectError::NotPem)?;
+    if certificates.is_empty() {
+        return Err(ConnectError::NotPem);
+    }
+    config.root_cert.get_or_insert_default().extend(certificates);
+    Ok(())
 }
 
 /// One pool of connections, TLS configuration and identity for every workspace of a kcp, over HTTP/2 where the server speaks
@@ -76,8 +116,7 @@ pub enum ConnectError {
 /// queue busy, so the queue backs off instead.
 #[derive(Clone)]
 pub struct Connection {
-    first: Shared,
-    others: Arc<[Shared]>,
+    lanes: Arc<Lanes>,
     next: Arc<AtomicUsize>,
     home: Uri,
     default_namespace: String,
@@ -93,10 +132,25 @@ impl Connection {
     /// # Errors
     /// Certificates or credentials of the configuration cannot be used.
     pub fn new(config: Config) -> Result<Self, ConnectError> {
-        let open = || lane(&config, HttpConnector::new(), IDLE_TIMEOUT, Size::UNBOUNDED);
-        let others = (1..LANES).map(|_| open()).collect::<Result<Vec<_>, _>>()?;
-        let first = open()?;
-        Ok(Self::of(config, first, others))
+        let lanes = Lanes::fixed(lanes(&config)?);
+        Ok(Self::of(config, lanes))
+    }
+
+    /// Prepares a connection with what the current context of a kubeconfig says, after `adapt` has changed it, and follows the file: when
+    /// the server refuses the credentials (401), or cannot be talked to, and the file holds something else by then, that is used from the
+    /// next request on. So credentials and certificates may be replaced while the process runs. The server's address is that of the
+    /// beginning.
+    ///
+    /// # Errors
+    /// The file cannot be read, or what it holds cannot be used.
+    pub async fn from_kubeconfig(
+        path: impl Into<PathBuf>,
+        adapt: impl Fn(&mut Config) + Send + Sync + 'static,
+    ) -> Result<Self, ConnectError> {
+        let source = Source::new(path.into(), Box::new(adapt));
+        let config = source.config(&source.read().await?).await?;
+        let lanes = Lanes::following(lanes(&config)?, source);
+        Ok(Self::of(config, lanes))
     }
 
     /// Prepares a connection to a server that is not trusted, within `bounds`. No name is looked up, no redirect followed and no
@@ -110,14 +164,13 @@ impl Connection {
         let fixed = service_fn(move |_: Name| {
             futures::future::ready(Ok::<_, Infallible>(addresses.clone().into_iter()))
         });
-        let first = lane(&config, HttpConnector::new_with_resolver(fixed), BOUNDED_IDLE_TIMEOUT, most)?;
-        Ok(Self::of(config, first, Vec::new()))
+        let only = lane(&config, HttpConnector::new_with_resolver(fixed), BOUNDED_IDLE_TIMEOUT, most)?;
+        Ok(Self::of(config, Lanes::fixed([only].into())))
     }
 
-    fn of(config: Config, first: Shared, others: Vec<Shared>) -> Self {
+    fn of(config: Config, lanes: Lanes) -> Self {
         Self {
-            first,
-            others: others.into(),
+            lanes: Arc::new(lanes),
             next: Arc::default(),
             home: config.cluster_url,
             default_namespace: config.default_namespace,
@@ -150,10 +203,15 @@ impl Connection {
     /// The client of any base URL, with this connection's pool, TLS and identity.
     #[must_use]
     pub fn client(&self, base: Uri) -> Client {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % LANES;
-        let lane = self.others.get(turn).unwrap_or(&self.first).clone();
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let lane = Lane { lanes: self.lanes.clone(), turn };
         Client::new(BaseUriLayer::new(base).layer(lane), self.default_namespace.clone())
     }
+}
+
+/// Several connections, by which clients are spread.
+pub(crate) fn lanes(config: &Config) -> Result<Arc<[Shared]>, ConnectError> {
+    (0..LANES).map(|_| lane(config, HttpConnector::new(), IDLE_TIMEOUT, Size::UNBOUNDED)).collect()
 }
 
 /// One connection, reopened when it breaks.

@@ -14,6 +14,8 @@ use tokio::{
 use super::{list_watch::list_watch, sink::IndexSink, wire::Source};
 use crate::{Change, Gate, Index, ShardUrl, VirtualWorkspace};
 
+type OnChange<T> = Box<dyn Fn(&Change<T>) + Send + Sync>;
+
 /// One kind that is followed on all shards.
 pub(crate) struct Following<T> {
     pub(crate) kind: String,
@@ -23,7 +25,7 @@ pub(crate) struct Following<T> {
     pub(crate) index: Arc<Index<T>>,
     pub(crate) gate: Gate,
     pub(crate) prune: Box<dyn Fn(&mut T) + Send + Sync>,
-    pub(crate) on_change: Box<dyn Fn(&Change<T>) + Send + Sync>,
+    pub(crate) on_change: OnChange<T>,
 }
 
 /// A shard as its watch sees it.
