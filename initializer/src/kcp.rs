@@ -10,7 +10,12 @@ pub struct KcpArgs {
     #[arg(long, env = "KUBECONFIG")]
     pub kubeconfig: PathBuf,
     /// Where a shard of kcp is reached, if not at the host that kcp lists: LISTED=REACHED, or just REACHED for all of them.
-    #[arg(long = "shard-host", env = "ANNEX_SHARD_HOSTS", value_name = "[LISTED=]REACHED", value_delimiter = ',')]
+    #[arg(
+        long = "shard-host",
+        env = "ANNEX_SHARD_HOSTS",
+        value_name = "[LISTED=]REACHED",
+        value_delimiter = ','
+    )]
     pub shard_hosts: Vec<ShardHost>,
     /// The PEM certificates that shards are checked by, besides the kubeconfig's.
     #[arg(long, env = "ANNEX_SHARD_CA_FILE")]

@@ -38,8 +38,30 @@ pub(crate) type Shared = BoxCloneSyncService<Request<Body>, Response<Answer<Inco
 
 const LANES: usize = 8;
 
-/// How long the head of an answer may take. A watch is exempt: its head comes at once, its body never ends.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long is waited for a server that says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection.
+    pub connect: Duration,
+    /// For the head of an answer. The body may take longer, and a watch's never ends.
+    pub answer: Duration,
+    /// An HTTP/2 connection is asked for a sign of life after so much silence ...
+    pub ping_after: Duration,
+    /// ... and is taken for dead if none comes for so long.
+    pub ping: Duration,
+}
+
+impl Default for Timeouts {
+    /// 10 s for a connection, 30 s for an answer; a connection that is half open is noticed within 30 s.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            answer: Duration::from_secs(30),
+            ping_after: Duration::from_secs(20),
+            ping: Duration::from_secs(10),
+        }
+    }
+}
 
 /// How long a connection that nobody uses stays open.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
@@ -132,7 +154,15 @@ impl Connection {
     /// # Errors
     /// Certificates or credentials of the configuration cannot be used.
     pub fn new(config: Config) -> Result<Self, ConnectError> {
-        let lanes = Lanes::fixed(lanes(&config)?);
+        Self::with(config, Timeouts::default())
+    }
+
+    /// Like [`Connection::new`], with other patience.
+    ///
+    /// # Errors
+    /// Certificates or credentials of the configuration cannot be used.
+    pub fn with(config: Config, timeouts: Timeouts) -> Result<Self, ConnectError> {
+        let lanes = Lanes::fixed(lanes(&config, timeouts)?);
         Ok(Self::of(config, lanes))
     }
 
@@ -149,7 +179,7 @@ impl Connection {
     ) -> Result<Self, ConnectError> {
         let source = Source::new(path.into(), Box::new(adapt));
         let config = source.config(&source.read().await?).await?;
-        let lanes = Lanes::following(lanes(&config)?, source);
+        let lanes = Lanes::following(lanes(&config, Timeouts::default())?, source);
         Ok(Self::of(config, lanes))
     }
 
@@ -164,7 +194,8 @@ impl Connection {
         let fixed = service_fn(move |_: Name| {
             futures::future::ready(Ok::<_, Infallible>(addresses.clone().into_iter()))
         });
-        let only = lane(&config, HttpConnector::new_with_resolver(fixed), BOUNDED_IDLE_TIMEOUT, most)?;
+        let http = HttpConnector::new_with_resolver(fixed);
+        let only = lane(&config, http, BOUNDED_IDLE_TIMEOUT, most, Timeouts::default())?;
         Ok(Self::of(config, Lanes::fixed([only].into())))
     }
 
@@ -210,8 +241,8 @@ impl Connection {
 }
 
 /// Several connections, by which clients are spread.
-pub(crate) fn lanes(config: &Config) -> Result<Arc<[Shared]>, ConnectError> {
-    (0..LANES).map(|_| lane(config, HttpConnector::new(), IDLE_TIMEOUT, Size::UNBOUNDED)).collect()
+pub(crate) fn lanes(config: &Config, timeouts: Timeouts) -> Result<Arc<[Shared]>, ConnectError> {
+    (0..LANES).map(|_| lane(config, HttpConnector::new(), IDLE_TIMEOUT, Size::UNBOUNDED, timeouts)).collect()
 }
 
 /// One connection, reopened when it breaks.
@@ -220,6 +251,7 @@ fn lane<R>(
     mut http: HttpConnector<R>,
     idle_timeout: Duration,
     most: Size,
+    timeouts: Timeouts,
 ) -> Result<Shared, ConnectError>
 where
     R: Service<Name> + Clone + Send + Sync + 'static,
@@ -228,7 +260,7 @@ where
     R::Future: Send,
 {
     http.enforce_http(false);
-    http.set_connect_timeout(Some(Duration::from_secs(10)));
+    http.set_connect_timeout(Some(timeouts.connect));
     http.set_nodelay(true);
     let https = hyper_rustls::HttpsConnectorBuilder::new()
         .with_tls_config(config.rustls_client_config()?)
@@ -244,9 +276,9 @@ where
         // back every other stream.
         .http2_initial_stream_window_size(1 << 20)
         .http2_initial_connection_window_size(64 << 20)
-        // A half-open connection is noticed after 30 s instead of never.
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .http2_keep_alive_timeout(Duration::from_secs(10))
+        // A half-open connection is noticed soon instead of never.
+        .http2_keep_alive_interval(timeouts.ping_after)
+        .http2_keep_alive_timeout(timeouts.ping)
         .http2_keep_alive_while_idle(true)
         .build(https);
     let stack = ServiceBuilder::new()
@@ -255,7 +287,9 @@ where
         .map_err(BoxError::from)
         .service(client);
     let limited = move |answer: Response<Incoming>| answer.map(|body| Answer::new(body, most));
-    let stack = ServiceBuilder::new().map_response(limited).service(AnswerTimeout { inner: stack });
+    let stack = ServiceBuilder::new()
+        .map_response(limited)
+        .service(AnswerTimeout { inner: stack, timeout: timeouts.answer });
     Ok(BoxCloneSyncService::new(stack))
 }
 
@@ -269,6 +303,7 @@ impl std::fmt::Debug for Connection {
 #[derive(Clone)]
 struct AnswerTimeout<S> {
     inner: S,
+    timeout: Duration,
 }
 
 impl<S> Service<Request<Body>> for AnswerTimeout<S>
@@ -286,11 +321,11 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let answer = self.inner.call(request);
+        let (answer, timeout) = (self.inner.call(request), self.timeout);
         async move {
-            tokio::time::timeout(ANSWER_TIMEOUT, answer)
+            tokio::time::timeout(timeout, answer)
                 .await
-                .map_err(|_| BoxError::from(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs())))?
+                .map_err(|_| BoxError::from(format!("no answer in {} s", timeout.as_secs_f64())))?
         }
         .boxed()
     }

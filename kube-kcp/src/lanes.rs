@@ -20,7 +20,7 @@ use tower::{BoxError, Service, ServiceExt as _};
 
 use crate::{
     answer::Answer,
-    client::{ConnectError, Shared, lanes},
+    client::{ConnectError, Shared, Timeouts, lanes},
 };
 
 /// The connections of a [`Connection`](crate::Connection), and where they are made from.
@@ -66,7 +66,7 @@ impl Lanes {
         let Some(source) = &self.source else { return };
         match source.changed().await {
             Ok(None) => {}
-            Ok(Some(config)) => match lanes(&config) {
+            Ok(Some(config)) => match lanes(&config, Timeouts::default()) {
                 Ok(lanes) => {
                     *self.current.write() = lanes;
                     tracing::info!(path = %source.path.display(), "the kubeconfig has changed and is followed");
@@ -98,8 +98,9 @@ impl Source {
         let refused = |error| ConnectError::Kubeconfig { path: self.path.clone(), error };
         let text = String::from_utf8_lossy(content);
         let kubeconfig = Kubeconfig::from_yaml(&text).map_err(refused)?;
-        let mut config =
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(refused)?;
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .map_err(refused)?;
         (self.adapt)(&mut config);
         Ok(config)
     }

@@ -21,7 +21,7 @@ pub use answer::AnswerTooLarge;
 pub use backoff::{Backoff, WatchBackoff};
 pub use brake::Brake;
 pub use brief::Brief;
-pub use client::{Bounds, ConnectError, Connection, trust_also};
+pub use client::{Bounds, ConnectError, Connection, Timeouts, trust_also};
 pub use index::{Change, Held, Index, RemovedBecause};
 pub use metrics::Metrics;
 pub use names::{
