@@ -16,6 +16,8 @@ mod object_writer;
 mod routes;
 mod run;
 mod runner;
+#[cfg(test)]
+mod scripted;
 mod store;
 mod triggers;
 mod workspace;

@@ -3,6 +3,7 @@
 
 mod desired;
 mod elsewhere;
+mod failing;
 mod follow;
 mod kind;
 mod observed;

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, atomic::AtomicBool},
-    time::Instant,
 };
 
 use annex_core::HostName;
@@ -11,7 +10,7 @@ use kube::{Client, core::DynamicObject};
 use kube_kcp::{ClusterName, ObjectKey};
 use parking_lot::{Mutex, RwLock};
 
-use super::{follow::MOST_ELSEWHERE, kind::Kind, options::Options};
+use super::{failing::Failing, follow::MOST_ELSEWHERE, kind::Kind, options::Options};
 use crate::{
     api_writes::ApiWrites,
     store::{Name, Store},
@@ -62,8 +61,8 @@ pub(crate) struct Place {
     pub(super) certificate: Arc<Store<DynamicObject>>,
     pub(super) mappings: RwLock<Option<&'static str>>,
     pub(super) state: RwLock<State>,
-    /// The kinds whose watch fails, since when and why.
-    pub(super) failing: Mutex<HashMap<Kind, (Instant, String)>>,
+    /// The watches that fail.
+    pub(super) failing: Failing,
     /// Something has changed on a tenant's cluster that has not been told yet.
     pub(super) changed: AtomicBool,
     /// One at a time makes the runners of a workspace: two would write everything twice.
@@ -166,7 +165,7 @@ impl Place {
             certificate: Arc::default(),
             mappings: RwLock::new(None),
             state: RwLock::new(State::Listing),
-            failing: Mutex::default(),
+            failing: Failing::default(),
             changed: AtomicBool::new(false),
             turns: Mutex::default(),
         }
