@@ -58,8 +58,10 @@ pub(crate) struct Context {
     /// One Install on a host name.
     pub(crate) host_claims: Claims<HostName>,
     pub(crate) routes: Arc<Routes>,
-    /// Installs that a relist no longer held. Nobody said that they were deleted.
-    pub(crate) vanished: Mutex<HashSet<ObjectKey>>,
+    /// Installs that a relist no longer held, as they were last seen. Nobody said that they were deleted.
+    pub(crate) vanished: Mutex<HashMap<ObjectKey, Arc<Install>>>,
+    /// Installs of which the server said that they were deleted, and that are not let go of yet.
+    pub(crate) deleted: Mutex<HashSet<ObjectKey>>,
     /// Who is asked whether a host answers. None: nobody.
     pub(crate) runner: Option<Runner>,
     pub(crate) places: Places,
@@ -95,6 +97,21 @@ pub(crate) struct TenantSide {
     pub(crate) role_bindings: Arc<Index<RoleBinding>>,
     pub(crate) cluster_roles: Arc<Index<ClusterRole>>,
     pub(crate) cluster_role_bindings: Arc<Index<ClusterRoleBinding>>,
+}
+
+impl Context {
+    /// The Installs of a workspace, those included that a list did not hold and that may be there all the same.
+    pub(crate) fn installs_of(
+        &self,
+        shard: &ShardUrl,
+        cluster: &ClusterName,
+    ) -> Vec<(ObjectKey, Arc<Install>)> {
+        let mut installs = self.tenants.installs.in_cluster(shard, cluster);
+        let vanished = self.vanished.lock();
+        let theirs = vanished.iter().filter(|(key, _)| key.cluster == *cluster && key.shard == *shard);
+        installs.extend(theirs.map(|(key, install)| (key.clone(), install.clone())));
+        installs
+    }
 }
 
 impl TenantSide {

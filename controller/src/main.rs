@@ -4,6 +4,7 @@ mod api_writes;
 mod args;
 mod bindings;
 mod catalog;
+mod certainty;
 mod claims;
 mod compute;
 mod conditions;

@@ -74,6 +74,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         host_claims: Claims::default(),
         routes: Arc::new(Routes::default()),
         vanished: Mutex::default(),
+        deleted: Mutex::default(),
         runner: args.runner()?,
         elsewhere: Elsewhere::default(),
         undone: Mutex::default(),

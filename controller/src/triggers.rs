@@ -21,20 +21,26 @@ impl Context {
     /// An Install came, changed or went. What its status says it holds is claimed before anything is reconciled, so that a
     /// restart gives nobody's host away.
     pub(crate) fn install_changed(&self, change: &Change<Install>) {
-        if let Change::Removed { key, last, .. } = change {
-            let uid = last.uid().unwrap_or_default();
-            let places = last.status.as_ref().map_or(0, |status| status.places.len());
-            if !self.undone.lock().remove(&uid) && places > 0 {
-                self.orphans.lock().insert(key.clone(), last.clone());
-            }
-        }
         match change {
-            Change::Removed { key, because: RemovedBecause::Relist, .. } => {
-                self.vanished.lock().insert(key.clone());
+            Change::Removed { key, last, because } => {
+                let uid = last.uid().unwrap_or_default();
+                let places = last.status.as_ref().map_or(0, |status| status.places.len());
+                if !self.undone.lock().remove(&uid) && places > 0 {
+                    self.orphans.lock().insert(key.clone(), last.clone());
+                }
+                match because {
+                    RemovedBecause::Relist => drop(self.vanished.lock().insert(key.clone(), last.clone())),
+                    RemovedBecause::Deleted => drop(self.deleted.lock().insert(key.clone())),
+                }
             }
-            Change::Removed { .. } => {}
-            Change::Applied { key, .. } => {
+            Change::Applied { key, object, .. } => {
                 self.vanished.lock().remove(key);
+                self.deleted.lock().remove(key);
+                // A list did not hold it, and it is there. Of another one by its name nothing is said.
+                let mut orphans = self.orphans.lock();
+                if orphans.get(key).is_some_and(|orphan| orphan.uid() == object.uid()) {
+                    orphans.remove(key);
+                }
             }
         }
         if let Change::Applied { key, object, previous: None } = change
@@ -125,7 +131,7 @@ impl Context {
             spec == Some(&environment.name)
                 || places.into_iter().any(|place| place.environment.as_ref() == Some(&environment.name))
         };
-        let there = self.tenants.installs.in_cluster(&environment.shard, &environment.cluster);
+        let there = self.installs_of(&environment.shard, &environment.cluster);
         there
             .into_iter()
             .filter(|(key, install)| key.namespace == environment.namespace && named(install))

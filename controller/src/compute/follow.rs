@@ -233,35 +233,11 @@ impl Place {
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
-    use serde_json::json;
-
     use super::*;
-    use crate::{
-        compute::{PlaceId, Setup},
-        scripted::{self, Answer, Asked},
-    };
+    use crate::scripted::{self, Answer, Asked};
 
     fn place(answer: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> Arc<Place> {
-        let served = json!({ "kind": "APIResourceList", "groupVersion": "serving.knative.dev/v1beta1", "resources": [
-            { "name": "domainmappings", "singularName": "", "namespaced": true, "kind": "DomainMapping", "verbs": [] },
-        ] });
-        let client = scripted::client(move |asked| match asked.what.as_str() {
-            _ if let Some(answer) = answer(&asked) => answer,
-            "GET /apis/serving.knative.dev/v1" => scripted::refusal(404, "not found"),
-            "GET /apis/serving.knative.dev/v1beta1" => scripted::object(served.clone()),
-            _ if asked.is_watch() => scripted::quiet(),
-            _ => scripted::list(json!([])),
-        });
-        Arc::new(Place::new(Setup {
-            id: PlaceId::Platform,
-            label: "platform".to_owned(),
-            client,
-            layout: Layout::NamespacePerWorkspace,
-            claims: true,
-            tls_secret: None,
-            options: None,
-            writes: crate::api_writes::ApiWrites::default(),
-        }))
+        Arc::new(Place::new(scripted::platform(scripted::cluster(answer))))
     }
 
     /// What the place is said to be, each second of two minutes.

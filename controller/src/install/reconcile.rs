@@ -3,8 +3,8 @@ use std::{sync::Arc, time::Duration};
 use annex_apis::{INSTALL_FINALIZER, Install, PlaceReference};
 use annex_core::HostName;
 use jiff::Timestamp;
-use kube::{Api, ResourceExt as _};
-use kube_kcp::{Brief, ObjectKey, Outcome};
+use kube::ResourceExt as _;
+use kube_kcp::{ObjectKey, Outcome};
 
 use super::{
     answer::{Answer, answer},
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     api_writes::WriteError,
+    certainty::object_at,
     compute::{Place, Tenancy, Undone},
     context::Context,
     triggers::rank,
@@ -87,44 +88,41 @@ fn runs_elsewhere(install: &Install) -> bool {
         || recorded_places(install).iter().any(|place| place.environment.is_some())
 }
 
-/// The Install is in no list any more. Where the server reported its deletion, that is that. Where a relist just did not hold
-/// it, its workspace is asked first: a list that is empty by a fault must not give every host away.
+/// The Install is in no list any more. Where the server reported its deletion, that is that. Otherwise its workspace is asked
+/// first: a list that is empty by a fault must not give every host away.
 async fn gone(context: &Context, key: &ObjectKey) -> Outcome {
-    if context.vanished.lock().contains(key) {
-        let asked = match context.connection.workspace(&key.shard, &key.cluster) {
-            Ok(client) => Api::<Install>::namespaced(client, &key.namespace).get_opt(&key.name).await,
-            Err(error) => {
-                tracing::warn!(install = %key, %error, "it cannot be asked whether it is gone");
-                return Outcome::Failed;
-            }
-        };
-        match asked {
+    if !context.deleted.lock().contains(key) {
+        match object_at::<Install>(context, key).await {
             Ok(None) => {}
-            // The workspace itself is gone, or no longer ours to see.
-            Err(kube::Error::Api(status)) if status.code == 403 => {}
             Ok(Some(_)) => {
                 tracing::warn!(install = %key, "a list did not hold it, but it is there");
                 return Outcome::Failed;
             }
             Err(error) => {
-                tracing::warn!(install = %key, error = %Brief(&error), "it cannot be asked whether it is gone");
+                tracing::warn!(install = %key, %error, "it cannot be asked whether it is gone");
                 return Outcome::Failed;
             }
         }
         context.vanished.lock().remove(key);
+        context.deleted.lock().insert(key.clone());
     }
     silence(context, key);
-    if !removed_behind(context, key).await {
+    if !removed_behind(context, key, None).await {
         return Outcome::Again(UNDO_RESYNC);
     }
     release(context, key);
+    context.deleted.lock().remove(key);
     Outcome::Done
 }
 
-/// Removes what was made for an Install of this name that went without an undo: somebody took our finalizer away. True: nothing is
-/// left.
-async fn removed_behind(context: &Context, key: &ObjectKey) -> bool {
+/// Removes what was made for an Install of this name that went without an undo: somebody took our finalizer away. `there` is the
+/// one that has the name now. True: nothing is left.
+async fn removed_behind(context: &Context, key: &ObjectKey, there: Option<&Install>) -> bool {
     let Some(orphan) = context.orphans.lock().get(key).cloned() else { return true };
+    if there.is_some_and(|there| there.uid() == orphan.uid()) {
+        // A list did not hold it for a moment, and that it is back is being told just now.
+        return true;
+    }
     if let Undone::Waiting(what) = undo(context, key, &orphan).await {
         tracing::info!(install = %key, what, "it is gone; what was made for it waits");
         return false;
@@ -188,7 +186,7 @@ fn close_unused(context: &Context, key: &ObjectKey, install: &Install) {
 }
 
 async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Result<Outcome, WriteError> {
-    if !removed_behind(context, key).await {
+    if !removed_behind(context, key, Some(&install)).await {
         return Ok(Outcome::Again(NOT_REMOVED_YET));
     }
     let mut facts = match dereference(context, key, install) {
@@ -385,3 +383,6 @@ fn release_unused(context: &Context, facts: &Facts) {
         context.wake(context.extension_claims.release(key));
     }
 }
+
+#[cfg(test)]
+mod tests;

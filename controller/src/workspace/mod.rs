@@ -24,6 +24,7 @@ use kube_kcp::{ClusterName, ObjectKey, Outcome, ShardUrl, kinds::APIBinding};
 use crate::{
     api_writes::WriteError,
     bindings::{binds, is_bound},
+    certainty::ask,
     context::Context,
     install::NOT_LISTED_YET,
 };
@@ -73,7 +74,10 @@ async fn provide(
         return Ok(Outcome::Done);
     };
     ensure_quota(context, shard, cluster, &tenant).await?;
-    let swept = sweep::sweep(context, shard, cluster).await?;
+    let swept = match sweep::look(context, shard, cluster) {
+        Some(leftovers) => leftovers.remove(context, shard, cluster).await?,
+        None => true,
+    };
     let outcome = seed(context, shard, cluster, binding).await?;
     Ok(if swept { outcome } else { Outcome::Again(NOT_SWEPT_YET) })
 }
@@ -166,13 +170,8 @@ async fn forget(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> R
     if tenant.spec != TenantSpec::default() || elsewhere(context, shard, cluster) {
         return Ok(Outcome::Done);
     }
-    // A shard that relists empty by a fault must not look like a mass deletion: the workspace itself is asked.
-    let bindings: Api<APIBinding> = Api::all(context.connection.workspace(shard, cluster)?);
-    match bindings.list(&ListParams::default()).await {
-        Ok(list) if list.items.iter().any(|binding| binds(binding, shard)) => return Ok(Outcome::Failed),
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {}
-        Err(error) => return Err(WriteError::Refused { what: "Tenant", error: Box::new(error) }),
+    if is_bound_all_the_same(context, cluster).await? {
+        return Ok(Outcome::Failed);
     }
     let tenants: Api<Tenant> = Api::all(context.connection.home());
     // Not if an operator writes into it just now.
@@ -185,6 +184,20 @@ async fn forget(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> R
             Outcome::Done
         }),
     }
+}
+
+/// A shard that relists empty by a fault must not look like a mass deletion: the workspace itself is asked. On every shard, because
+/// which one it is on is known from such lists alone.
+async fn is_bound_all_the_same(context: &Context, cluster: &ClusterName) -> Result<bool, WriteError> {
+    for shard in context.tenants.bindings.shards() {
+        let bindings: Api<APIBinding> = Api::all(context.connection.workspace(&shard, cluster)?);
+        let everything = ListParams::default();
+        let list = ask("APIBindings", bindings.list(&everything)).await?;
+        if list.is_some_and(|list| list.items.iter().any(|binding| binds(binding, &shard))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether another shard has a binding in the cluster: a workspace that moved is not gone.
