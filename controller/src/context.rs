@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use annex_apis::{ExecutionQuota, Install, ManagedEnvironment};
+use annex_apis::{ExecutionQuota, Install, ManagedEnvironment, PlaceReference};
 use annex_core::HostName;
 use annex_initializer::{Seed, SeedConfig};
 use k8s_openapi::api::{
@@ -71,6 +71,8 @@ pub(crate) struct Context {
     pub(crate) undone: Mutex<HashSet<String>>,
     /// Installs that were taken away with our finalizer still on them: what was made for them is still to be removed.
     pub(crate) orphans: Mutex<HashMap<ObjectKey, Arc<Install>>>,
+    /// Where Installs, by their uid, have left runners to others. Their statuses may not say so yet.
+    pub(crate) left: Mutex<HashMap<String, Vec<PlaceReference>>>,
     pub(crate) writes: ApiWrites,
     pub(crate) domain: DomainArgs,
     pub(crate) allow_unsigned: bool,

@@ -79,6 +79,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         elsewhere: Elsewhere::default(),
         undone: Mutex::default(),
         orphans: Mutex::default(),
+        left: Mutex::default(),
         places: Places::new(platform, options, writes.clone(), notices),
         writes,
         domain: args.domain.clone(),

@@ -185,6 +185,7 @@ impl Controller {
             elsewhere: Elsewhere::default(),
             undone: Mutex::default(),
             orphans: Mutex::default(),
+            left: Mutex::default(),
             writes: ApiWrites::default(),
             domain: DomainArgs { root: "apps.test".parse().unwrap(), scheme: None, port: None },
             allow_unsigned: true,

@@ -32,6 +32,9 @@ impl Context {
                     RemovedBecause::Relist => drop(self.vanished.lock().insert(key.clone(), last.clone())),
                     RemovedBecause::Deleted => drop(self.deleted.lock().insert(key.clone())),
                 }
+                self.left.lock().remove(&uid);
+                // For what it may have left behind.
+                self.queue.add(Key::Workspace(key.shard.clone(), key.cluster.clone()));
             }
             Change::Applied { key, object, .. } => {
                 self.vanished.lock().remove(key);
@@ -164,7 +167,7 @@ impl Context {
         }
     }
 
-    /// Every Tenant is looked at. Called once, when all that is watched was listed.
+    /// Every Tenant is looked at: when all that is watched was listed, and when the platform's cluster came to be known.
     pub(crate) fn sweep_tenants(&self) {
         for tenant in self.catalog.tenants.filter(|_| true) {
             self.tenant_changed(&tenant.name_any());
@@ -177,13 +180,6 @@ impl Context {
             if install.spec.extension == extension {
                 self.queue.add(Key::Install(key));
             }
-        }
-    }
-
-    /// Every workspace that binds the API is looked at.
-    fn wake_workspaces(&self) {
-        for (key, _) in self.tenants.bindings.all() {
-            self.queue.add(Key::Workspace(key.shard, key.cluster));
         }
     }
 
@@ -232,7 +228,8 @@ pub(crate) async fn follow_clusters(context: Arc<Context>, mut notices: mpsc::Un
             (About::Host(host), _) => context.wake(context.host_claims.claimants(&host)),
             (About::Everything, PlaceId::Platform) => {
                 context.wake_all();
-                context.wake_workspaces();
+                // Those too that are gone: what was made for them goes when the cluster can be looked at.
+                context.sweep_tenants();
             }
             (About::Everything, PlaceId::Environment(at)) => context.wake(context.installs_naming(&at)),
         }

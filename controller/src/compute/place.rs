@@ -237,8 +237,11 @@ impl Place {
         turn.lock_owned().await
     }
 
-    /// Nothing of the workspace is here any more.
+    /// Nothing of the workspace is here any more. Whoever waits for the turn keeps it: who comes next has to wait for them.
     pub(super) fn forget_turn(&self, cluster: &ClusterName) {
-        self.turns.lock().remove(cluster);
+        let mut turns = self.turns.lock();
+        if turns.get(cluster).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            turns.remove(cluster);
+        }
     }
 }

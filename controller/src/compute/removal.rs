@@ -1,7 +1,7 @@
 //! Removing what was made on a cluster. Asks the cluster what there is: a watch may be behind, and what is left behind is left for
 //! good.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, future::Future};
 
 use annex_core::HostName;
 use kube::{ResourceExt as _, core::DynamicObject};
@@ -94,11 +94,13 @@ impl Place {
         &self,
         cluster: &ClusterName,
         namespace: &str,
-        used: impl Fn() -> bool,
+        used: impl Future<Output = Result<bool, WriteError>>,
     ) -> Result<Undone, WriteError> {
         let turn = self.turn(cluster).await;
+        let is_shared =
+            matches!(&self.layout, Layout::Shared { namespace: shared, .. } if shared == namespace);
         // Only now: an Install that came meanwhile has had its turn, and its runners are in use.
-        if used() || matches!(&self.layout, Layout::Shared { namespace: shared, .. } if shared == namespace) {
+        if is_shared || used.await? {
             return Ok(Undone::Done);
         }
         let labels = format!("{CLUSTER_LABEL}={cluster},{PLACE_LABEL}={}", self.label);
@@ -106,8 +108,9 @@ impl Place {
         if let Undone::Waiting(what) = self.remove(Kind::Service, services).await? {
             return Ok(Undone::Waiting(what));
         }
-        // Only one that is called so can have been made by Annex.
-        if self.layout == Layout::NamespacePerWorkspace
+        // Only one that is called so can have been made by Annex, in whichever layout it was; and no environment may name it.
+        let is_named = matches!(&self.layout, Layout::Within { namespace: named } if named == namespace);
+        if !is_named
             && namespace == format!("annex-{cluster}")
             && let Some(seen) = self.ask(Kind::Namespace, &Name::global(namespace)).await?
             && made_for(&seen).as_ref() == Some(cluster)

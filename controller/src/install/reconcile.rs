@@ -128,6 +128,7 @@ async fn removed_behind(context: &Context, key: &ObjectKey, there: Option<&Insta
         return false;
     }
     close_unused(context, key, &orphan);
+    context.left.lock().remove(&orphan.uid().unwrap_or_default());
     context.orphans.lock().remove(key);
     true
 }
@@ -283,7 +284,7 @@ async fn install_it(
         return refused();
     }
     if let Site::Cluster(place, _) = facts.site.clone() {
-        record_place(writer, facts, &place).await?;
+        record_place(context, writer, facts, &place).await?;
     }
     // Where it answers already it goes on answering until it does so here.
     context.routes.add(&key, &host, resolved.identity.clone());
@@ -327,8 +328,17 @@ fn is_in_its_own_way(context: &Context, facts: &Facts, place: &Place, host: &Hos
 }
 
 /// Writes where something is about to be made, so that whatever happens next it is known where to remove it.
-async fn record_place(writer: &Writer<'_>, facts: &mut Facts, place: &Place) -> Result<(), WriteError> {
+async fn record_place(
+    context: &Context,
+    writer: &Writer<'_>,
+    facts: &mut Facts,
+    place: &Place,
+) -> Result<(), WriteError> {
     let reference = place.reference(&facts.key.cluster);
+    if let Some(left) = context.left.lock().get_mut(&facts.install.uid().unwrap_or_default()) {
+        // It is back.
+        left.retain(|other| *other != reference);
+    }
     if recorded_places(&facts.install).contains(&reference) {
         return Ok(());
     }

@@ -5,7 +5,10 @@ use annex_core::HostName;
 use kube::ResourceExt as _;
 use kube_kcp::ObjectKey;
 
-use super::site::{Site, site_named};
+use super::{
+    site::{Site, site_named},
+    uses::Runners,
+};
 use crate::{
     api_writes::WriteError,
     certainty::object_at,
@@ -96,7 +99,23 @@ async fn leave(context: &Context, key: &ObjectKey, install: &Install, reference:
     if undone != Undone::Done {
         return undone;
     }
-    let used = || is_used(context, key, reference);
+    let runners = Runners {
+        shard: &key.shard,
+        cluster: &key.cluster,
+        place: reference,
+        environments: reference.environment.is_some().then_some(&key.namespace),
+    };
+    let used = async {
+        let used = runners.are_used(context, &uid).await?;
+        if used {
+            let mut left = context.left.lock();
+            let places = left.entry(uid.clone()).or_default();
+            if !places.contains(reference) {
+                places.push(reference.clone());
+            }
+        }
+        Ok(used)
+    };
     told(&place, place.remove_runners(&key.cluster, &reference.namespace, used).await)
 }
 
@@ -116,19 +135,6 @@ fn told(place: &Place, result: Result<Undone, WriteError>) -> Undone {
     result.unwrap_or_else(|error| {
         tracing::warn!(?place, %error, "what was made there cannot be removed");
         Undone::Waiting(format!("{} to let it be removed", place.describe()))
-    })
-}
-
-/// Whether another Install of the workspace runs, or is to run, there.
-fn is_used(context: &Context, key: &ObjectKey, there: &PlaceReference) -> bool {
-    context.installs_of(&key.shard, &key.cluster).iter().any(|(other, install)| {
-        let spec = install.spec.environment_ref.as_ref().map(|environment| environment.name.as_str());
-        // An environment of the same name in another namespace is another one.
-        let same_environments = there.environment.is_none() || other.namespace == key.namespace;
-        other != key
-            && same_environments
-            && install.metadata.deletion_timestamp.is_none()
-            && (spec == there.environment.as_deref() || recorded_places(install).contains(there))
     })
 }
 

@@ -25,6 +25,7 @@ use crate::{
     api_writes::WriteError,
     bindings::{binds, is_bound},
     certainty::ask,
+    compute::State,
     context::Context,
     install::NOT_LISTED_YET,
 };
@@ -39,6 +40,8 @@ const SETTLES_IN: Duration = Duration::from_secs(60);
 /// through the watches: without this, each new workspace would cost a dozen vain writes.
 const HANDED_OVER_IN: Duration = Duration::from_secs(3);
 
+/// The compute cluster cannot be looked at now; that it can is told.
+const NOT_KNOWN_YET: Duration = Duration::from_secs(60);
 /// What is left on the compute cluster goes within seconds.
 const NOT_SWEPT_YET: Duration = Duration::from_secs(5);
 
@@ -163,16 +166,32 @@ async fn ensure_quota(
     }
 }
 
-/// The workspace has no binding of ours any more. Its Tenant goes too, unless an operator wrote something into it: that would
+/// The workspace has no binding of ours any more. What was made for it on the platform's cluster goes, if its Installs have not taken
+/// all of that along. Its Tenant goes too, unless an operator wrote something into it: that would
 /// be lost, and a tenant who unbinds and binds again must not shake off `suspended`.
 async fn forget(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Result<Outcome, WriteError> {
-    let Some(tenant) = context.catalog.tenants.named(cluster.as_str()) else { return Ok(Outcome::Done) };
-    if tenant.spec != TenantSpec::default() || elsewhere(context, shard, cluster) {
+    if elsewhere(context, shard, cluster) {
         return Ok(Outcome::Done);
+    }
+    let tenant = context.catalog.tenants.named(cluster.as_str());
+    let tenant = tenant.filter(|tenant| tenant.spec == TenantSpec::default());
+    let leftovers = sweep::look(context, shard, cluster);
+    if tenant.is_none() && leftovers.is_none() {
+        return Ok(Outcome::Done);
+    }
+    if context.places.platform().is_some_and(|place| place.state() != State::Known) {
+        // Nobody would come back for what is left there once the Tenant is gone.
+        return Ok(Outcome::Again(NOT_KNOWN_YET));
     }
     if is_bound_all_the_same(context, cluster).await? {
         return Ok(Outcome::Failed);
     }
+    if let Some(leftovers) = leftovers
+        && !leftovers.remove_of_unbound(context, shard, cluster).await?
+    {
+        return Ok(Outcome::Again(NOT_SWEPT_YET));
+    }
+    let Some(tenant) = tenant else { return Ok(Outcome::Done) };
     let tenants: Api<Tenant> = Api::all(context.connection.home());
     // Not if an operator writes into it just now.
     let preconditions = Preconditions { uid: tenant.uid(), resource_version: tenant.resource_version() };

@@ -11,14 +11,18 @@ use crate::{
     certainty::installs_in,
     compute::{Place, State, Tenancy, Undone},
     context::Context,
+    install::Runners,
 };
+
+/// No Install has this uid.
+const NOBODY: &str = "";
 
 /// What there may be to sweep of a workspace.
 pub(super) struct Leftovers<'a> {
     place: &'a Arc<Place>,
     /// The uids of Installs that no list holds.
     dead: HashSet<String>,
-    /// There are runners, and no Install that a list holds.
+    /// There are runners that no Install is known to use.
     runners: bool,
 }
 
@@ -31,7 +35,9 @@ pub(super) fn look<'a>(
     let place = context.places.platform().filter(|place| place.state() == State::Known)?;
     let living = living(context, shard, cluster);
     let dead: HashSet<String> = place.installs_of(cluster).difference(&living).cloned().collect();
-    let runners = living.is_empty() && place.has_runners(cluster);
+    let reference = place.reference(cluster);
+    let runners = Runners { shard, cluster, place: &reference, environments: None };
+    let runners = place.has_runners(cluster) && !runners.are_known_to_be_used(context, NOBODY);
     (runners || !dead.is_empty()).then_some(Leftovers { place, dead, runners })
 }
 
@@ -45,7 +51,6 @@ impl Leftovers<'_> {
     ) -> Result<bool, WriteError> {
         // What no list holds may be there all the same.
         let Some(there) = installs_in(context, shard, cluster).await? else { return Ok(true) };
-        self.runners &= there.is_empty();
         for install in there {
             self.dead.remove(&install.uid().unwrap_or_default());
         }
@@ -59,20 +64,21 @@ impl Leftovers<'_> {
         shard: &ShardUrl,
         cluster: &ClusterName,
     ) -> Result<bool, WriteError> {
-        let namespace = self.place.reference(cluster).namespace;
+        let reference = self.place.reference(cluster);
         let living = living(context, shard, cluster);
         for dead in &self.dead {
             tracing::info!(%cluster, install = dead, "what is left of an Install that is no more is removed");
             let whose = Tenancy { cluster, install: dead, others: &living };
-            if self.place.remove_domains(whose, &namespace, None).await? != Undone::Done {
+            if self.place.remove_domains(whose, &reference.namespace, None).await? != Undone::Done {
                 return Ok(false);
             }
         }
         if !self.runners {
             return Ok(true);
         }
-        let used = || !context.installs_of(shard, cluster).is_empty();
-        Ok(self.place.remove_runners(cluster, &namespace, used).await? == Undone::Done)
+        let runners = Runners { shard, cluster, place: &reference, environments: None };
+        let used = runners.are_used(context, NOBODY);
+        Ok(self.place.remove_runners(cluster, &reference.namespace, used).await? == Undone::Done)
     }
 }
 
@@ -82,6 +88,9 @@ fn living(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> HashSet
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use kube_kcp::Outcome;
     use serde_json::{Value, json};
 
     use super::*;
@@ -125,6 +134,19 @@ mod tests {
     async fn what_an_install_had_that_nobody_knows_is_removed() {
         let (controller, log) = controller(json!([])).await;
         assert!(!swept(&controller).await, "it is there until the cluster says that it is not");
+        assert_eq!(log.with("DELETE").len(), 1, "{log:?}");
+    }
+
+    /// The last Install has gone with its workspace, and nobody undid it.
+    #[tokio::test]
+    async fn what_a_workspace_had_that_is_gone_is_removed_before_its_tenant() {
+        let (controller, log) = controller(json!([])).await;
+        let tenant = serde_json::from_value(json!({ "apiVersion": "annex.sh/v1alpha1", "kind": "Tenant",
+            "metadata": { "name": "acme", "uid": "t", "resourceVersion": "1" }, "spec": {} }));
+        controller.context.catalog.tenants.wrote(tenant.unwrap());
+        let cluster = "acme".parse().unwrap();
+        let outcome = crate::workspace::reconcile(&controller.context, &controller.shard, &cluster).await;
+        assert_eq!(outcome, Outcome::Again(Duration::from_secs(5)));
         assert_eq!(log.with("DELETE").len(), 1, "{log:?}");
     }
 }

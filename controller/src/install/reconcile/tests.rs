@@ -1,9 +1,14 @@
-//! What becomes of Installs that lists no longer hold.
+//! What becomes of Installs that lists no longer hold, and of what they leave behind.
 
+use futures::FutureExt as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::scripted::{self, Asked, Controller, Log};
+use crate::{
+    context::Key,
+    scripted::{self, Asked, Controller, Log},
+};
 
 /// An Install that is installed on the platform's cluster, with everything of it in the workspace `acme`.
 fn install(uid: &str) -> Install {
@@ -105,4 +110,59 @@ async fn nothing_is_let_go_of_an_install_that_no_list_has_ever_held() {
     controller.context.host_claims.claim(&host, &key, rank(&install("a"), false));
     assert_eq!(reconcile(&controller.context, &key).await, Outcome::Failed);
     assert!(controller.context.host_claims.holds(&host, &key));
+}
+
+/// One that was refused has made nothing, and keeps nothing from going.
+#[tokio::test]
+async fn the_last_install_that_ran_takes_the_runners_along() {
+    let log = Log::default();
+    let seen = log.clone();
+    let cluster = scripted::cluster(move |asked| {
+        seen.add(asked);
+        let runner = json!({ "metadata": { "name": "runner", "namespace": "annex-acme", "uid": "r", "resourceVersion": "1" } });
+        let there = asked.what.ends_with("/annex-acme/services") && seen.with("DELETE").is_empty();
+        let namespace = json!({ "metadata": { "name": "annex-acme", "uid": "n", "labels": labels("a") } });
+        match asked.what.as_str() {
+            _ if there => Some(scripted::list(json!([runner]))),
+            "GET /api/v1/namespaces/annex-acme" => Some(scripted::object(namespace)),
+            _ => None,
+        }
+    });
+    let written = Log::default();
+    let kcp = {
+        let written = written.clone();
+        move |asked: Asked| {
+            written.add(&asked);
+            match asked.what.ends_with("/v1alpha1/installs") {
+                true => scripted::list(json!([])),
+                false => scripted::object(serde_json::to_value(install("a")).unwrap()),
+            }
+        }
+    };
+    let mut controller = Controller::start(kcp, Some(scripted::platform(cluster))).await;
+    controller.knows_the_cluster().await;
+    let mut goes = install("a");
+    goes.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+    let key = controller.key("acme", "hello");
+    controller.applied(&key, &goes);
+    let mut refused = install("b");
+    refused.status.as_mut().unwrap().places.clear();
+    controller.applied(&controller.key("acme", "refused"), &refused);
+
+    reconcile(&controller.context, &key).await;
+    const SERVICE: &str = "DELETE /apis/serving.knative.dev/v1/namespaces/annex-acme/services/runner";
+    assert_eq!(log.with("DELETE"), [SERVICE], "the namespace goes after what is in it");
+    assert_eq!(reconcile(&controller.context, &key).await, Outcome::Done);
+    assert_eq!(log.with("DELETE"), [SERVICE, "DELETE /api/v1/namespaces/annex-acme"]);
+    assert!(written.with("PATCH").iter().any(|patch| patch.ends_with("/installs/hello")), "{written:?}");
+}
+
+#[tokio::test]
+async fn the_workspace_of_an_install_that_went_is_looked_at() {
+    let (controller, _) = controller(false).await;
+    let (context, key) = (&controller.context, controller.key("acme", "hello"));
+    controller.applied(&key, &install("a"));
+    controller.relisted(&[]);
+    let queued: Vec<Key> = std::iter::from_fn(|| context.queue.next().now_or_never()).collect();
+    assert!(queued.contains(&Key::Workspace(key.shard.clone(), key.cluster.clone())), "{queued:?}");
 }
