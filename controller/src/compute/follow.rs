@@ -26,6 +26,8 @@ const HEALTH_EVERY_ELSEWHERE: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many objects of a kind are taken in from a tenant's own cluster, which may answer with any number.
 pub(super) const MOST_ELSEWHERE: usize = 500;
+/// About how much memory the objects of a tenant's own cluster may take, of all kinds together.
+pub(super) const MOST_BYTES_ELSEWHERE: usize = 2 * 1024 * 1024;
 /// How many objects of a tenant's own cluster are asked for at a time.
 const PAGE_ELSEWHERE: u32 = 50;
 /// What the source of the certificates' copies is called where its watch fails.
@@ -192,7 +194,10 @@ impl Place {
             }
             Told::Failed(why) => self.failing.failed(kind.name(), why),
             Told::Full => {
-                self.failing.ended(kind.name(), format!("there are more than {MOST_ELSEWHERE} objects"));
+                let most = MOST_BYTES_ELSEWHERE / 1024 / 1024;
+                let why =
+                    format!("there are more than {MOST_ELSEWHERE} objects, or more than {most} MiB of them");
+                self.failing.ended(kind.name(), why);
             }
             Told::Changed(object) => {
                 let named = matches!(kind, Kind::DomainMapping | Kind::ClusterDomainClaim);
@@ -233,8 +238,13 @@ impl Place {
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
+    use serde_json::json;
+
     use super::*;
-    use crate::scripted::{self, Answer, Asked};
+    use crate::{
+        compute::{PlaceId, Setup},
+        scripted::{self, Answer, Asked},
+    };
 
     fn place(answer: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> Arc<Place> {
         Arc::new(Place::new(scripted::platform(scripted::cluster(answer))))
@@ -293,5 +303,40 @@ mod tests {
         let last = states.iter().rposition(|state| matches!(state, State::Unreachable(_))).unwrap();
         assert!(last >= 79, "{states:?}");
         assert!(states.iter().skip(last + 1).all(|state| *state == State::Known), "{states:?}");
+    }
+
+    /// A hundred objects of almost a megabyte, each in an answer of its own.
+    #[tokio::test(start_paused = true)]
+    async fn a_tenants_cluster_that_has_too_much_is_let_go_and_looked_at_again() {
+        let (began, lists) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
+        let counted = lists.clone();
+        let cluster = scripted::cluster(move |asked| {
+            let services = asked.what.ends_with("/services") && !asked.is_watch();
+            if !services || began.elapsed() > Duration::from_secs(55) {
+                return None;
+            }
+            let page = counted.fetch_add(1, Ordering::Relaxed);
+            let service = json!({ "apiVersion": "serving.knative.dev/v1", "kind": "Service",
+                "metadata": { "name": format!("s{page}"), "namespace": "n" }, "spec": { "heap": "x".repeat(900_000) } });
+            let more = json!({ "resourceVersion": "1", "continue": "more" });
+            Some(scripted::object(json!({ "metadata": more, "items": [service] })))
+        });
+        let id = PlaceId::Environment(kube_kcp::ObjectKey {
+            shard: "https://shard".parse().unwrap(),
+            cluster: "acme".parse().unwrap(),
+            namespace: "default".to_owned(),
+            name: "mine".to_owned(),
+        });
+        let place = Arc::new(Place::new(Setup { id, ..scripted::platform(cluster) }));
+        let states = states(&place).await;
+        let says = |state: &State| matches!(state, State::Refused(why) if why.contains("more than 2 MiB"));
+        assert!(states.iter().skip(3).take(50).all(says), "{states:?}");
+        assert_eq!(states.last(), Some(&State::Known));
+        assert_eq!(
+            lists.load(Ordering::Relaxed),
+            3,
+            "two fit, and nothing more is asked for once the third does not"
+        );
+        assert!(place.stores[&Kind::Service].filter(|_| true).is_empty());
     }
 }

@@ -5,6 +5,7 @@ mod desired;
 mod elsewhere;
 mod failing;
 mod follow;
+mod kept;
 mod kind;
 mod observed;
 mod options;

@@ -10,10 +10,16 @@ use kube::{Client, core::DynamicObject};
 use kube_kcp::{ClusterName, ObjectKey};
 use parking_lot::{Mutex, RwLock};
 
-use super::{failing::Failing, follow::MOST_ELSEWHERE, kind::Kind, options::Options};
+use super::{
+    failing::Failing,
+    follow::{MOST_BYTES_ELSEWHERE, MOST_ELSEWHERE},
+    kept::{prune, weight},
+    kind::Kind,
+    options::Options,
+};
 use crate::{
     api_writes::ApiWrites,
-    store::{Name, Store},
+    store::{Limits, Name, Room, Store},
 };
 
 /// Which cluster.
@@ -147,11 +153,14 @@ impl Place {
         if claims {
             kinds.push(Kind::ClusterDomainClaim);
         }
-        let capacity = match &id {
-            PlaceId::Platform => usize::MAX,
-            PlaceId::Environment(_) => MOST_ELSEWHERE,
+        let room = Arc::new(Room::of(MOST_BYTES_ELSEWHERE));
+        let store = || match &id {
+            PlaceId::Platform => Store::default(),
+            PlaceId::Environment(_) => {
+                Store::within(Limits { objects: MOST_ELSEWHERE, room: room.clone(), prune, weight })
+            }
         };
-        let stores = kinds.into_iter().map(|kind| (kind, Arc::new(Store::holding(capacity)))).collect();
+        let stores = kinds.into_iter().map(|kind| (kind, Arc::new(store()))).collect();
         Self {
             id,
             label,
