@@ -14,7 +14,7 @@ use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use super::{
     desired::TLS_SECRET,
     kind::{Kind, SERVING},
-    observed::{made_for, short},
+    observed::{Condition, condition, is_false, made_for, short},
     place::{About, Layout, Notice, Place, State},
 };
 use crate::store::{self, Store, Told};
@@ -207,6 +207,11 @@ impl Place {
                 if let Some(cluster) = made_for(object) {
                     self.tell(&notices, About::Workspace(cluster));
                 } else if self.is_shared_runner(kind, object) {
+                    if let Condition::Not { reason, message } = condition(object, "Ready")
+                        && is_false(object, "Ready")
+                    {
+                        tracing::warn!(%reason, message, "the shared runner does not start");
+                    }
                     self.tell(&notices, About::Everything);
                 }
             }

@@ -71,15 +71,15 @@ async fn on_cluster(
         (Ok(()), Some(Ok(()))) => {}
         // Of two troubles the one that does not pass by itself.
         (_, Some(Err(trouble @ Trouble::Foreign { .. }))) => {
-            refused(findings, Stage::DomainReady, trouble);
+            refused(facts, place, findings, Stage::DomainReady, trouble);
             return Answer::Taken;
         }
-        (Ok(()), Some(Err(trouble))) => return refused(findings, Stage::DomainReady, trouble),
+        (Ok(()), Some(Err(trouble))) => return refused(facts, place, findings, Stage::DomainReady, trouble),
         (Err(trouble), domain) => {
             if let Some(Ok(())) = domain {
                 findings.passed(Stage::DomainReady, mapped(resolved));
             }
-            return refused(findings, Stage::RunnerReady, trouble);
+            return refused(facts, place, findings, Stage::RunnerReady, trouble);
         }
         (Ok(()), None) => {
             let waiting = Because::new("Waiting", "the runner's namespace is on its way");
@@ -115,10 +115,10 @@ fn has_answered(status: Option<&InstallStatus>, resolved: &Resolved) -> bool {
     })
 }
 
-fn refused(findings: &mut Findings, stage: Stage, trouble: Trouble) -> Answer {
-    let (reason, message) = trouble.because();
+fn refused(facts: &Facts, place: &Place, findings: &mut Findings, stage: Stage, trouble: Trouble) -> Answer {
+    let (reason, message) = trouble.because(place);
     if let Trouble::Write(error) = &trouble {
-        tracing::warn!(%error, "the compute cluster");
+        tracing::warn!(install = %facts.key, ?place, %error, "the cluster refuses");
     }
     findings.refused(stage, Because { reason, message });
     match trouble {
