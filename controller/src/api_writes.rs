@@ -60,6 +60,11 @@ impl WriteError {
         self.code() == Some(404)
     }
 
+    /// There is no right to.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.code() == Some(403)
+    }
+
     /// What was to be written, or read.
     pub(crate) fn what(&self) -> &'static str {
         match self {
