@@ -65,7 +65,7 @@ pub(crate) struct Context {
     /// Who is asked whether a host answers. None: nobody.
     pub(crate) runner: Option<Runner>,
     pub(crate) places: Places,
-    /// Who may work on tenants' own clusters now.
+    /// The Installs that are worked on apart from the others.
     pub(crate) elsewhere: Elsewhere,
     /// The uids of Installs whose undo has ended and that are about to go.
     pub(crate) undone: Mutex<HashSet<String>>,

@@ -20,7 +20,7 @@ use crate::{
     api_writes::WriteError,
     certainty::object_at,
     compute::{Place, Tenancy, Undone},
-    context::Context,
+    context::{Context, Key},
     triggers::rank,
 };
 
@@ -39,9 +39,6 @@ const NOT_REMOVED_YET: Duration = Duration::from_secs(2);
 /// first Install on it would wait for half a minute longer.
 pub(crate) const NOT_LISTED_YET: Outcome = Outcome::Again(Duration::from_secs(1));
 
-/// Others are at work on tenants' own clusters.
-const NOT_THIS_TURN: Outcome = Outcome::Again(Duration::from_millis(500));
-
 /// What is to happen after the status is written.
 enum Next {
     Resync(Duration),
@@ -49,20 +46,44 @@ enum Next {
     Retry,
 }
 
+/// Looks at an Install. One in which a tenant's own cluster has a part is left to the workers that are there for that.
 pub(crate) async fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
+    let at_work = context.elsewhere.begin(key).filter(|_| !is_for_elsewhere(context, key));
+    let Some(_at_work) = at_work else {
+        // Or they are at work on it, and look again afterwards.
+        context.elsewhere.queue.add(key.clone());
+        return Outcome::Done;
+    };
+    look_at(context, key).await
+}
+
+/// The same, by those workers. What is not for them any more goes back.
+pub(crate) async fn reconcile_elsewhere(context: &Context, key: &ObjectKey) -> Outcome {
+    let at_work = context.elsewhere.begin(key).filter(|_| is_for_elsewhere(context, key));
+    let Some(_at_work) = at_work else {
+        context.queue.add(Key::Install(key.clone()));
+        return Outcome::Done;
+    };
+    look_at(context, key).await
+}
+
+/// Whether a tenant's own cluster has a part in it, or in what one of its name has left behind.
+fn is_for_elsewhere(context: &Context, key: &ObjectKey) -> bool {
+    let orphan = context.orphans.lock().get(key).cloned();
+    let installs = [context.tenants.installs.get(key), orphan];
+    installs.iter().flatten().any(|install| {
+        install.spec.environment_ref.is_some()
+            || recorded_places(install).iter().any(|place| place.environment.is_some())
+    })
+}
+
+async fn look_at(context: &Context, key: &ObjectKey) -> Outcome {
     let Some(install) = context.tenants.installs.get(key) else {
         return gone(context, key).await;
     };
     if !context.tenants.is_synced(&key.shard) {
         return NOT_LISTED_YET;
     }
-    // The turn is held to the end of this function.
-    let _turn = if runs_elsewhere(&install) {
-        let Some(turn) = context.elsewhere.enter(&key.cluster) else { return NOT_THIS_TURN };
-        Some(turn)
-    } else {
-        None
-    };
     let result = if install.metadata.deletion_timestamp.is_some() {
         delete(context, key, &install).await
     } else {
@@ -80,12 +101,6 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
             Outcome::Failed
         }
     }
-}
-
-/// Whether a tenant's own cluster has a part in it.
-fn runs_elsewhere(install: &Install) -> bool {
-    install.spec.environment_ref.is_some()
-        || recorded_places(install).iter().any(|place| place.environment.is_some())
 }
 
 /// The Install is in no list any more. Where the server reported its deletion, that is that. Otherwise its workspace is asked

@@ -166,3 +166,64 @@ async fn the_workspace_of_an_install_that_went_is_looked_at() {
     let queued: Vec<Key> = std::iter::from_fn(|| context.queue.next().now_or_never()).collect();
     assert!(queued.contains(&Key::Workspace(key.shard.clone(), key.cluster.clone())), "{queued:?}");
 }
+
+/// The line in which an Install waits is its workspace's, and how often it has failed is not forgotten there.
+#[tokio::test]
+async fn an_install_on_a_tenants_cluster_waits_in_a_line_of_its_own() {
+    let (controller, _) = controller(true).await;
+    let (context, elsewhere) = (&*controller.context, &controller.context.elsewhere);
+    let mut mine = install("a");
+    mine.spec.environment_ref = Some(annex_apis::NameReference { name: "mine".to_owned() });
+    let (first, second) = (controller.key("acme", "first"), controller.key("acme", "second"));
+    for key in [&first, &second, &controller.key("other", "hello")] {
+        controller.applied(key, &mine);
+        assert_eq!(reconcile(context, key).await, Outcome::Done);
+    }
+    let taken = elsewhere.queue.next().await;
+    assert_eq!(taken, first);
+    assert_eq!(
+        elsewhere.queue.next().await.cluster.as_str(),
+        "other",
+        "its turn comes before the second of acme"
+    );
+    assert_eq!(elsewhere.queue.next().now_or_never(), None, "one of a workspace at a time");
+    elsewhere.queue.finish(&taken, Outcome::Failed);
+    reconcile(context, &first).await;
+    assert_eq!(elsewhere.queue.failures(&first), 1);
+    assert_eq!(elsewhere.queue.next().await, second);
+
+    // It runs on the platform now.
+    controller.applied(&first, &install("a"));
+    while context.queue.next().now_or_never().is_some() {}
+    assert_eq!(reconcile_elsewhere(context, &first).await, Outcome::Done);
+    assert_eq!(elsewhere.queue.next().now_or_never(), None);
+}
+
+#[tokio::test]
+async fn nobody_works_on_an_install_out_of_two_queues() {
+    let (controller, log) = controller(false).await;
+    let (context, key) = (&*controller.context, controller.key("acme", "hello"));
+    controller.applied(&key, &install("a"));
+    controller.relisted(&[]);
+    let at_work = context.elsewhere.begin(&key);
+    assert_eq!(reconcile(context, &key).await, Outcome::Done);
+    assert_eq!(log.with("DELETE"), Vec::<String>::new());
+    assert_eq!(context.elsewhere.queue.next().await, key, "who is at work looks again afterwards");
+    drop(at_work);
+    reconcile(context, &key).await;
+    assert_eq!(log.with("DELETE"), [MAPPING]);
+}
+
+/// An undo there takes as long as anything else there.
+#[tokio::test]
+async fn what_is_left_on_a_tenants_cluster_is_removed_out_of_that_line() {
+    let (controller, _) = controller(false).await;
+    let (context, key) = (&*controller.context, controller.key("acme", "hello"));
+    let mut mine = install("a");
+    let places = &mut mine.status.as_mut().unwrap().places;
+    places[0].environment = Some("mine".to_owned());
+    controller.applied(&key, &mine);
+    controller.relisted(&[]);
+    assert_eq!(reconcile(context, &key).await, Outcome::Done);
+    assert_eq!(context.elsewhere.queue.next().await, key);
+}
