@@ -12,6 +12,7 @@ mod options;
 mod place;
 mod places;
 mod provision;
+mod quantity;
 mod removal;
 mod requests;
 
