@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use annex_apis::{ExecutionQuota, Install, ManagedEnvironment};
+use annex_apis::{ExecutionQuota, Install, ManagedEnvironment, PlaceReference};
 use annex_core::HostName;
 use annex_initializer::{Seed, SeedConfig};
 use k8s_openapi::api::{
@@ -58,17 +58,21 @@ pub(crate) struct Context {
     /// One Install on a host name.
     pub(crate) host_claims: Claims<HostName>,
     pub(crate) routes: Arc<Routes>,
-    /// Installs that a relist no longer held. Nobody said that they were deleted.
-    pub(crate) vanished: Mutex<HashSet<ObjectKey>>,
+    /// Installs that a relist no longer held, as they were last seen. Nobody said that they were deleted.
+    pub(crate) vanished: Mutex<HashMap<ObjectKey, Arc<Install>>>,
+    /// Installs of which the server said that they were deleted, and that are not let go of yet.
+    pub(crate) deleted: Mutex<HashSet<ObjectKey>>,
     /// Who is asked whether a host answers. None: nobody.
     pub(crate) runner: Option<Runner>,
     pub(crate) places: Places,
-    /// Who may work on tenants' own clusters now.
+    /// The Installs that are worked on apart from the others.
     pub(crate) elsewhere: Elsewhere,
     /// The uids of Installs whose undo has ended and that are about to go.
     pub(crate) undone: Mutex<HashSet<String>>,
     /// Installs that were taken away with our finalizer still on them: what was made for them is still to be removed.
     pub(crate) orphans: Mutex<HashMap<ObjectKey, Arc<Install>>>,
+    /// Where Installs, by their uid, have left runners to others. Their statuses may not say so yet.
+    pub(crate) left: Mutex<HashMap<String, Vec<PlaceReference>>>,
     pub(crate) writes: ApiWrites,
     pub(crate) domain: DomainArgs,
     pub(crate) allow_unsigned: bool,
@@ -95,6 +99,21 @@ pub(crate) struct TenantSide {
     pub(crate) role_bindings: Arc<Index<RoleBinding>>,
     pub(crate) cluster_roles: Arc<Index<ClusterRole>>,
     pub(crate) cluster_role_bindings: Arc<Index<ClusterRoleBinding>>,
+}
+
+impl Context {
+    /// The Installs of a workspace, those included that a list did not hold and that may be there all the same.
+    pub(crate) fn installs_of(
+        &self,
+        shard: &ShardUrl,
+        cluster: &ClusterName,
+    ) -> Vec<(ObjectKey, Arc<Install>)> {
+        let mut installs = self.tenants.installs.in_cluster(shard, cluster);
+        let vanished = self.vanished.lock();
+        let theirs = vanished.iter().filter(|(key, _)| key.cluster == *cluster && key.shard == *shard);
+        installs.extend(theirs.map(|(key, install)| (key.clone(), install.clone())));
+        installs
+    }
 }
 
 impl TenantSide {

@@ -4,6 +4,7 @@ mod api_writes;
 mod args;
 mod bindings;
 mod catalog;
+mod certainty;
 mod claims;
 mod compute;
 mod conditions;
@@ -16,6 +17,8 @@ mod object_writer;
 mod routes;
 mod run;
 mod runner;
+#[cfg(test)]
+mod scripted;
 mod store;
 mod triggers;
 mod workspace;

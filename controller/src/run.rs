@@ -43,6 +43,8 @@ use crate::{
 
 /// A reconcile makes a handful of requests, each bounded by itself; this is the last resort.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
+/// The same, where a tenant's own cluster has a part: others wait for the worker, and what was done until then stays done.
+const ELSEWHERE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Environments that are looked at at a time. Most of that is waiting for servers that are not ours.
 const ENVIRONMENTS: usize = 32;
 
@@ -59,6 +61,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let operations_tls = certificates.listener("operations", args.operations_tls.files())?;
     let lookup_tls = certificates.listener("lookup", args.tls.files())?;
     let environment_metrics = Metrics::register(registry.sub_registry_with_prefix("environments"));
+    let elsewhere_metrics = Metrics::register(registry.sub_registry_with_prefix("own_clusters"));
     let readiness = Readiness::default();
     let connection = Connection::new(client_config)?;
     let writes = ApiWrites::register(&mut registry);
@@ -74,10 +77,12 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         host_claims: Claims::default(),
         routes: Arc::new(Routes::default()),
         vanished: Mutex::default(),
+        deleted: Mutex::default(),
         runner: args.runner()?,
         elsewhere: Elsewhere::default(),
         undone: Mutex::default(),
         orphans: Mutex::default(),
+        left: Mutex::default(),
         places: Places::new(platform, options, writes.clone(), notices),
         writes,
         domain: args.domain.clone(),
@@ -104,7 +109,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
                     format!(
                         "installs: {}, hosts: {routes}, queued: {}",
                         context.tenants.installs.len(),
-                        context.queue.depth()
+                        context.queue.depth() + context.elsewhere.queue.depth()
                     ),
                     format!(
                         "environments: {}, open: {}, queued: {}",
@@ -167,7 +172,14 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             ended.requested(),
             |key| reconcile_environment(context.clone(), key),
         );
-        tokio::join!(installs, environments);
+        let elsewhere = run_workers(
+            context.elsewhere.queue.clone(),
+            Limits { concurrency: Elsewhere::AT_A_TIME, timeout: ELSEWHERE_TIMEOUT },
+            elsewhere_metrics,
+            ended.requested(),
+            |key| reconcile_elsewhere(context.clone(), key),
+        );
+        tokio::join!(installs, environments, elsewhere);
         Ok(())
     };
     let served = tokio::try_join!(
@@ -224,6 +236,10 @@ async fn reconcile(context: Arc<Context>, key: Key) -> Outcome {
         Key::Install(key) => install::reconcile(&context, &key).await,
         Key::Workspace(shard, cluster) => workspace::reconcile(&context, &shard, &cluster).await,
     }
+}
+
+async fn reconcile_elsewhere(context: Arc<Context>, key: ObjectKey) -> Outcome {
+    install::reconcile_elsewhere(&context, &key).await
 }
 
 async fn reconcile_environment(context: Arc<Context>, key: ObjectKey) -> Outcome {

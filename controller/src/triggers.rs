@@ -21,20 +21,29 @@ impl Context {
     /// An Install came, changed or went. What its status says it holds is claimed before anything is reconciled, so that a
     /// restart gives nobody's host away.
     pub(crate) fn install_changed(&self, change: &Change<Install>) {
-        if let Change::Removed { key, last, .. } = change {
-            let uid = last.uid().unwrap_or_default();
-            let places = last.status.as_ref().map_or(0, |status| status.places.len());
-            if !self.undone.lock().remove(&uid) && places > 0 {
-                self.orphans.lock().insert(key.clone(), last.clone());
-            }
-        }
         match change {
-            Change::Removed { key, because: RemovedBecause::Relist, .. } => {
-                self.vanished.lock().insert(key.clone());
+            Change::Removed { key, last, because } => {
+                let uid = last.uid().unwrap_or_default();
+                let places = last.status.as_ref().map_or(0, |status| status.places.len());
+                if !self.undone.lock().remove(&uid) && places > 0 {
+                    self.orphans.lock().insert(key.clone(), last.clone());
+                }
+                match because {
+                    RemovedBecause::Relist => drop(self.vanished.lock().insert(key.clone(), last.clone())),
+                    RemovedBecause::Deleted => drop(self.deleted.lock().insert(key.clone())),
+                }
+                self.left.lock().remove(&uid);
+                // For what it may have left behind.
+                self.queue.add(Key::Workspace(key.shard.clone(), key.cluster.clone()));
             }
-            Change::Removed { .. } => {}
-            Change::Applied { key, .. } => {
+            Change::Applied { key, object, .. } => {
                 self.vanished.lock().remove(key);
+                self.deleted.lock().remove(key);
+                // A list did not hold it, and it is there. Of another one by its name nothing is said.
+                let mut orphans = self.orphans.lock();
+                if orphans.get(key).is_some_and(|orphan| orphan.uid() == object.uid()) {
+                    orphans.remove(key);
+                }
             }
         }
         if let Change::Applied { key, object, previous: None } = change
@@ -125,7 +134,7 @@ impl Context {
             spec == Some(&environment.name)
                 || places.into_iter().any(|place| place.environment.as_ref() == Some(&environment.name))
         };
-        let there = self.tenants.installs.in_cluster(&environment.shard, &environment.cluster);
+        let there = self.installs_of(&environment.shard, &environment.cluster);
         there
             .into_iter()
             .filter(|(key, install)| key.namespace == environment.namespace && named(install))
@@ -158,7 +167,7 @@ impl Context {
         }
     }
 
-    /// Every Tenant is looked at. Called once, when all that is watched was listed.
+    /// Every Tenant is looked at: when all that is watched was listed, and when the platform's cluster came to be known.
     pub(crate) fn sweep_tenants(&self) {
         for tenant in self.catalog.tenants.filter(|_| true) {
             self.tenant_changed(&tenant.name_any());
@@ -171,13 +180,6 @@ impl Context {
             if install.spec.extension == extension {
                 self.queue.add(Key::Install(key));
             }
-        }
-    }
-
-    /// Every workspace that binds the API is looked at.
-    fn wake_workspaces(&self) {
-        for (key, _) in self.tenants.bindings.all() {
-            self.queue.add(Key::Workspace(key.shard, key.cluster));
         }
     }
 
@@ -226,7 +228,8 @@ pub(crate) async fn follow_clusters(context: Arc<Context>, mut notices: mpsc::Un
             (About::Host(host), _) => context.wake(context.host_claims.claimants(&host)),
             (About::Everything, PlaceId::Platform) => {
                 context.wake_all();
-                context.wake_workspaces();
+                // Those too that are gone: what was made for them goes when the cluster can be looked at.
+                context.sweep_tenants();
             }
             (About::Everything, PlaceId::Environment(at)) => context.wake(context.installs_naming(&at)),
         }

@@ -109,7 +109,8 @@ impl Step<'_> {
                 &self.namespaced(&["get", "managedenvironments.annex.sh"]),
             ),
             "KnativeNotInstalled" | "ComputeUnreachable" | "ComputeRefused" | "RunnerNotFound"
-            | "CertificateNotFound" | "NoRunnerImage" | "NamespaceConflict" | "RunnerConflict" => self.watch(
+            | "RunnerNotReady" | "CertificateNotFound" | "NoRunnerImage" | "NamespaceConflict"
+            | "RunnerConflict" => self.watch(
                 "tell whoever runs the cluster what the message says (the platform's operator, unless \
                  spec.environmentRef names a cluster of your own); it goes on by itself afterwards",
             ),

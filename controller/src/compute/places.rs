@@ -110,6 +110,11 @@ impl Places {
         Ok(place)
     }
 
+    /// The cluster of an environment, if it is open.
+    pub(crate) fn opened(&self, environment: &ObjectKey) -> Option<Arc<Place>> {
+        self.opened.lock().get(environment).map(|opened| opened.place.clone())
+    }
+
     /// Nobody may use the environment's cluster any more, or nobody does.
     pub(crate) fn close(&self, environment: &ObjectKey) {
         self.opened.lock().remove(environment);

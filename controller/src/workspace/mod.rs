@@ -24,6 +24,8 @@ use kube_kcp::{ClusterName, ObjectKey, Outcome, ShardUrl, kinds::APIBinding};
 use crate::{
     api_writes::WriteError,
     bindings::{binds, is_bound},
+    certainty::ask,
+    compute::State,
     context::Context,
     install::NOT_LISTED_YET,
 };
@@ -38,6 +40,8 @@ const SETTLES_IN: Duration = Duration::from_secs(60);
 /// through the watches: without this, each new workspace would cost a dozen vain writes.
 const HANDED_OVER_IN: Duration = Duration::from_secs(3);
 
+/// The compute cluster cannot be looked at now; that it can is told.
+const NOT_KNOWN_YET: Duration = Duration::from_secs(60);
 /// What is left on the compute cluster goes within seconds.
 const NOT_SWEPT_YET: Duration = Duration::from_secs(5);
 
@@ -73,7 +77,10 @@ async fn provide(
         return Ok(Outcome::Done);
     };
     ensure_quota(context, shard, cluster, &tenant).await?;
-    let swept = sweep::sweep(context, shard, cluster).await?;
+    let swept = match sweep::look(context, shard, cluster) {
+        Some(leftovers) => leftovers.remove(context, shard, cluster).await?,
+        None => true,
+    };
     let outcome = seed(context, shard, cluster, binding).await?;
     Ok(if swept { outcome } else { Outcome::Again(NOT_SWEPT_YET) })
 }
@@ -159,21 +166,32 @@ async fn ensure_quota(
     }
 }
 
-/// The workspace has no binding of ours any more. Its Tenant goes too, unless an operator wrote something into it: that would
+/// The workspace has no binding of ours any more. What was made for it on the platform's cluster goes, if its Installs have not taken
+/// all of that along. Its Tenant goes too, unless an operator wrote something into it: that would
 /// be lost, and a tenant who unbinds and binds again must not shake off `suspended`.
 async fn forget(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Result<Outcome, WriteError> {
-    let Some(tenant) = context.catalog.tenants.named(cluster.as_str()) else { return Ok(Outcome::Done) };
-    if tenant.spec != TenantSpec::default() || elsewhere(context, shard, cluster) {
+    if elsewhere(context, shard, cluster) {
         return Ok(Outcome::Done);
     }
-    // A shard that relists empty by a fault must not look like a mass deletion: the workspace itself is asked.
-    let bindings: Api<APIBinding> = Api::all(context.connection.workspace(shard, cluster)?);
-    match bindings.list(&ListParams::default()).await {
-        Ok(list) if list.items.iter().any(|binding| binds(binding, shard)) => return Ok(Outcome::Failed),
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {}
-        Err(error) => return Err(WriteError::Refused { what: "Tenant", error: Box::new(error) }),
+    let tenant = context.catalog.tenants.named(cluster.as_str());
+    let tenant = tenant.filter(|tenant| tenant.spec == TenantSpec::default());
+    let leftovers = sweep::look(context, shard, cluster);
+    if tenant.is_none() && leftovers.is_none() {
+        return Ok(Outcome::Done);
     }
+    if context.places.platform().is_some_and(|place| place.state() != State::Known) {
+        // Nobody would come back for what is left there once the Tenant is gone.
+        return Ok(Outcome::Again(NOT_KNOWN_YET));
+    }
+    if is_bound_all_the_same(context, cluster).await? {
+        return Ok(Outcome::Failed);
+    }
+    if let Some(leftovers) = leftovers
+        && !leftovers.remove_of_unbound(context, shard, cluster).await?
+    {
+        return Ok(Outcome::Again(NOT_SWEPT_YET));
+    }
+    let Some(tenant) = tenant else { return Ok(Outcome::Done) };
     let tenants: Api<Tenant> = Api::all(context.connection.home());
     // Not if an operator writes into it just now.
     let preconditions = Preconditions { uid: tenant.uid(), resource_version: tenant.resource_version() };
@@ -185,6 +203,20 @@ async fn forget(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> R
             Outcome::Done
         }),
     }
+}
+
+/// A shard that relists empty by a fault must not look like a mass deletion: the workspace itself is asked. On every shard, because
+/// which one it is on is known from such lists alone.
+async fn is_bound_all_the_same(context: &Context, cluster: &ClusterName) -> Result<bool, WriteError> {
+    for shard in context.tenants.bindings.shards() {
+        let bindings: Api<APIBinding> = Api::all(context.connection.workspace(&shard, cluster)?);
+        let everything = ListParams::default();
+        let list = ask("APIBindings", bindings.list(&everything)).await?;
+        if list.is_some_and(|list| list.items.iter().any(|binding| binds(binding, &shard))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether another shard has a binding in the cluster: a workspace that moved is not gone.
