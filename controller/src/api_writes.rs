@@ -46,7 +46,7 @@ pub(crate) enum WriteError {
     Timeout(&'static str),
     /// No client.
     #[error(transparent)]
-    Connect(#[from] kube_kcp::ConnectError),
+    Connect(#[from] kube_kcp::NoClient),
 }
 
 impl WriteError {

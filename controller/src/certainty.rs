@@ -6,7 +6,7 @@ use std::{fmt::Debug, future::Future};
 use annex_apis::Install;
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Resource, api::ListParams, core::PartialObjectMeta};
-use kube_kcp::{ClusterName, ObjectKey, ShardUrl};
+use kube_kcp::{ClusterName, ObjectKey};
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -25,9 +25,14 @@ pub(crate) async fn object_at<K>(
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
-    let client = context.connection.workspace(&key.shard, &key.cluster)?;
-    let objects = Api::<K>::namespaced(client, &key.namespace);
-    ask("object", objects.get_metadata(&key.name)).await
+    for (_, client) in context.workspaces.clients(&key.cluster)? {
+        let objects = Api::<K>::namespaced(client, &key.namespace);
+        let found = ask("object", objects.get_metadata(&key.name)).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 /// The Installs of a workspace. None: it is gone, or no longer ours to see.
@@ -36,12 +41,16 @@ where
 /// Nobody has said so.
 pub(crate) async fn installs_in(
     context: &Context,
-    shard: &ShardUrl,
     cluster: &ClusterName,
 ) -> Result<Option<Vec<Install>>, WriteError> {
-    let installs = Api::<Install>::all(context.connection.workspace(shard, cluster)?);
     let everything = ListParams::default();
-    Ok(ask("Installs", installs.list(&everything)).await?.map(|list| list.items))
+    for (_, client) in context.workspaces.clients(cluster)? {
+        let installs = Api::<Install>::all(client);
+        if let Some(list) = ask("Installs", installs.list(&everything)).await? {
+            return Ok(Some(list.items));
+        }
+    }
+    Ok(None)
 }
 
 /// What a workspace answers. None: it is gone, or no longer ours to see.

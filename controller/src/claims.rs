@@ -128,12 +128,7 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> ObjectKey {
-        ObjectKey {
-            shard: "https://s".parse().unwrap(),
-            cluster: "c".parse().unwrap(),
-            namespace: "default".into(),
-            name: name.into(),
-        }
+        ObjectKey { cluster: "c".parse().unwrap(), namespace: "default".into(), name: name.into() }
     }
 
     fn rank(unrecorded: bool, created: i64) -> Rank {

@@ -11,8 +11,10 @@ use k8s_openapi::api::{
     core::v1::{Namespace, Secret, ServiceAccount},
     rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
 };
-use kube::core::PartialObjectMeta;
-use kube_kcp::{ClusterName, Connection, Index, Lane, ObjectKey, ShardUrl, WorkQueue, kinds::APIBinding};
+use kube::{Client, core::PartialObjectMeta};
+use kube_kcp::{
+    ClusterName, Index, Lane, ObjectKey, ShardUrl, VirtualWorkspace, WorkQueue, kinds::APIBinding,
+};
 use parking_lot::Mutex;
 
 use crate::{
@@ -33,21 +35,24 @@ pub(crate) enum Key {
     /// One Install.
     Install(ObjectKey),
     /// A workspace that binds the API, or did.
-    Workspace(ShardUrl, ClusterName),
+    Workspace(ClusterName),
 }
 
 impl Lane for Key {
     fn lane(&self) -> &ClusterName {
         match self {
             Self::Install(key) => &key.cluster,
-            Self::Workspace(_, cluster) => cluster,
+            Self::Workspace(cluster) => cluster,
         }
     }
 }
 
 /// Everything that a reconcile reads and writes through.
 pub(crate) struct Context {
-    pub(crate) connection: Connection,
+    /// The provider's own workspace.
+    pub(crate) provider: Client,
+    /// Those that bind the API.
+    pub(crate) workspaces: VirtualWorkspace,
     pub(crate) queue: Arc<WorkQueue<Key>>,
     pub(crate) tenants: TenantSide,
     pub(crate) catalog: Arc<Catalog>,
@@ -102,15 +107,32 @@ pub(crate) struct TenantSide {
 }
 
 impl Context {
+    /// Whether everything in a workspace was listed once: before, what is absent may only not have been seen.
+    pub(crate) fn is_synced(&self, cluster: &ClusterName) -> bool {
+        match self.workspaces.shard_of(cluster) {
+            Some(shard) => self.tenants.is_synced(&shard),
+            None => self.all_is_synced(),
+        }
+    }
+
+    /// Whether everything on every shard that kcp lists was listed once.
+    pub(crate) fn all_is_synced(&self) -> bool {
+        let shards = self.workspaces.shards();
+        shards.is_some_and(|shards| shards.iter().all(|shard| self.tenants.is_synced(shard)))
+    }
+
+    /// The workspace's binding of our export.
+    pub(crate) fn binding(&self, cluster: &ClusterName) -> Option<Arc<APIBinding>> {
+        let shard = self.workspaces.shard_of(cluster)?;
+        let bindings = self.tenants.bindings.in_cluster(cluster).into_iter().map(|(_, binding)| binding);
+        bindings.into_iter().find(|binding| crate::bindings::binds(binding, &shard))
+    }
+
     /// The Installs of a workspace, those included that a list did not hold and that may be there all the same.
-    pub(crate) fn installs_of(
-        &self,
-        shard: &ShardUrl,
-        cluster: &ClusterName,
-    ) -> Vec<(ObjectKey, Arc<Install>)> {
-        let mut installs = self.tenants.installs.in_cluster(shard, cluster);
+    pub(crate) fn installs_of(&self, cluster: &ClusterName) -> Vec<(ObjectKey, Arc<Install>)> {
+        let mut installs = self.tenants.installs.in_cluster(cluster);
         let vanished = self.vanished.lock();
-        let theirs = vanished.iter().filter(|(key, _)| key.cluster == *cluster && key.shard == *shard);
+        let theirs = vanished.iter().filter(|(key, _)| key.cluster == *cluster);
         installs.extend(theirs.map(|(key, install)| (key.clone(), install.clone())));
         installs
     }
@@ -130,14 +152,5 @@ impl TenantSide {
             && self.role_bindings.is_synced(shard)
             && self.cluster_roles.is_synced(shard)
             && self.cluster_role_bindings.is_synced(shard)
-    }
-
-    /// The workspace's binding of our export.
-    pub(crate) fn binding(&self, shard: &ShardUrl, cluster: &ClusterName) -> Option<Arc<APIBinding>> {
-        let bindings = self.bindings.in_cluster(shard, cluster);
-        bindings
-            .into_iter()
-            .map(|(_, binding)| binding)
-            .find(|binding| crate::bindings::binds(binding, shard))
     }
 }

@@ -74,12 +74,7 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> ObjectKey {
-        ObjectKey {
-            shard: "https://s".parse().unwrap(),
-            cluster: "c".parse().unwrap(),
-            namespace: String::new(),
-            name: name.into(),
-        }
+        ObjectKey { cluster: "c".parse().unwrap(), namespace: String::new(), name: name.into() }
     }
 
     fn identity(tenant: &str) -> InstallIdentity {

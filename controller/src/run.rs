@@ -10,15 +10,10 @@ use annex_apis::provider::EXPORT_NAME;
 use annex_initializer::Seed;
 use annex_service::{Certificates, Operations, Shutdown, Status, serve};
 use anyhow::Context as _;
-use kube::{
-    Api, Resource,
-    config::{KubeConfigOptions, Kubeconfig},
-    core::PartialObjectMeta,
-    runtime::watcher,
-};
+use kube::{Api, Resource, core::PartialObjectMeta, runtime::watcher};
 use kube_kcp::{
-    Backoff, Change, Connection, Endpoints, Gate, Index, Limits, Metrics, ObjectKey, Outcome, Readiness,
-    WorkQueue, export_endpoints, run_workers, spawn_metadata_watch, spawn_object_watch,
+    Backoff, Change, Connection, Gate, Index, Limits, Metrics, ObjectKey, Outcome, Readiness,
+    VirtualWorkspace, VirtualWorkspaceOptions, WorkQueue, run_workers,
 };
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -45,16 +40,14 @@ use crate::{
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
 /// The same, where a tenant's own cluster has a part: others wait for the worker, and what was done until then stays done.
 const ELSEWHERE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A shard that cannot be listed is waited for so long; then work begins on the others. What one of its Installs may hold, a host name
+/// that nobody is known to have, is still given to nobody.
+const SHARD_PATIENCE: Duration = Duration::from_secs(60);
 /// Environments that are looked at at a time. Most of that is waiting for servers that are not ours.
 const ENVIRONMENTS: usize = 32;
 
 pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let seed_config = args.seed.load()?;
-    let kubeconfig = Kubeconfig::read_from(&args.kubeconfig)
-        .with_context(|| format!("--kubeconfig {} cannot be used", args.kubeconfig.display()))?;
-    let client_config =
-        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-
     let mut registry = Registry::with_prefix("annex_controller");
     let metrics = Metrics::register(&mut registry);
     let certificates = Certificates::register(&mut registry);
@@ -63,7 +56,19 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let environment_metrics = Metrics::register(registry.sub_registry_with_prefix("environments"));
     let elsewhere_metrics = Metrics::register(registry.sub_registry_with_prefix("own_clusters"));
     let readiness = Readiness::default();
-    let connection = Connection::new(client_config)?;
+    let connection = args.kcp.connection().await?;
+    let workspaces = VirtualWorkspace::of_export(
+        &connection,
+        EXPORT_NAME,
+        VirtualWorkspaceOptions {
+            hosts: args.kcp.shard_hosts.clone(),
+            patience: Some(SHARD_PATIENCE),
+            ..VirtualWorkspaceOptions::default()
+        },
+        metrics.clone(),
+        readiness.gate("the APIExport's endpoint slice"),
+    );
+    workspaces.health().register(&mut registry);
     let writes = ApiWrites::register(&mut registry);
     let (notices, cluster_notices) = mpsc::unbounded_channel();
     let options = args.compute.options()?;
@@ -91,7 +96,8 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         seed_config,
         seeds: SeedMemory::default(),
         token_max_age: args.token_max_age,
-        connection: connection.clone(),
+        provider: connection.home(),
+        workspaces,
     });
     if args.allow_unsigned {
         tracing::warn!("--allow-unsigned: versions that nobody verified are installed");
@@ -123,6 +129,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
                     let answers = *runner.reachable().borrow();
                     format!("runner: {}", if answers { "answers" } else { "does not answer" })
                 }))
+                .chain(context.workspaces.health().shards().iter().map(ToString::to_string))
                 .chain(
                     context
                         .places
@@ -141,9 +148,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         lookup::router(context.routes.clone(), complete)
     };
 
-    let endpoints =
-        export_endpoints(connection.home(), EXPORT_NAME, readiness.gate("the APIExport's endpoint slice"));
-    let mut followers = follow(&context, &endpoints, &metrics, &readiness);
+    let mut followers = follow(&context, &readiness);
     followers.push(tokio::spawn(triggers::follow_clusters(context.clone(), cluster_notices)));
     let ended = shutdown.clone();
     // The lookup goes on until the work has ended: whether an install at work answers is asked through it.
@@ -204,16 +209,15 @@ async fn platform(
     if args.domain_mode == DomainMode::Direct {
         return Ok(None);
     }
-    let config = match &args.compute_kubeconfig {
-        Some(path) => {
-            let failed = || format!("--compute-kubeconfig {} cannot be used", path.display());
-            let kubeconfig = Kubeconfig::read_from(path).with_context(failed)?;
-            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                .await
-                .with_context(failed)?
+    let connection = match &args.compute_kubeconfig {
+        Some(path) => Connection::from_kubeconfig(path, |_| ())
+            .await
+            .with_context(|| format!("--compute-kubeconfig {} cannot be used", path.display()))?,
+        None => {
+            let config = kube::Config::incluster()
+                .context("--compute-kubeconfig is not given, and this runs in no cluster")?;
+            Connection::new(config)?
         }
-        None => kube::Config::incluster()
-            .context("--compute-kubeconfig is not given, and this runs in no cluster")?,
     };
     let layout = match args.shared() {
         Some(SharedRunner { namespace, kservice }) => Layout::Shared { namespace, kservice },
@@ -222,7 +226,7 @@ async fn platform(
     Ok(Some(Setup {
         id: PlaceId::Platform,
         label: "platform".to_owned(),
-        client: Connection::new(config)?.home(),
+        client: connection.home(),
         layout,
         claims: args.auto_create_domain_claims,
         tls_secret: args.tls_secret()?,
@@ -234,7 +238,7 @@ async fn platform(
 async fn reconcile(context: Arc<Context>, key: Key) -> Outcome {
     match key {
         Key::Install(key) => install::reconcile(&context, &key).await,
-        Key::Workspace(shard, cluster) => workspace::reconcile(&context, &shard, &cluster).await,
+        Key::Workspace(cluster) => workspace::reconcile(&context, &cluster).await,
     }
 }
 
@@ -247,13 +251,8 @@ async fn reconcile_environment(context: Arc<Context>, key: ObjectKey) -> Outcome
 }
 
 /// Starts everything that is followed.
-fn follow(
-    context: &Arc<Context>,
-    endpoints: &Endpoints,
-    metrics: &Metrics,
-    readiness: &Readiness,
-) -> Vec<JoinHandle<()>> {
-    let watches = Watches { context, endpoints, metrics, readiness };
+fn follow(context: &Arc<Context>, readiness: &Readiness) -> Vec<JoinHandle<()>> {
+    let watches = Watches { context, readiness };
     let side = &context.tenants;
     let (health, platform) = (context.clone(), context.clone());
     vec![
@@ -289,8 +288,6 @@ fn follow(
 
 struct Watches<'a> {
     context: &'a Arc<Context>,
-    endpoints: &'a Endpoints,
-    metrics: &'a Metrics,
     readiness: &'a Readiness,
 }
 
@@ -300,14 +297,8 @@ impl Watches<'_> {
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
     {
         let context = self.context.clone();
-        spawn_object_watch(
-            &self.context.connection,
-            self.endpoints.clone(),
-            index.clone(),
-            self.metrics.clone(),
-            self.gate::<K>(),
-            move |change| on_change(&context, change),
-        )
+        let workspaces = &self.context.workspaces;
+        workspaces.objects(index, self.gate::<K>(), move |change| on_change(&context, change))
     }
 
     fn metadata<K>(
@@ -319,14 +310,8 @@ impl Watches<'_> {
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
     {
         let context = self.context.clone();
-        spawn_metadata_watch(
-            &self.context.connection,
-            self.endpoints.clone(),
-            index.clone(),
-            self.metrics.clone(),
-            self.gate::<K>(),
-            move |change| on_change(&context, change),
-        )
+        let workspaces = &self.context.workspaces;
+        workspaces.metadata(index, self.gate::<K>(), move |change| on_change(&context, change))
     }
 
     fn catalog<K>(
@@ -340,7 +325,7 @@ impl Watches<'_> {
     {
         let (context, store) = (self.context.clone(), store.clone());
         let (api, gate) =
-            (Api::all(self.context.connection.home()), self.readiness.gate(format!("the list of {what}")));
+            (Api::all(self.context.provider.clone()), self.readiness.gate(format!("the list of {what}")));
         tokio::spawn(async move {
             let told = |told: Told<'_, K>| match told {
                 Told::Changed(object) => on_change(&context, object),

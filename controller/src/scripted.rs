@@ -7,8 +7,12 @@ use annex_initializer::{Seed, SeedConfig};
 use axum::{Router, body::Body};
 use http::{Request, Response};
 use kube::Client;
-use kube_kcp::{Backoff, Connection, Index, ObjectKey, ShardUrl, WorkQueue};
+use kube_kcp::{
+    Backoff, Brake, Connection, Index, Metrics, ObjectKey, ShardUrl, VirtualWorkspace,
+    VirtualWorkspaceOptions, WorkQueue,
+};
 use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 use tower::service_fn;
@@ -166,8 +170,15 @@ impl Controller {
         };
         let mut config = kube::Config::new(format!("{server}/clusters/root:annex").parse().unwrap());
         config.root_cert = Some(Vec::new());
+        let connection = Connection::new(config).unwrap();
         let context = Context {
-            connection: Connection::new(config).unwrap(),
+            provider: connection.home(),
+            workspaces: VirtualWorkspace::fixed(
+                &connection,
+                [shard.clone()].into(),
+                VirtualWorkspaceOptions::default(),
+                Metrics::register(&mut Registry::default()),
+            ),
             queue: Arc::new(WorkQueue::new(Backoff::default(), 4)),
             tenants: listed(&shard),
             catalog: Arc::default(),
@@ -208,7 +219,6 @@ impl Controller {
 
     pub(crate) fn key(&self, cluster: &str, name: &str) -> ObjectKey {
         ObjectKey {
-            shard: self.shard.clone(),
             cluster: cluster.parse().unwrap(),
             namespace: "default".to_owned(),
             name: name.to_owned(),
@@ -217,22 +227,22 @@ impl Controller {
 
     /// The watch of Installs shows it.
     pub(crate) fn applied(&self, key: &ObjectKey, install: &Install) {
-        let change = self.context.tenants.installs.apply(key.clone(), install.clone());
+        let change = self.context.tenants.installs.apply(&self.shard, key.clone(), install.clone());
         self.context.install_changed(&change);
     }
 
     /// A list of Installs ends that holds only these.
     pub(crate) fn relisted(&self, live: &[&ObjectKey]) {
         let live = live.iter().map(|key| (*key).clone()).collect();
-        for change in self.context.tenants.installs.finish_list(&self.shard, &live) {
+        for change in self.context.tenants.installs.finish_list(&self.shard, &live, &Brake::default()) {
             self.context.install_changed(&change);
         }
     }
 }
 
 fn listed(shard: &ShardUrl) -> TenantSide {
-    fn all<T>(index: &Index<T>, shard: &ShardUrl) {
-        index.finish_list(shard, &BTreeSet::new());
+    fn all<T: kube::Resource>(index: &Index<T>, shard: &ShardUrl) {
+        index.finish_list(shard, &BTreeSet::new(), &Brake::default());
     }
     let side = TenantSide::default();
     all(&side.bindings, shard);

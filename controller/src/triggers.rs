@@ -6,7 +6,7 @@ use annex_apis::{Install, ManagedEnvironment};
 use annex_initializer::NAMESPACE;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt as _, core::PartialObjectMeta};
-use kube_kcp::{Change, ClusterName, ObjectKey, RemovedBecause, ShardUrl, kinds::APIBinding};
+use kube_kcp::{Change, ClusterName, ObjectKey, RemovedBecause, kinds::APIBinding};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -29,12 +29,14 @@ impl Context {
                     self.orphans.lock().insert(key.clone(), last.clone());
                 }
                 match because {
-                    RemovedBecause::Relist => drop(self.vanished.lock().insert(key.clone(), last.clone())),
+                    RemovedBecause::Relist | RemovedBecause::ShardGone | RemovedBecause::LetGo => {
+                        drop(self.vanished.lock().insert(key.clone(), last.clone()))
+                    }
                     RemovedBecause::Deleted => drop(self.deleted.lock().insert(key.clone())),
                 }
                 self.left.lock().remove(&uid);
                 // For what it may have left behind.
-                self.queue.add(Key::Workspace(key.shard.clone(), key.cluster.clone()));
+                self.queue.add(Key::Workspace(key.cluster.clone()));
             }
             Change::Applied { key, object, .. } => {
                 self.vanished.lock().remove(key);
@@ -76,8 +78,8 @@ impl Context {
     /// A binding came, changed or went: its workspace is looked at, and all that is installed there.
     pub(crate) fn binding_changed(&self, change: &Change<APIBinding>) {
         let key = change.key();
-        self.queue.add(Key::Workspace(key.shard.clone(), key.cluster.clone()));
-        self.wake_cluster(&key.shard, &key.cluster);
+        self.queue.add(Key::Workspace(key.cluster.clone()));
+        self.wake_cluster(&key.cluster);
     }
 
     /// A labelled Secret came, changed or went: environments that name it are looked at, and of Installs those to which it came
@@ -85,7 +87,7 @@ impl Context {
     pub(crate) fn secret_changed(&self, change: &Change<PartialObjectMeta<Secret>>) {
         self.seeded_changed(change);
         let at = change.key();
-        for (key, environment) in self.tenants.environments.in_cluster(&at.shard, &at.cluster) {
+        for (key, environment) in self.tenants.environments.in_cluster(&at.cluster) {
             if environment.spec.credentials_secret_ref.name == at.name && key.namespace == at.namespace {
                 self.environments.queue.add(key);
             }
@@ -93,7 +95,7 @@ impl Context {
         if let Change::Applied { previous: Some(_), .. } = change {
             return;
         }
-        for (key, install) in self.tenants.installs.in_cluster(&at.shard, &at.cluster) {
+        for (key, install) in self.tenants.installs.in_cluster(&at.cluster) {
             let named = install.spec.secrets.iter().any(|secret| secret.name == at.name)
                 || install.spec.parameters_from.iter().any(|from| from.name == at.name);
             if named && key.namespace == at.namespace {
@@ -134,7 +136,7 @@ impl Context {
             spec == Some(&environment.name)
                 || places.into_iter().any(|place| place.environment.as_ref() == Some(&environment.name))
         };
-        let there = self.installs_of(&environment.shard, &environment.cluster);
+        let there = self.installs_of(&environment.cluster);
         there
             .into_iter()
             .filter(|(key, install)| key.namespace == environment.namespace && named(install))
@@ -147,24 +149,21 @@ impl Context {
     pub(crate) fn seeded_changed<T>(&self, change: &Change<T>) {
         let key = change.key();
         if key.namespace.is_empty() || key.namespace == NAMESPACE {
-            self.queue.add(Key::Workspace(key.shard.clone(), key.cluster.clone()));
+            self.queue.add(Key::Workspace(key.cluster.clone()));
         }
     }
 
     /// A quota changed, which only the platform may do: its workspace is looked at.
     pub(crate) fn quota_changed<T>(&self, change: &Change<T>) {
         let key = change.key();
-        self.queue.add(Key::Workspace(key.shard.clone(), key.cluster.clone()));
+        self.queue.add(Key::Workspace(key.cluster.clone()));
     }
 
-    /// A Tenant changed: its workspace is looked at, and all that is installed there. One without a binding is looked for on
-    /// every shard: its workspace may have been deleted while nobody watched.
+    /// A Tenant changed: its workspace is looked at, and all that is installed there. It may have been deleted while nobody watched.
     pub(crate) fn tenant_changed(&self, name: &str) {
         let Ok(cluster) = name.parse::<ClusterName>() else { return };
-        for shard in self.tenants.bindings.shards() {
-            self.queue.add(Key::Workspace(shard.clone(), cluster.clone()));
-            self.wake_cluster(&shard, &cluster);
-        }
+        self.queue.add(Key::Workspace(cluster.clone()));
+        self.wake_cluster(&cluster);
     }
 
     /// Every Tenant is looked at: when all that is watched was listed, and when the platform's cluster came to be known.
@@ -194,8 +193,8 @@ impl Context {
         }
     }
 
-    fn wake_cluster(&self, shard: &ShardUrl, cluster: &ClusterName) {
-        self.wake(self.tenants.installs.in_cluster(shard, cluster).into_iter().map(|(key, _)| key));
+    fn wake_cluster(&self, cluster: &ClusterName) {
+        self.wake(self.tenants.installs.in_cluster(cluster).into_iter().map(|(key, _)| key));
     }
 }
 
@@ -220,11 +219,7 @@ pub(crate) async fn follow_runner(context: Arc<Context>) {
 pub(crate) async fn follow_clusters(context: Arc<Context>, mut notices: mpsc::UnboundedReceiver<Notice>) {
     while let Some(Notice { place, about }) = notices.recv().await {
         match (about, place) {
-            (About::Workspace(cluster), _) => {
-                for shard in context.tenants.bindings.shards() {
-                    context.wake_cluster(&shard, &cluster);
-                }
-            }
+            (About::Workspace(cluster), _) => context.wake_cluster(&cluster),
             (About::Host(host), _) => context.wake(context.host_claims.claimants(&host)),
             (About::Everything, PlaceId::Platform) => {
                 context.wake_all();

@@ -327,7 +327,6 @@ mod tests {
             Some(scripted::object(json!({ "metadata": more, "items": [service] })))
         });
         let id = PlaceId::Environment(kube_kcp::ObjectKey {
-            shard: "https://shard".parse().unwrap(),
             cluster: "acme".parse().unwrap(),
             namespace: "default".to_owned(),
             name: "mine".to_owned(),

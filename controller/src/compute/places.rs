@@ -88,9 +88,8 @@ impl Places {
         {
             return Ok(known.place.clone());
         }
-        let others = opened.keys().filter(|other| {
-            other.cluster == environment.cluster && other.shard == environment.shard && *other != environment
-        });
+        let others =
+            opened.keys().filter(|other| other.cluster == environment.cluster && *other != environment);
         if others.count() >= MOST_OPEN {
             return Err(NotOpened::TooMany);
         }

@@ -428,7 +428,6 @@ mod tests {
 
     fn mine() -> PlaceId {
         PlaceId::Environment(kube_kcp::ObjectKey {
-            shard: "https://shard".parse().unwrap(),
             cluster: "acme".parse().unwrap(),
             namespace: "default".to_owned(),
             name: "mine".to_owned(),

@@ -175,7 +175,6 @@ mod tests {
         // The head of an answer to everything, and nothing after it.
         let setup = || scripted::platform(scripted::client(|_| scripted::quiet()));
         let id = PlaceId::Environment(kube_kcp::ObjectKey {
-            shard: "https://shard".parse().unwrap(),
             cluster: "acme".parse().unwrap(),
             namespace: "default".to_owned(),
             name: "mine".to_owned(),

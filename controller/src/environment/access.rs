@@ -200,12 +200,7 @@ mod tests {
     use super::*;
 
     fn key() -> ObjectKey {
-        ObjectKey {
-            shard: "https://shard".parse().unwrap(),
-            cluster: "a".parse().unwrap(),
-            namespace: "n".to_owned(),
-            name: "e".to_owned(),
-        }
+        ObjectKey { cluster: "a".parse().unwrap(), namespace: "n".to_owned(), name: "e".to_owned() }
     }
 
     fn environments() -> Environments {

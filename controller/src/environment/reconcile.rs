@@ -41,7 +41,7 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
         }
         return Outcome::Done;
     };
-    if !context.tenants.is_synced(&key.shard) {
+    if !context.is_synced(&key.cluster) {
         return NOT_LISTED_YET;
     }
     match apply(context, key, &environment).await {
@@ -65,7 +65,7 @@ async fn apply(
     key: &ObjectKey,
     environment: &ManagedEnvironment,
 ) -> Result<Outcome, WriteError> {
-    let client = context.connection.workspace(&key.shard, &key.cluster)?;
+    let client = context.workspaces.client(&key.cluster)?;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
     let name = &environment.spec.credentials_secret_ref.name;
     // The index holds the metadata of Secrets only. What is read here is dropped as soon as it is judged.

@@ -44,7 +44,7 @@ pub(super) fn dereference(
     install: Arc<Install>,
 ) -> Result<Facts, NotYet> {
     let tenants = &context.tenants;
-    let binding = tenants.binding(&key.shard, &key.cluster).ok_or(NotYet::Unbound)?;
+    let binding = context.binding(&key.cluster).ok_or(NotYet::Unbound)?;
     let tenant = context.catalog.tenants.named(key.cluster.as_str()).ok_or(NotYet::NoTenant)?;
     let spec = &install.spec;
     let site = site(context, key, &install);

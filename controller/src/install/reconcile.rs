@@ -81,7 +81,7 @@ async fn look_at(context: &Context, key: &ObjectKey) -> Outcome {
     let Some(install) = context.tenants.installs.get(key) else {
         return gone(context, key).await;
     };
-    if !context.tenants.is_synced(&key.shard) {
+    if !context.is_synced(&key.cluster) {
         return NOT_LISTED_YET;
     }
     let result = if install.metadata.deletion_timestamp.is_some() {
@@ -171,8 +171,7 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Install) -> Result
         release(context, key);
         return Ok(Outcome::Done);
     }
-    let writer =
-        Writer { client: context.connection.workspace(&key.shard, &key.cluster)?, writes: &context.writes };
+    let writer = Writer { client: context.workspaces.client(&key.cluster)?, writes: &context.writes };
     if let Undone::Waiting(what) = undo(context, key, install).await {
         let status = uninstalling(install, &what, Timestamp::now());
         if install.status.as_ref() != Some(&status) {
@@ -212,8 +211,7 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
         Err(NotYet::NoTenant) => return Ok(Outcome::Failed),
         Err(NotYet::Listing) => return Ok(NOT_LISTED_YET),
     };
-    let writer =
-        Writer { client: context.connection.workspace(&key.shard, &key.cluster)?, writes: &context.writes };
+    let writer = Writer { client: context.workspaces.client(&key.cluster)?, writes: &context.writes };
     // Before anything is held that a deletion must give back.
     let held = facts.install.finalizers().iter().any(|finalizer| finalizer == INSTALL_FINALIZER);
     if !held {
@@ -285,6 +283,11 @@ async fn install_it(
     let refused = || Ok((Done::default(), Next::Resync(REFUSED_RESYNC)));
     let Some(resolved) = resolve(facts, &context.domain.root, findings) else { return refused() };
     let host = resolved.host.clone();
+    if recorded_host(&facts.install).as_ref() != Some(&host) && !context.all_is_synced() {
+        let message = format!("part of the platform cannot be read just now, and {host} may be held there");
+        findings.refused(Stage::DomainReady, Because::new("NotSynced", message));
+        return Ok((Done::default(), Next::Retry));
+    }
     if let Err(holder) = hold_host(context, facts, &host) {
         let message = if holder.cluster == key.cluster {
             format!(

@@ -23,7 +23,7 @@ pub(super) fn recorded_places(install: &Install) -> &[PlaceReference] {
 
 /// The uids of the other Installs of the workspace.
 pub(super) fn others(context: &Context, key: &ObjectKey) -> HashSet<String> {
-    let there = context.installs_of(&key.shard, &key.cluster);
+    let there = context.installs_of(&key.cluster);
     there.iter().filter(|(other, _)| other != key).filter_map(|(_, install)| install.uid()).collect()
 }
 
@@ -100,7 +100,6 @@ async fn leave(context: &Context, key: &ObjectKey, install: &Install, reference:
         return undone;
     }
     let runners = Runners {
-        shard: &key.shard,
         cluster: &key.cluster,
         place: reference,
         environments: reference.environment.is_some().then_some(&key.namespace),

@@ -2,7 +2,7 @@
 
 use annex_apis::{Install, PlaceReference};
 use kube::ResourceExt as _;
-use kube_kcp::{ClusterName, ObjectKey, ShardUrl};
+use kube_kcp::{ClusterName, ObjectKey};
 
 use super::undo::recorded_places;
 use crate::{api_writes::WriteError, certainty::installs_in, context::Context};
@@ -10,7 +10,6 @@ use crate::{api_writes::WriteError, certainty::installs_in, context::Context};
 /// Runners of a workspace, as its Installs name them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Runners<'a> {
-    pub(crate) shard: &'a ShardUrl,
     pub(crate) cluster: &'a ClusterName,
     pub(crate) place: &'a PlaceReference,
     /// Where the environment of the place is, which has its name in this namespace alone. None: it is the platform's cluster.
@@ -20,7 +19,7 @@ pub(crate) struct Runners<'a> {
 impl Runners<'_> {
     /// Whether an Install that is known uses them, the one with this uid aside.
     pub(crate) fn are_known_to_be_used(&self, context: &Context, except: &str) -> bool {
-        let installs = context.installs_of(self.shard, self.cluster);
+        let installs = context.installs_of(self.cluster);
         installs.iter().any(|(key, install)| {
             self.can_be_meant(&key.namespace)
                 && counts(install, except)
@@ -34,7 +33,7 @@ impl Runners<'_> {
         if self.are_known_to_be_used(context, except) {
             return Ok(true);
         }
-        let installs = installs_in(context, self.shard, self.cluster).await?.unwrap_or_default();
+        let installs = installs_in(context, self.cluster).await?.unwrap_or_default();
         Ok(installs.iter().any(|install| {
             self.can_be_meant(&install.namespace().unwrap_or_default())
                 && counts(install, except)
@@ -115,9 +114,9 @@ mod tests {
     }
 
     async fn asked(controller: &Controller, place: &PlaceReference, leaves: &str) -> bool {
-        let (shard, cluster) = (&controller.shard, &"acme".parse().unwrap());
+        let cluster = &"acme".parse().unwrap();
         let environments = place.environment.is_some().then_some("default");
-        let runners = Runners { shard, cluster, place, environments };
+        let runners = Runners { cluster, place, environments };
         runners.are_used(&controller.context, leaves).await.unwrap()
     }
 

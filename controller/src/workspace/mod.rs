@@ -19,7 +19,7 @@ use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, PostParams, Preconditions},
 };
-use kube_kcp::{ClusterName, ObjectKey, Outcome, ShardUrl, kinds::APIBinding};
+use kube_kcp::{ClusterName, ObjectKey, Outcome, kinds::APIBinding};
 
 use crate::{
     api_writes::WriteError,
@@ -45,19 +45,19 @@ const NOT_KNOWN_YET: Duration = Duration::from_secs(60);
 /// What is left on the compute cluster goes within seconds.
 const NOT_SWEPT_YET: Duration = Duration::from_secs(5);
 
-pub(crate) async fn reconcile(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Outcome {
-    if !context.tenants.is_synced(shard) {
+pub(crate) async fn reconcile(context: &Context, cluster: &ClusterName) -> Outcome {
+    if !context.is_synced(cluster) {
         return NOT_LISTED_YET;
     }
-    let result = match context.tenants.binding(shard, cluster) {
+    let result = match context.binding(cluster) {
         None => {
-            context.seeds.forget(shard, cluster);
-            forget(context, shard, cluster).await
+            context.seeds.forget(cluster);
+            forget(context, cluster).await
         }
         Some(binding) if binding.metadata.deletion_timestamp.is_some() || !is_bound(&binding) => {
             Ok(Outcome::Done)
         }
-        Some(binding) => provide(context, shard, cluster, &binding).await,
+        Some(binding) => provide(context, cluster, &binding).await,
     };
     result.unwrap_or_else(|error| {
         tracing::warn!(%cluster, %error, "the workspace is tried again");
@@ -67,7 +67,6 @@ pub(crate) async fn reconcile(context: &Context, shard: &ShardUrl, cluster: &Clu
 
 async fn provide(
     context: &Context,
-    shard: &ShardUrl,
     cluster: &ClusterName,
     binding: &APIBinding,
 ) -> Result<Outcome, WriteError> {
@@ -76,30 +75,24 @@ async fn provide(
         // The rest follows once the Tenant has come through the watch.
         return Ok(Outcome::Done);
     };
-    ensure_quota(context, shard, cluster, &tenant).await?;
-    let swept = match sweep::look(context, shard, cluster) {
-        Some(leftovers) => leftovers.remove(context, shard, cluster).await?,
+    ensure_quota(context, cluster, &tenant).await?;
+    let swept = match sweep::look(context, cluster) {
+        Some(leftovers) => leftovers.remove(context, cluster).await?,
         None => true,
     };
-    let outcome = seed(context, shard, cluster, binding).await?;
+    let outcome = seed(context, cluster, binding).await?;
     Ok(if swept { outcome } else { Outcome::Again(NOT_SWEPT_YET) })
 }
 
-async fn seed(
-    context: &Context,
-    shard: &ShardUrl,
-    cluster: &ClusterName,
-    binding: &APIBinding,
-) -> Result<Outcome, WriteError> {
-    if !context.seeds.was_whole(shard, cluster) && seeding::is_whole(context, shard, cluster) {
-        context.seeds.is_whole(shard, cluster);
+async fn seed(context: &Context, cluster: &ClusterName, binding: &APIBinding) -> Result<Outcome, WriteError> {
+    if !context.seeds.was_whole(cluster) && seeding::is_whole(context, cluster) {
+        context.seeds.is_whole(cluster);
     }
-    let settling =
-        left_of(SETTLES_IN, &binding.metadata).filter(|_| !context.seeds.was_whole(shard, cluster));
+    let settling = left_of(SETTLES_IN, &binding.metadata).filter(|_| !context.seeds.was_whole(cluster));
     if let Some(left) = settling
         && binding.annotations().contains_key(INITIALIZED_ANNOTATION)
     {
-        let left = match seeding::environment_of(context, shard, cluster) {
+        let left = match seeding::environment_of(context, cluster) {
             None => Some(left),
             Some(environment) => left_of(HANDED_OVER_IN, &environment.metadata),
         };
@@ -111,7 +104,7 @@ async fn seed(
         // Each Install says which; a change of the binding comes back here.
         return Ok(Outcome::Done);
     }
-    seeding::ensure(context, shard, cluster, settling.is_some()).await
+    seeding::ensure(context, cluster, settling.is_some()).await
 }
 
 /// What is left of a time that began when the object was made.
@@ -122,7 +115,7 @@ fn left_of(time: Duration, metadata: &ObjectMeta) -> Option<Duration> {
 }
 
 async fn ensure_tenant(context: &Context, cluster: &ClusterName) -> Result<(), WriteError> {
-    let tenants: Api<Tenant> = Api::all(context.connection.home());
+    let tenants: Api<Tenant> = Api::all(context.provider.clone());
     let tenant = Tenant::new(cluster.as_str(), TenantSpec::default());
     match context.writes.count("Tenant", tenants.create(&PostParams::default(), &tenant)).await {
         Err(error) if error.is_conflict() => Ok(()),
@@ -130,19 +123,9 @@ async fn ensure_tenant(context: &Context, cluster: &ClusterName) -> Result<(), W
     }
 }
 
-async fn ensure_quota(
-    context: &Context,
-    shard: &ShardUrl,
-    cluster: &ClusterName,
-    tenant: &Tenant,
-) -> Result<(), WriteError> {
-    let key = ObjectKey {
-        shard: shard.clone(),
-        cluster: cluster.clone(),
-        namespace: String::new(),
-        name: QUOTA_NAME.to_owned(),
-    };
-    let quotas: Api<ExecutionQuota> = Api::all(context.connection.workspace(shard, cluster)?);
+async fn ensure_quota(context: &Context, cluster: &ClusterName, tenant: &Tenant) -> Result<(), WriteError> {
+    let key = ObjectKey { cluster: cluster.clone(), namespace: String::new(), name: QUOTA_NAME.to_owned() };
+    let quotas: Api<ExecutionQuota> = Api::all(context.workspaces.client(cluster)?);
     let spec = ExecutionQuotaSpec { limits: tenant.spec.quota.clone() };
     let write = match context.tenants.quotas.get(&key) {
         Some(quota) if quota.spec == spec => return Ok(()),
@@ -169,13 +152,10 @@ async fn ensure_quota(
 /// The workspace has no binding of ours any more. What was made for it on the platform's cluster goes, if its Installs have not taken
 /// all of that along. Its Tenant goes too, unless an operator wrote something into it: that would
 /// be lost, and a tenant who unbinds and binds again must not shake off `suspended`.
-async fn forget(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Result<Outcome, WriteError> {
-    if elsewhere(context, shard, cluster) {
-        return Ok(Outcome::Done);
-    }
+async fn forget(context: &Context, cluster: &ClusterName) -> Result<Outcome, WriteError> {
     let tenant = context.catalog.tenants.named(cluster.as_str());
     let tenant = tenant.filter(|tenant| tenant.spec == TenantSpec::default());
-    let leftovers = sweep::look(context, shard, cluster);
+    let leftovers = sweep::look(context, cluster);
     if tenant.is_none() && leftovers.is_none() {
         return Ok(Outcome::Done);
     }
@@ -183,16 +163,20 @@ async fn forget(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> R
         // Nobody would come back for what is left there once the Tenant is gone.
         return Ok(Outcome::Again(NOT_KNOWN_YET));
     }
+    if context.workspaces.clients(cluster).is_err() {
+        // No shard is listed, perhaps by a fault: there is nobody who could say that the workspace is gone.
+        return Ok(Outcome::Again(NOT_KNOWN_YET));
+    }
     if is_bound_all_the_same(context, cluster).await? {
         return Ok(Outcome::Failed);
     }
     if let Some(leftovers) = leftovers
-        && !leftovers.remove_of_unbound(context, shard, cluster).await?
+        && !leftovers.remove_of_unbound(context, cluster).await?
     {
         return Ok(Outcome::Again(NOT_SWEPT_YET));
     }
     let Some(tenant) = tenant else { return Ok(Outcome::Done) };
-    let tenants: Api<Tenant> = Api::all(context.connection.home());
+    let tenants: Api<Tenant> = Api::all(context.provider.clone());
     // Not if an operator writes into it just now.
     let preconditions = Preconditions { uid: tenant.uid(), resource_version: tenant.resource_version() };
     let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
@@ -205,11 +189,10 @@ async fn forget(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> R
     }
 }
 
-/// A shard that relists empty by a fault must not look like a mass deletion: the workspace itself is asked. On every shard, because
-/// which one it is on is known from such lists alone.
+/// A shard that relists empty by a fault must not look like a mass deletion: the workspace itself is asked.
 async fn is_bound_all_the_same(context: &Context, cluster: &ClusterName) -> Result<bool, WriteError> {
-    for shard in context.tenants.bindings.shards() {
-        let bindings: Api<APIBinding> = Api::all(context.connection.workspace(&shard, cluster)?);
+    for (shard, client) in context.workspaces.clients(cluster)? {
+        let bindings: Api<APIBinding> = Api::all(client);
         let everything = ListParams::default();
         let list = ask("APIBindings", bindings.list(&everything)).await?;
         if list.is_some_and(|list| list.items.iter().any(|binding| binds(binding, &shard))) {
@@ -217,10 +200,4 @@ async fn is_bound_all_the_same(context: &Context, cluster: &ClusterName) -> Resu
         }
     }
     Ok(false)
-}
-
-/// Whether another shard has a binding in the cluster: a workspace that moved is not gone.
-fn elsewhere(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> bool {
-    let others = context.tenants.bindings.shards().into_iter().filter(|other| other != shard);
-    others.into_iter().any(|other| context.tenants.binding(&other, cluster).is_some())
 }

@@ -4,7 +4,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use kube::ResourceExt as _;
-use kube_kcp::{ClusterName, ShardUrl};
+use kube_kcp::ClusterName;
 
 use crate::{
     api_writes::WriteError,
@@ -27,16 +27,12 @@ pub(super) struct Leftovers<'a> {
 }
 
 /// None: there is nothing, or nothing can be said.
-pub(super) fn look<'a>(
-    context: &'a Context,
-    shard: &ShardUrl,
-    cluster: &ClusterName,
-) -> Option<Leftovers<'a>> {
+pub(super) fn look<'a>(context: &'a Context, cluster: &ClusterName) -> Option<Leftovers<'a>> {
     let place = context.places.platform().filter(|place| place.state() == State::Known)?;
-    let living = living(context, shard, cluster);
+    let living = living(context, cluster);
     let dead: HashSet<String> = place.installs_of(cluster).difference(&living).cloned().collect();
     let reference = place.reference(cluster);
-    let runners = Runners { shard, cluster, place: &reference, environments: None };
+    let runners = Runners { cluster, place: &reference, environments: None };
     let runners = place.has_runners(cluster) && !runners.are_known_to_be_used(context, NOBODY);
     (runners || !dead.is_empty()).then_some(Leftovers { place, dead, runners })
 }
@@ -46,26 +42,24 @@ impl Leftovers<'_> {
     pub(super) async fn remove(
         mut self,
         context: &Context,
-        shard: &ShardUrl,
         cluster: &ClusterName,
     ) -> Result<bool, WriteError> {
         // What no list holds may be there all the same.
-        let Some(there) = installs_in(context, shard, cluster).await? else { return Ok(true) };
+        let Some(there) = installs_in(context, cluster).await? else { return Ok(true) };
         for install in there {
             self.dead.remove(&install.uid().unwrap_or_default());
         }
-        self.remove_of_unbound(context, shard, cluster).await
+        self.remove_of_unbound(context, cluster).await
     }
 
     /// Removes what is left of a workspace that is gone, or binds the API no longer: nothing in it is there.
     pub(super) async fn remove_of_unbound(
         self,
         context: &Context,
-        shard: &ShardUrl,
         cluster: &ClusterName,
     ) -> Result<bool, WriteError> {
         let reference = self.place.reference(cluster);
-        let living = living(context, shard, cluster);
+        let living = living(context, cluster);
         for dead in &self.dead {
             tracing::info!(%cluster, install = dead, "what is left of an Install that is no more is removed");
             let whose = Tenancy { cluster, install: dead, others: &living };
@@ -76,14 +70,14 @@ impl Leftovers<'_> {
         if !self.runners {
             return Ok(true);
         }
-        let runners = Runners { shard, cluster, place: &reference, environments: None };
+        let runners = Runners { cluster, place: &reference, environments: None };
         let used = runners.are_used(context, NOBODY);
         Ok(self.place.remove_runners(cluster, &reference.namespace, used).await? == Undone::Done)
     }
 }
 
-fn living(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> HashSet<String> {
-    context.installs_of(shard, cluster).iter().filter_map(|(_, install)| install.uid()).collect()
+fn living(context: &Context, cluster: &ClusterName) -> HashSet<String> {
+    context.installs_of(cluster).iter().filter_map(|(_, install)| install.uid()).collect()
 }
 
 #[cfg(test)]
@@ -117,8 +111,8 @@ mod tests {
 
     async fn swept(controller: &Controller) -> bool {
         let (context, cluster) = (&*controller.context, "acme".parse().unwrap());
-        let leftovers = look(context, &controller.shard, &cluster).unwrap();
-        leftovers.remove(context, &controller.shard, &cluster).await.unwrap()
+        let leftovers = look(context, &cluster).unwrap();
+        leftovers.remove(context, &cluster).await.unwrap()
     }
 
     #[tokio::test]
@@ -145,7 +139,7 @@ mod tests {
             "metadata": { "name": "acme", "uid": "t", "resourceVersion": "1" }, "spec": {} }));
         controller.context.catalog.tenants.wrote(tenant.unwrap());
         let cluster = "acme".parse().unwrap();
-        let outcome = crate::workspace::reconcile(&controller.context, &controller.shard, &cluster).await;
+        let outcome = crate::workspace::reconcile(&controller.context, &cluster).await;
         assert_eq!(outcome, Outcome::Again(Duration::from_secs(5)));
         assert_eq!(log.with("DELETE").len(), 1, "{log:?}");
     }

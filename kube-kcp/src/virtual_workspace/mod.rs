@@ -13,7 +13,7 @@ use crate::{
     watch::{self, Following},
 };
 
-pub(crate) use endpoints::Endpoints;
+pub(crate) use endpoints::{Endpoints, Listed};
 pub use endpoints::{LET_GO_ANNOTATION, ShardHost, ShardHostError};
 pub use health::{Health, ShardHealth};
 pub(crate) use locations::Locations;
@@ -101,6 +101,20 @@ impl VirtualWorkspace {
     ) -> Self {
         let endpoints =
             endpoints::initializing(connection.home(), workspace_type, options.hosts.clone(), gate);
+        Self::new(connection, endpoints, options, metrics)
+    }
+
+    /// One whose shards are known and do not change: for tests, and for a kcp that lists none.
+    #[must_use]
+    pub fn fixed(
+        connection: &Connection,
+        shards: BTreeSet<ShardUrl>,
+        options: VirtualWorkspaceOptions,
+        metrics: Metrics,
+    ) -> Self {
+        let listed = Listed { shards, let_go: None };
+        // Nobody sends any more, and what was sent stays.
+        let (_, endpoints) = tokio::sync::watch::channel(Some(listed));
         Self::new(connection, endpoints, options, metrics)
     }
 
@@ -207,10 +221,31 @@ impl VirtualWorkspace {
     }
 
     /// The shard that a workspace is on, by the objects that were seen of it. A workspace of which nothing is seen any more is
-    /// remembered for an hour.
+    /// remembered for an hour; one of which nothing was seen at all is on the only shard, if there is but one.
     #[must_use]
     pub fn shard_of(&self, cluster: &ClusterName) -> Option<ShardUrl> {
-        self.locations.of(cluster)
+        self.locations.of(cluster).or_else(|| {
+            let endpoints = self.endpoints.borrow();
+            let shards = &endpoints.as_ref()?.shards;
+            shards.first().filter(|_| shards.len() == 1).cloned()
+        })
+    }
+
+    /// Clients of a workspace on every shard where it may be: one, if it is known where it is. Whoever wants to know whether something
+    /// is gone has to ask them all.
+    ///
+    /// # Errors
+    /// See [`NoClient`]: no shard is known.
+    pub fn clients(&self, cluster: &ClusterName) -> Result<Vec<(ShardUrl, Client)>, NoClient> {
+        let shards = match self.shard_of(cluster) {
+            Some(shard) => BTreeSet::from([shard]),
+            None => self.shards().unwrap_or_default(),
+        };
+        if shards.is_empty() {
+            return Err(NoClient::UnknownWorkspace(cluster.clone()));
+        }
+        let client = |shard: ShardUrl| Ok((shard.clone(), self.connection.workspace(&shard, cluster)?));
+        shards.into_iter().map(client).collect()
     }
 
     /// The shards that kcp lists now. None: they were not read yet.

@@ -61,12 +61,19 @@ where
         let gone_after = following.workspace.options().shard_gone_after;
         let gone = shards.values().filter_map(|shard| Some(shard.delisted? + gone_after)).min();
         tokio::select! {
-            changed = endpoints.changed() => if changed.is_err() { return },
+            // Where nobody follows the shards any more, those that are known stay.
+            () = changed(&mut endpoints) => {}
             // It never closes: `listed` is held here.
             _ = lists.recv() => {}
             () = until(gone) => {}
             () = until(patience) => {}
         }
+    }
+}
+
+async fn changed(endpoints: &mut crate::virtual_workspace::Endpoints) {
+    if endpoints.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -69,7 +69,7 @@ async fn nothing_is_removed_of_an_install_that_only_a_list_does_not_hold() {
     assert!(controller.context.host_claims.holds(&host, &key), "its host is given away");
 
     // It is in the index again, and that this is so has not been told yet.
-    controller.context.tenants.installs.apply(key.clone(), install("a"));
+    controller.context.tenants.installs.apply(&controller.shard, key.clone(), install("a"));
     reconcile(&controller.context, &key).await;
     controller.applied(&key, &install("a"));
     reconcile(&controller.context, &key).await;
@@ -164,7 +164,7 @@ async fn the_workspace_of_an_install_that_went_is_looked_at() {
     controller.applied(&key, &install("a"));
     controller.relisted(&[]);
     let queued: Vec<Key> = std::iter::from_fn(|| context.queue.next().now_or_never()).collect();
-    assert!(queued.contains(&Key::Workspace(key.shard.clone(), key.cluster.clone())), "{queued:?}");
+    assert!(queued.contains(&Key::Workspace(key.cluster.clone())), "{queued:?}");
 }
 
 /// The line in which an Install waits is its workspace's, and how often it has failed is not forgotten there.
