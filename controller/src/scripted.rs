@@ -73,7 +73,10 @@ pub(crate) fn list(items: Value) -> Answer {
 }
 
 pub(crate) fn refusal(code: u16, message: &str) -> Answer {
-    let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message, "reason": "" });
+    let reason = if code == 404 { "NotFound" } else { "" };
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message,
+    });
     answer(code, status.to_string())
 }
 

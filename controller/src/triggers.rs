@@ -13,6 +13,7 @@ use crate::{
     claims::Rank,
     compute::{About, Notice, PlaceId},
     context::{Context, Key},
+    environment,
     install::{recorded_host, route_of_status},
     runner::Runner,
 };
@@ -115,8 +116,12 @@ impl Context {
         {
             return;
         }
-        self.environments.queue.add(change.key().clone());
-        self.wake(self.installs_naming(change.key()));
+        let key = change.key();
+        self.environments.queue.add(key.clone());
+        for next in environment::let_in(self, &key.shard, &key.cluster) {
+            self.environments.queue.add(next);
+        }
+        self.wake(self.installs_naming(key));
     }
 
     /// What is known of an environment has changed: whatever runs there is looked at. A way in that was withdrawn is not used any
