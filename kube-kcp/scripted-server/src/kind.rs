@@ -13,7 +13,7 @@ impl Kind {
     /// it.
     #[must_use]
     pub fn new(api_version: &str, name: &str) -> Self {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let (group, version) = group_version(api_version);
         Self {
             group: group.to_owned(),
             version: version.to_owned(),
@@ -39,6 +39,10 @@ impl Kind {
     #[must_use]
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    pub(crate) fn is(&self, api_version: &str, name: &str) -> bool {
+        self.name == name && group_version(api_version) == (&self.group, &self.version)
     }
 
     /// Kubernetes' own kinds that a kcp serves in each workspace and that controllers use without making them.
@@ -68,6 +72,10 @@ impl Kind {
     }
 }
 
+fn group_version(api_version: &str) -> (&str, &str) {
+    api_version.split_once('/').unwrap_or(("", api_version))
+}
+
 fn plural_of(singular: &str) -> String {
     let ends = |ends: &[&str]| ends.iter().any(|end| singular.ends_with(end));
     match singular.strip_suffix('y') {
@@ -91,6 +99,7 @@ mod tests {
         let kind = Kind::new("annex.sh/v1alpha1", "Install");
         assert_eq!((kind.group.as_str(), kind.version.as_str()), ("annex.sh", "v1alpha1"));
         assert_eq!(kind.api_version(), "annex.sh/v1alpha1");
+        assert!(kind.is("annex.sh/v1alpha1", "Install") && !kind.is("annex.sh/v1", "Install"));
         assert_eq!(kind.resource(), "installs.annex.sh");
     }
 }

@@ -15,7 +15,13 @@ impl Match {
         Self::default()
     }
 
-    /// Lists of a kind, by its plural.
+    /// Whatever is about a kind, by its plural.
+    #[must_use]
+    pub fn kind(plural: &str) -> Self {
+        Self::of(plural, |_| true)
+    }
+
+    /// Lists of a kind.
     #[must_use]
     pub fn list(plural: &str) -> Self {
         Self::of(plural, |verb| verb == Verb::List)

@@ -1,9 +1,4 @@
-use std::{
-    convert::Infallible,
-    future::poll_fn,
-    pin::{Pin, pin},
-    sync::Arc,
-};
+use std::{convert::Infallible, pin::pin, sync::Arc};
 
 use hyper::service::service_fn;
 use hyper_util::{
@@ -11,7 +6,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use parking_lot::Mutex;
-use tokio::{io::AsyncWrite as _, net::TcpStream};
+use tokio::net::TcpStream;
 
 use super::{
     Close, Control,
@@ -32,13 +27,12 @@ pub(super) async fn serve(server: Arc<Shared>, control: Arc<Control>, stream: Tc
         _ = control.closed() => return,
     };
     let Ok(secured) = accepted else { return };
+    control.set_http2(secured.get_ref().1.alpn_protocol() == Some(b"h2"));
     let secured = Secured(Arc::new(Mutex::new(secured)));
     let Some(how) = speak_http(&server, &control, secured.clone()).await else { return };
     match how {
-        Close::Notified => {
-            let _ = poll_fn(|context| Pin::new(&mut secured.clone()).poll_shutdown(context)).await;
-        }
-        Close::Unnotified => {}
+        Close::Notified => secured.finish(true).await,
+        Close::Unnotified => secured.finish(false).await,
         Close::Reset => {
             let _ = secured.0.lock().get_ref().0.stream.set_zero_linger();
         }

@@ -20,6 +20,8 @@ pub(crate) enum Close {
 pub(crate) struct Control {
     state: Mutex<State>,
     changes: Changes,
+    /// Apart from the other changes: the connection's task waits for those, and would be woken by its own flushes.
+    flushed: Changes,
 }
 
 #[derive(Debug, Default)]
@@ -28,28 +30,37 @@ struct State {
     /// Of reads and writes that wait for the thaw. There is one task per connection, so these are few.
     waiting: Vec<Waker>,
     close: Option<Close>,
-    /// What is to be sent before the close was sent.
-    flushed: bool,
+    /// How often all that was written has gone to the kernel.
+    flushes: u64,
     go_away: bool,
+    http2: bool,
 }
 
 impl Control {
     pub(super) fn new(frozen: bool) -> Self {
-        Self { state: Mutex::new(State { frozen, ..State::default() }), changes: Changes::default() }
+        Self { state: Mutex::new(State { frozen, ..State::default() }), ..Self::default() }
     }
 
     /// Closes now.
     pub(crate) fn close(&self, how: Close) {
-        let mut state = self.state.lock();
-        state.close = Some(how);
-        state.flushed = true;
-        drop(state);
+        self.state.lock().close.get_or_insert(how);
         self.changes.wake();
     }
 
-    /// Closes once what was written is with the kernel.
-    pub(crate) fn close_when_flushed(&self, how: Close) {
-        self.state.lock().close.get_or_insert(how);
+    /// Until what was written before is with the kernel.
+    pub(crate) async fn flushed(&self) {
+        let before = self.state.lock().flushes;
+        // The connection's task looks at this too: woken, it flushes, also if there is nothing left to write.
+        self.changes.wake();
+        self.flushed.until(|| (self.state.lock().flushes > before).then_some(())).await;
+    }
+
+    pub(crate) fn speaks_http2(&self) -> bool {
+        self.state.lock().http2
+    }
+
+    pub(super) fn set_http2(&self, http2: bool) {
+        self.state.lock().http2 = http2;
     }
 
     /// Takes no further request.
@@ -79,22 +90,13 @@ impl Control {
     }
 
     pub(super) fn was_flushed(&self) {
-        let mut state = self.state.lock();
-        if state.close.is_some() && !state.flushed {
-            state.flushed = true;
-            drop(state);
-            self.changes.wake();
-        }
+        self.state.lock().flushes += 1;
+        self.flushed.wake();
     }
 
     /// Until it is to be closed.
     pub(super) async fn closed(&self) -> Close {
-        self.changes
-            .until(|| {
-                let state = self.state.lock();
-                state.close.filter(|_| state.flushed)
-            })
-            .await
+        self.changes.until(|| self.state.lock().close).await
     }
 
     /// Until it is to take no further request.

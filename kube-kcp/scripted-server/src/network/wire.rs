@@ -1,4 +1,5 @@
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     sync::Arc,
@@ -71,6 +72,28 @@ impl AsyncWrite for Wire {
 /// The bytes above TLS. Shared, because who ends a connection still needs it after HTTP has let go of it.
 #[derive(Clone, Debug)]
 pub(super) struct Secured(pub(super) Arc<Mutex<TlsStream<Wire>>>);
+
+impl Secured {
+    /// Says that nothing more comes, to TLS as well if `notified`, and waits until the client has closed its side too: with data in
+    /// it that was not read, the system would reset the connection instead.
+    pub(super) async fn finish(&self, notified: bool) {
+        let finished = poll_fn(|context| {
+            let mut secured = self.0.lock();
+            if notified {
+                Pin::new(&mut *secured).poll_shutdown(context)
+            } else {
+                Pin::new(secured.get_mut().0).poll_shutdown(context)
+            }
+        });
+        let mut rest = [0; 4096];
+        let mut open = finished.await.is_ok();
+        while open {
+            let mut rest = ReadBuf::new(&mut rest);
+            let read = poll_fn(|context| Pin::new(self.0.lock().get_mut().0).poll_read(context, &mut rest));
+            open = read.await.is_ok() && !rest.filled().is_empty();
+        }
+    }
+}
 
 impl AsyncRead for Secured {
     fn poll_read(

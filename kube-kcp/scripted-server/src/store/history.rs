@@ -36,8 +36,10 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// As many as the watch cache of a real API server has at most.
-    const MOST: usize = 102_400;
+    /// Keeps the last `most` entries.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { entries: VecDeque::new(), first: 0, dropped: 0, most }
+    }
 
     pub(crate) fn push(&mut self, entry: Entry) {
         self.entries.push_back(entry);
@@ -80,12 +82,6 @@ impl History {
     }
 }
 
-impl Default for History {
-    fn default() -> Self {
-        Self { entries: VecDeque::new(), first: 0, dropped: 0, most: Self::MOST }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +96,7 @@ mod tests {
 
     #[test]
     fn an_index_stays_while_older_entries_are_dropped() {
-        let mut history = History::default();
+        let mut history = History::new(100);
         for revision in [1, 3, 3, 7] {
             history.push(line(revision));
         }

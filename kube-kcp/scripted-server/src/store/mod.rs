@@ -29,6 +29,9 @@ use history::Entry;
 /// The annotation by which kcp says which logical cluster an object is in.
 const CLUSTER_ANNOTATION: &str = "kcp.io/cluster";
 
+/// As many events of a kind as the watch cache of a real API server keeps at most.
+const MOST_HISTORY: usize = 102_400;
+
 /// Why an object cannot be put.
 #[derive(Debug, thiserror::Error)]
 pub enum Invalid {
@@ -55,6 +58,8 @@ pub(crate) struct Store {
     home: String,
     /// Makes uids differ between shards.
     number: u32,
+    /// How many events of each kind are kept.
+    most_history: usize,
     resources: Vec<Resource>,
 }
 
@@ -71,9 +76,17 @@ pub(crate) struct ListOptions {
 
 impl Store {
     pub(crate) fn new(home: &str, number: u32) -> Self {
-        let resources = Kind::always_there().into_iter().map(Resource::new).collect();
+        let new = |kind| Resource::new(kind, MOST_HISTORY);
+        let resources = Kind::always_there().into_iter().map(new).collect();
         // A real server's revisions do not begin at 1 either: it has made objects of its own.
-        Self { revision: 100, compacted: 0, home: home.to_owned(), number, resources }
+        Self {
+            revision: 100,
+            compacted: 0,
+            home: home.to_owned(),
+            number,
+            most_history: MOST_HISTORY,
+            resources,
+        }
     }
 
     pub(crate) fn revision(&self) -> u64 {
@@ -87,7 +100,7 @@ impl Store {
     pub(crate) fn serve(&mut self, kind: Kind) {
         match self.position(&kind.group, &kind.plural) {
             Some(resource) => resource.kind = kind,
-            None => self.resources.push(Resource::new(kind)),
+            None => self.resources.push(Resource::new(kind, self.most_history)),
         }
     }
 
@@ -120,15 +133,12 @@ impl Store {
         let namespace = text(metadata.and_then(|metadata| metadata.get("namespace"))).unwrap_or_default();
         let annotations = metadata.and_then(|metadata| metadata.get("annotations"));
         let cluster = text(annotations.and_then(|annotations| annotations.get(CLUSTER_ANNOTATION)));
-        let known = self
-            .resources
-            .iter()
-            .position(|resource| resource.kind.name == name && resource.kind.api_version() == api_version);
-        if known.is_none() {
+        let is_it = |resource: &Resource| resource.kind.is(&api_version, &name);
+        if !self.resources.iter().any(is_it) {
             let kind = Kind::new(&api_version, &name);
             self.serve(if namespace.is_empty() { kind.cluster_scoped() } else { kind });
         }
-        let place = known.unwrap_or(self.resources.len().saturating_sub(1));
+        let place = self.resources.iter().position(is_it).ok_or(Invalid::Nameless)?;
         let key = Key::new(cluster.as_deref().unwrap_or(&self.home), &namespace, &named);
         let Some(resource) = self.resources.get(place) else { return Err(Invalid::Nameless) };
         if resource.kind.namespaced == namespace.is_empty() {
@@ -166,6 +176,7 @@ impl Store {
     }
 
     pub(crate) fn keep_history(&mut self, most: usize) {
+        self.most_history = most;
         for resource in &mut self.resources {
             resource.history.keep(most);
         }

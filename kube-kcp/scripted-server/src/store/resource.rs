@@ -29,8 +29,8 @@ pub(crate) struct Page {
 }
 
 impl Resource {
-    pub(crate) fn new(kind: Kind) -> Self {
-        Self { kind, objects: BTreeMap::new(), history: History::default() }
+    pub(crate) fn new(kind: Kind, most_history: usize) -> Self {
+        Self { kind, objects: BTreeMap::new(), history: History::new(most_history) }
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<&Arc<Object>> {

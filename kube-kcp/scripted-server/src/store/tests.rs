@@ -104,6 +104,17 @@ fn what_does_not_say_what_it_is_cannot_be_put() {
 }
 
 #[test]
+fn another_version_of_a_kind_takes_its_place() {
+    let mut store = store();
+    let versioned = |version: &str| json!({"apiVersion": format!("annex.sh/{version}"), "kind": "Install", "metadata": {"namespace": "n", "name": version}});
+    store.put(versioned("v1alpha1")).unwrap();
+    store.put(json!({"apiVersion": "v1", "kind": "Other", "metadata": {"name": "x"}})).unwrap();
+    store.put(versioned("v1")).unwrap();
+    let installs = store.resource("annex.sh", "installs").unwrap();
+    assert_eq!((installs.kind.version.as_str(), installs.objects.len()), ("v1", 2));
+}
+
+#[test]
 fn a_list_is_read_in_pages_that_show_one_revision() {
     let mut store = store();
     for name in ["a", "b", "c", "d", "e"] {
