@@ -18,7 +18,7 @@ use kube::{
 };
 use kube_kcp::{
     Backoff, Change, Connection, Endpoints, Gate, Index, Limits, Metrics, ObjectKey, Outcome, Readiness,
-    WorkQueue, export_endpoints, run_workers, spawn_metadata_watch, spawn_object_watch,
+    Stop, WorkMetrics, WorkQueue, export_endpoints, run_workers, spawn_metadata_watch, spawn_object_watch,
 };
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -55,10 +55,11 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let mut registry = Registry::with_prefix("annex_controller");
     let metrics = Metrics::register(&mut registry);
+    let work_metrics = WorkMetrics::register(&mut registry);
     let certificates = Certificates::register(&mut registry);
     let operations_tls = certificates.listener("operations", args.operations_tls.files())?;
     let lookup_tls = certificates.listener("lookup", args.tls.files())?;
-    let environment_metrics = Metrics::register(registry.sub_registry_with_prefix("environments"));
+    let environment_metrics = WorkMetrics::register(registry.sub_registry_with_prefix("environments"));
     let readiness = Readiness::default();
     let connection = Connection::new(client_config)?;
     let writes = ApiWrites::register(&mut registry);
@@ -95,8 +96,11 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let status = {
         let (readiness, context) = (readiness.clone(), context.clone());
+        let (installs, environments) = (work_metrics.clone(), environment_metrics.clone());
         Box::new(move || {
             gauges.refresh(&context);
+            installs.refresh(&context.queue);
+            environments.refresh(&context.environments.queue);
             let routes = context.routes.len();
             Status {
                 waiting_for: readiness.waiting_for(),
@@ -156,15 +160,15 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         let installs = run_workers(
             context.queue.clone(),
             Limits { concurrency: args.concurrency, timeout: RECONCILE_TIMEOUT },
-            metrics.clone(),
-            ended.requested(),
+            work_metrics,
+            drained(&ended),
             |key| reconcile(context.clone(), key),
         );
         let environments = run_workers(
             context.environments.queue.clone(),
             Limits { concurrency: ENVIRONMENTS, timeout: RECONCILE_TIMEOUT },
             environment_metrics,
-            ended.requested(),
+            drained(&ended),
             |key| reconcile_environment(context.clone(), key),
         );
         tokio::join!(installs, environments);
@@ -181,6 +185,12 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         follower.abort();
     }
     served.map(drop)
+}
+
+/// A process that is asked to end lets its reconciles end.
+async fn drained(shutdown: &Shutdown) -> Stop {
+    shutdown.requested().await;
+    Stop::Drain
 }
 
 /// The platform's own cluster, in Knative mode.

@@ -13,6 +13,7 @@ mod queue;
 mod readiness;
 mod schema;
 mod watch;
+mod work_metrics;
 mod worker;
 
 pub use answer::AnswerTooLarge;
@@ -30,4 +31,5 @@ pub use queue::{Lane, Outcome, WorkQueue};
 pub use readiness::{Gate, Readiness};
 pub use schema::{SchemaError, resource_schema};
 pub use watch::{spawn_metadata_watch, spawn_object_watch};
-pub use worker::{Limits, run_workers};
+pub use work_metrics::WorkMetrics;
+pub use worker::{Limits, Stop, run_workers};

@@ -12,8 +12,8 @@ use annex_service::{Certificates, LogFormat, Operations, OperationsTlsArgs, Shut
 use anyhow::Context as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube_kcp::{
-    Backoff, Change, Connection, Index, Limits, Metrics, ObjectKey, Outcome, Readiness, ShardUrl, WorkQueue,
-    initializing_endpoints, kinds::LogicalCluster, run_workers, spawn_object_watch,
+    Backoff, Change, Connection, Index, Limits, Metrics, ObjectKey, Outcome, Readiness, ShardUrl, Stop,
+    WorkMetrics, WorkQueue, initializing_endpoints, kinds::LogicalCluster, run_workers, spawn_object_watch,
 };
 use prometheus_client::registry::Registry;
 
@@ -70,6 +70,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let mut registry = Registry::with_prefix("annex_initializer");
     let metrics = Metrics::register(&mut registry);
+    let work_metrics = WorkMetrics::register(&mut registry);
     let certificates = Certificates::register(&mut registry);
     let operations_tls = certificates.listener("operations", args.operations_tls.files())?;
     let readiness = Readiness::default();
@@ -95,7 +96,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         &connection,
         endpoints,
         context.workspaces.clone(),
-        metrics.clone(),
+        metrics,
         readiness.gate("the list of workspaces under initialization"),
         move |change: &Change<LogicalCluster>| match change {
             Change::Applied { key, .. } => queued.add(key.clone()),
@@ -106,15 +107,22 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let status = {
         let (readiness, context) = (readiness.clone(), context.clone());
-        Box::new(move || Status { waiting_for: readiness.waiting_for(), notes: context.progress.notes() })
+        let (queue, metrics) = (queue.clone(), work_metrics.clone());
+        Box::new(move || {
+            metrics.refresh(&queue);
+            Status { waiting_for: readiness.waiting_for(), notes: context.progress.notes() }
+        })
     };
     let operations = Operations { status, registry, certificates }.router();
     let stop = shutdown.clone();
     let workers = run_workers(
         queue,
         Limits { concurrency: CONCURRENCY, timeout: 3 * context.patience + Duration::from_secs(30) },
-        metrics,
-        async move { stop.requested().await },
+        work_metrics,
+        async move {
+            stop.requested().await;
+            Stop::Drain
+        },
         move |key| initialize(context.clone(), key),
     );
     tokio::try_join!(
