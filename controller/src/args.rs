@@ -7,6 +7,7 @@ use jiff::{Span, SpanRelativeTo};
 
 use crate::{
     compute::{ComputeArgs, DomainMode},
+    lead::LeaseArgs,
     runner::Runner,
     workspace::SHORTEST_AGE,
 };
@@ -17,6 +18,8 @@ use crate::{
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) kcp: KcpArgs,
+    #[command(flatten)]
+    pub(crate) lease: LeaseArgs,
     /// Where `/healthz`, `/readyz` and `/metrics` are served.
     #[arg(long, env = "ANNEX_LISTEN", default_value = "127.0.0.1:8090")]
     pub(crate) listen: SocketAddr,

@@ -72,6 +72,13 @@ impl<R: Clone + Eq + Hash> Claims<R> {
         Verdict { holder: entry.holder.clone(), wake }
     }
 
+    /// Nobody holds or waits for anything.
+    pub(crate) fn clear(&self) {
+        let mut state = self.state.lock();
+        state.entries.clear();
+        state.claimed.clear();
+    }
+
     /// Everyone who holds `resource` or waits for it.
     pub(crate) fn claimants(&self, resource: &R) -> Vec<ObjectKey> {
         let state = self.state.lock();

@@ -1,6 +1,6 @@
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -49,6 +49,8 @@ impl Lane for Key {
 
 /// Everything that a reconcile reads and writes through.
 pub(crate) struct Context {
+    /// Whether this replica decides and writes. The others only follow.
+    pub(crate) leads: AtomicBool,
     /// The provider's own workspace.
     pub(crate) provider: Client,
     /// Those that bind the API.

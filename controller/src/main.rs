@@ -12,6 +12,7 @@ mod context;
 mod environment;
 mod gauges;
 mod install;
+mod lead;
 mod lookup;
 mod object_writer;
 mod routes;

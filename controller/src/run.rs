@@ -1,8 +1,5 @@
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -12,8 +9,8 @@ use annex_service::{Certificates, Operations, Shutdown, Status, serve};
 use anyhow::Context as _;
 use kube::{Api, Resource, core::PartialObjectMeta, runtime::watcher};
 use kube_kcp::{
-    Backoff, Change, Connection, Gate, Index, Limits, Metrics, ObjectKey, Outcome, Readiness,
-    VirtualWorkspace, VirtualWorkspaceOptions, WorkQueue, run_workers,
+    Backoff, Change, Connection, Fence, Gate, Index, Lease, LeaseMetrics, Metrics, ObjectKey, Outcome,
+    Readiness, VirtualWorkspace, VirtualWorkspaceOptions, WorkMetrics, WorkQueue,
 };
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -29,34 +26,45 @@ use crate::{
     context::{Context, Key, TenantSide},
     environment::{self, Environments},
     gauges::Gauges,
-    install, lookup,
+    install,
+    lead::{Counted, lead},
+    lookup,
     routes::Routes,
     store::{self, Store, Told},
     triggers,
     workspace::{self, SeedMemory},
 };
 
-/// A reconcile makes a handful of requests, each bounded by itself; this is the last resort.
-const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
-/// The same, where a tenant's own cluster has a part: others wait for the worker, and what was done until then stays done.
-const ELSEWHERE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A shard that cannot be listed is waited for so long; then work begins on the others. What one of its Installs may hold, a host name
 /// that nobody is known to have, is still given to nobody.
 const SHARD_PATIENCE: Duration = Duration::from_secs(60);
-/// Environments that are looked at at a time. Most of that is waiting for servers that are not ours.
-const ENVIRONMENTS: usize = 32;
 
 pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let seed_config = args.seed.load()?;
     let mut registry = Registry::with_prefix("annex_controller");
     let metrics = Metrics::register(&mut registry);
+    let work_metrics = WorkMetrics::register(&mut registry);
     let certificates = Certificates::register(&mut registry);
     let operations_tls = certificates.listener("operations", args.operations_tls.files())?;
     let lookup_tls = certificates.listener("lookup", args.tls.files())?;
-    let environment_metrics = Metrics::register(registry.sub_registry_with_prefix("environments"));
-    let elsewhere_metrics = Metrics::register(registry.sub_registry_with_prefix("own_clusters"));
+    let counted = Counted {
+        installs: work_metrics,
+        environments: WorkMetrics::register(registry.sub_registry_with_prefix("environments")),
+        elsewhere: WorkMetrics::register(registry.sub_registry_with_prefix("own_clusters")),
+    };
+    let lease_metrics = LeaseMetrics::register(&mut registry);
     let readiness = Readiness::default();
-    let connection = args.kcp.connection().await?;
+    let unfenced = args.kcp.connection().await?;
+    let lease = Lease::new(
+        unfenced.home(),
+        &args.lease.lease_namespace,
+        &args.lease.lease_name,
+        args.lease.options(),
+        lease_metrics,
+    )?;
+    let (identity, leader) = (lease.identity().to_owned(), lease.holder());
+    let fence = Fence::default();
+    let connection = unfenced.fenced(&fence);
     let workspaces = VirtualWorkspace::of_export(
         &connection,
         EXPORT_NAME,
@@ -72,12 +80,12 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let writes = ApiWrites::register(&mut registry);
     let (notices, cluster_notices) = mpsc::unbounded_channel();
     let options = args.compute.options()?;
-    let platform = platform(&args.compute, options.clone(), writes.clone()).await?;
+    let platform = platform(&args.compute, options.clone(), writes.clone(), &fence).await?;
     let context = Arc::new(Context {
         queue: Arc::new(WorkQueue::new(Backoff::default(), args.concurrency_per_workspace)),
         tenants: TenantSide::default(),
         catalog: Arc::new(Catalog::default()),
-        environments: Arc::new(Environments::new(&args.environment)),
+        environments: Arc::new(Environments::new(&args.environment, &fence)),
         extension_claims: Claims::default(),
         host_claims: Claims::default(),
         routes: Arc::new(Routes::default()),
@@ -96,6 +104,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         seed_config,
         seeds: SeedMemory::default(),
         token_max_age: args.token_max_age,
+        leads: AtomicBool::new(false),
         provider: connection.home(),
         workspaces,
     });
@@ -106,8 +115,11 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let status = {
         let (readiness, context) = (readiness.clone(), context.clone());
+        let (installs, environments) = (counted.installs.clone(), counted.environments.clone());
         Box::new(move || {
             gauges.refresh(&context);
+            installs.refresh(&context.queue);
+            environments.refresh(&context.environments.queue);
             let routes = context.routes.len();
             Status {
                 waiting_for: readiness.waiting_for(),
@@ -125,6 +137,11 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
                     ),
                 ]
                 .into_iter()
+                .chain([match &*leader.borrow() {
+                    Some(holder) if *holder == identity => "leads".to_owned(),
+                    Some(holder) => format!("stands by; {holder} leads"),
+                    None => "stands by; nobody is known to lead".to_owned(),
+                }])
                 .chain(context.runner.as_ref().map(|runner| {
                     let answers = *runner.reachable().borrow();
                     format!("runner: {}", if answers { "answers" } else { "does not answer" })
@@ -141,50 +158,24 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         })
     };
     let operations = Operations { status, registry, certificates }.router();
-    let routes_restored = Arc::new(AtomicBool::new(false));
     let lookup = {
-        let (readiness, restored) = (readiness.clone(), routes_restored.clone());
-        let complete = move || restored.load(Ordering::Acquire) && readiness.waiting_for().is_empty();
-        lookup::router(context.routes.clone(), complete)
+        let (readiness, context) = (readiness.clone(), context.clone());
+        let routes = context.routes.clone();
+        lookup::router(routes, move || readiness.waiting_for().is_empty() && context.all_is_synced())
     };
 
     let mut followers = follow(&context, &readiness);
     followers.push(tokio::spawn(triggers::follow_clusters(context.clone(), cluster_notices)));
-    let ended = shutdown.clone();
     // The lookup goes on until the work has ended: whether an install at work answers is asked through it.
     let (at_work, work_ended) = tokio::sync::oneshot::channel::<()>();
     let workers = async {
         let _at_work = at_work;
         tokio::select! {
             () = readiness.wait() => {}
-            () = ended.requested() => return Ok(()),
+            () = shutdown.requested() => return Ok(()),
         }
-        context.restore_routes();
-        context.sweep_tenants();
-        routes_restored.store(true, Ordering::Release);
-        tracing::info!(installs = context.tenants.installs.len(), "synced; work begins");
-        let installs = run_workers(
-            context.queue.clone(),
-            Limits { concurrency: args.concurrency, timeout: RECONCILE_TIMEOUT },
-            metrics.clone(),
-            ended.requested(),
-            |key| reconcile(context.clone(), key),
-        );
-        let environments = run_workers(
-            context.environments.queue.clone(),
-            Limits { concurrency: ENVIRONMENTS, timeout: RECONCILE_TIMEOUT },
-            environment_metrics,
-            ended.requested(),
-            |key| reconcile_environment(context.clone(), key),
-        );
-        let elsewhere = run_workers(
-            context.elsewhere.queue.clone(),
-            Limits { concurrency: Elsewhere::AT_A_TIME, timeout: ELSEWHERE_TIMEOUT },
-            elsewhere_metrics,
-            ended.requested(),
-            |key| reconcile_elsewhere(context.clone(), key),
-        );
-        tokio::join!(installs, environments, elsewhere);
+        tracing::info!(installs = context.tenants.installs.len(), "synced");
+        lead(context.clone(), lease, &fence, args.concurrency, &counted, &shutdown).await;
         Ok(())
     };
     let served = tokio::try_join!(
@@ -200,11 +191,13 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     served.map(drop)
 }
 
+/// A process that is asked to end lets its reconciles end.
 /// The platform's own cluster, in Knative mode.
 async fn platform(
     args: &ComputeArgs,
     options: Option<Options>,
     writes: ApiWrites,
+    fence: &Fence,
 ) -> anyhow::Result<Option<Setup>> {
     if args.domain_mode == DomainMode::Direct {
         return Ok(None);
@@ -226,7 +219,7 @@ async fn platform(
     Ok(Some(Setup {
         id: PlaceId::Platform,
         label: "platform".to_owned(),
-        client: connection.home(),
+        client: connection.fenced(fence).home(),
         layout,
         claims: args.auto_create_domain_claims,
         tls_secret: args.tls_secret()?,
@@ -235,18 +228,18 @@ async fn platform(
     }))
 }
 
-async fn reconcile(context: Arc<Context>, key: Key) -> Outcome {
+pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Outcome {
     match key {
         Key::Install(key) => install::reconcile(&context, &key).await,
         Key::Workspace(cluster) => workspace::reconcile(&context, &cluster).await,
     }
 }
 
-async fn reconcile_elsewhere(context: Arc<Context>, key: ObjectKey) -> Outcome {
+pub(crate) async fn reconcile_elsewhere(context: Arc<Context>, key: ObjectKey) -> Outcome {
     install::reconcile_elsewhere(&context, &key).await
 }
 
-async fn reconcile_environment(context: Arc<Context>, key: ObjectKey) -> Outcome {
+pub(crate) async fn reconcile_environment(context: Arc<Context>, key: ObjectKey) -> Outcome {
     environment::reconcile(&context, &key).await
 }
 

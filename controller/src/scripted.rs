@@ -1,6 +1,10 @@
 //! API servers that are functions, for tests.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use annex_apis::Install;
 use annex_initializer::{Seed, SeedConfig};
@@ -8,7 +12,7 @@ use axum::{Router, body::Body};
 use http::{Request, Response};
 use kube::Client;
 use kube_kcp::{
-    Backoff, Brake, Connection, Index, Metrics, ObjectKey, ShardUrl, VirtualWorkspace,
+    Backoff, Brake, Connection, Fence, Index, Metrics, ObjectKey, ShardUrl, VirtualWorkspace,
     VirtualWorkspaceOptions, WorkQueue,
 };
 use parking_lot::Mutex;
@@ -175,6 +179,7 @@ impl Controller {
         config.root_cert = Some(Vec::new());
         let connection = Connection::new(config).unwrap();
         let context = Context {
+            leads: AtomicBool::new(true),
             provider: connection.home(),
             workspaces: VirtualWorkspace::fixed(
                 &connection,
@@ -185,10 +190,10 @@ impl Controller {
             queue: Arc::new(WorkQueue::new(Backoff::default(), 4)),
             tenants: listed(&shard),
             catalog: Arc::default(),
-            environments: Arc::new(Environments::new(&EnvironmentArgs {
-                allowed_networks: Vec::new(),
-                allow_insecure_tls: false,
-            })),
+            environments: Arc::new(Environments::new(
+                &EnvironmentArgs { allowed_networks: Vec::new(), allow_insecure_tls: false },
+                &Fence::default(),
+            )),
             extension_claims: Default::default(),
             host_claims: Default::default(),
             routes: Arc::default(),

@@ -1,6 +1,6 @@
 //! Which keys a change wakes.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use annex_apis::{Install, ManagedEnvironment};
 use annex_initializer::NAMESPACE;
@@ -14,14 +14,83 @@ use crate::{
     compute::{About, Notice, PlaceId},
     context::{Context, Key},
     environment,
-    install::{recorded_host, route_of_status},
+    install::{recorded_host, routes_of_status},
     runner::Runner,
 };
 
 impl Context {
-    /// An Install came, changed or went. What its status says it holds is claimed before anything is reconciled, so that a
-    /// restart gives nobody's host away.
+    /// This replica leads from now on: what it decides by is made anew from what statuses say. Another has led, and may have given
+    /// to others what this one remembers.
+    pub(crate) fn begin(&self) {
+        self.host_claims.clear();
+        self.extension_claims.clear();
+        self.vanished.lock().clear();
+        self.deleted.lock().clear();
+        self.orphans.lock().clear();
+        self.left.lock().clear();
+        self.undone.lock().clear();
+        // What changes meanwhile claims for itself; twice does no harm.
+        self.leads.store(true, Ordering::Release);
+        for (key, install) in self.tenants.installs.all() {
+            self.claim_recorded(&key, &install);
+        }
+        self.restore_routes();
+        self.sweep_tenants();
+        self.wake_all();
+        for (key, _) in self.tenants.environments.all() {
+            self.environments.queue.add(key);
+        }
+    }
+
+    /// This replica leads no longer, and answers by what statuses say.
+    pub(crate) fn end(&self) {
+        self.leads.store(false, Ordering::Release);
+        self.follow_routes(self.tenants.installs.all());
+    }
+
+    fn leads(&self) -> bool {
+        self.leads.load(Ordering::Acquire)
+    }
+
+    /// An Install came, changed or went. A replica that does not lead answers for it as its status says.
     pub(crate) fn install_changed(&self, change: &Change<Install>) {
+        if self.leads() {
+            self.install_noted(change);
+        } else {
+            match change {
+                Change::Applied { key, object, .. } => self.follow_routes([(key.clone(), object.clone())]),
+                Change::Removed { key, because: RemovedBecause::Deleted, .. } => {
+                    self.routes.follow(key, Vec::new());
+                }
+                // Nobody said that it is gone; the one that leads asks, and what it was it goes on being until then.
+                Change::Removed { .. } => {}
+            }
+        }
+        self.queue.add(Key::Install(change.key().clone()));
+    }
+
+    fn follow_routes(&self, installs: impl IntoIterator<Item = (ObjectKey, Arc<Install>)>) {
+        for (key, install) in installs {
+            self.routes.follow(&key, routes_of_status(&self.catalog, &key, &install));
+        }
+    }
+
+    /// What the status of an Install says it holds is claimed before anything is reconciled, so that a restart gives nobody's host
+    /// away.
+    fn claim_recorded(&self, key: &ObjectKey, install: &Install) {
+        if install.metadata.deletion_timestamp.is_some() {
+            return;
+        }
+        if install.status.as_ref().is_some_and(|status| status.installed_version.is_some()) {
+            let resource = (key.cluster.clone(), install.spec.extension.clone());
+            self.wake(self.extension_claims.claim(&resource, key, rank(install, false)).wake);
+        }
+        if let Some(host) = recorded_host(install) {
+            self.wake(self.host_claims.claim(&host, key, rank(install, false)).wake);
+        }
+    }
+
+    fn install_noted(&self, change: &Change<Install>) {
         match change {
             Change::Removed { key, last, because } => {
                 let uid = last.uid().unwrap_or_default();
@@ -49,30 +118,19 @@ impl Context {
                 }
             }
         }
-        if let Change::Applied { key, object, previous: None } = change
-            && object.metadata.deletion_timestamp.is_none()
-        {
-            if object.status.as_ref().is_some_and(|status| status.installed_version.is_some()) {
-                let resource = (key.cluster.clone(), object.spec.extension.clone());
-                self.wake(self.extension_claims.claim(&resource, key, rank(object, false)).wake);
-            }
-            if let Some(host) = recorded_host(object) {
-                self.wake(self.host_claims.claim(&host, key, rank(object, false)).wake);
-            }
+        if let Change::Applied { key, object, previous: None } = change {
+            self.claim_recorded(key, object);
         }
-        self.queue.add(Key::Install(change.key().clone()));
     }
 
-    /// Answers for every host that a status records, before the first reconcile: a restart must not make a host unknown for as
-    /// long as it takes to look at every Install again. Called once, when all that is watched was listed.
-    pub(crate) fn restore_routes(&self) {
+    /// Answers for every host that a status records and that its Install holds, before the first reconcile: a new leader must not make
+    /// a host unknown for as long as it takes to look at every Install again.
+    fn restore_routes(&self) {
         for (key, install) in self.tenants.installs.all() {
-            if let Some((host, identity)) =
-                recorded_host(&install).zip(route_of_status(&self.catalog, &key, &install))
-                && self.host_claims.claim(&host, &key, rank(&install, false)).holder == key
-            {
-                self.routes.set(&key, &host, identity);
-            }
+            let mut routes = routes_of_status(&self.catalog, &key, &install);
+            routes
+                .retain(|(host, _)| self.host_claims.claim(host, &key, rank(&install, false)).holder == key);
+            self.routes.follow(&key, routes);
         }
     }
 
@@ -118,7 +176,7 @@ impl Context {
         }
         let key = change.key();
         self.environments.queue.add(key.clone());
-        for next in environment::let_in(self, &key.shard, &key.cluster) {
+        for next in environment::let_in(self, &key.cluster) {
             self.environments.queue.add(next);
         }
         self.wake(self.installs_naming(key));
@@ -167,6 +225,10 @@ impl Context {
     /// A Tenant changed: its workspace is looked at, and all that is installed there. It may have been deleted while nobody watched.
     pub(crate) fn tenant_changed(&self, name: &str) {
         let Ok(cluster) = name.parse::<ClusterName>() else { return };
+        if !self.leads() {
+            // A name of the tenant's is part of what is answered.
+            self.follow_routes(self.tenants.installs.in_cluster(&cluster));
+        }
         self.queue.add(Key::Workspace(cluster.clone()));
         self.wake_cluster(&cluster);
     }

@@ -10,8 +10,8 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use kube::Config;
 use kube_kcp::{
-    Backoff, Connection, Index, Limits, Metrics, ObjectKey, Outcome, PATH_ANNOTATION, Readiness,
-    VirtualWorkspace, WorkQueue, kinds::APIBinding, run_workers,
+    Backoff, Connection, Index, Limits, Metrics, ObjectKey, Outcome, PATH_ANNOTATION, Readiness, Stop,
+    VirtualWorkspace, WorkMetrics, WorkQueue, kinds::APIBinding, run_workers,
 };
 use prometheus_client::registry::Registry;
 
@@ -19,7 +19,9 @@ use prometheus_client::registry::Registry;
 async fn main() -> anyhow::Result<()> {
     let export = std::env::args().nth(1).context("give the APIExport's name")?;
     let connection = Connection::new(Config::infer().await?)?;
-    let metrics = Metrics::register(&mut Registry::default());
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let work_metrics = WorkMetrics::register(&mut registry);
     let readiness = Readiness::default();
 
     let workspaces = VirtualWorkspace::of_export(
@@ -39,9 +41,10 @@ async fn main() -> anyhow::Result<()> {
 
     let stop = async {
         let _ = tokio::signal::ctrl_c().await;
+        Stop::Drain
     };
     let limits = Limits { concurrency: 8, timeout: Duration::from_secs(10) };
-    run_workers(queue, limits, metrics, stop, move |key| {
+    run_workers(queue, limits, work_metrics, stop, move |key| {
         let bindings = bindings.clone();
         async move { describe(&bindings, &key) }
     })

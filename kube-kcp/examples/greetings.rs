@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Config, api::PostParams};
 use kube_kcp::{
-    Backoff, Connection, Index, Limits, Metrics, ObjectKey, Outcome, Readiness, VirtualWorkspace, WorkQueue,
-    run_workers,
+    Backoff, Connection, Index, Limits, Metrics, ObjectKey, Outcome, Readiness, Stop, VirtualWorkspace,
+    WorkMetrics, WorkQueue, run_workers,
 };
 use prometheus_client::registry::Registry;
 
@@ -18,7 +18,9 @@ use prometheus_client::registry::Registry;
 async fn main() -> anyhow::Result<()> {
     // The kubeconfig's current context is the workspace that holds the APIExport.
     let connection = Connection::new(Config::infer().await?)?;
-    let metrics = Metrics::register(&mut Registry::default());
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let work_metrics = WorkMetrics::register(&mut registry);
     let readiness = Readiness::default();
 
     let workspaces = VirtualWorkspace::of_export(
@@ -40,8 +42,9 @@ async fn main() -> anyhow::Result<()> {
     let limits = Limits { concurrency: 32, timeout: Duration::from_secs(60) };
     let stop = async {
         let _ = tokio::signal::ctrl_c().await;
+        Stop::Drain
     };
-    run_workers(queue, limits, metrics, stop, move |key| {
+    run_workers(queue, limits, work_metrics, stop, move |key| {
         let (workspaces, index) = (workspaces.clone(), index.clone());
         async move {
             match greet(&workspaces, &index, &key).await {

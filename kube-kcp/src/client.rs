@@ -29,7 +29,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tower::{BoxError, Layer as _, Service, ServiceBuilder, service_fn, util::BoxCloneSyncService};
 
 use crate::{
-    ClusterName, ShardUrl,
+    ClusterName, Fence, ShardUrl,
     answer::{Answer, Size},
     lanes::{Lane, Lanes, Source},
 };
@@ -142,6 +142,7 @@ pub struct Connection {
     next: Arc<AtomicUsize>,
     home: Uri,
     default_namespace: String,
+    fence: Option<Fence>,
 }
 
 impl Connection {
@@ -205,7 +206,14 @@ impl Connection {
             next: Arc::default(),
             home: config.cluster_url,
             default_namespace: config.default_namespace,
+            fence: None,
         }
+    }
+
+    /// The same connections, with `fence` before every write: of the clients made from it, and not of those made from this one.
+    #[must_use]
+    pub fn fenced(&self, fence: &Fence) -> Self {
+        Self { fence: Some(fence.clone()), ..self.clone() }
     }
 
     /// The client of the configuration's own workspace.
@@ -236,6 +244,7 @@ impl Connection {
     pub fn client(&self, base: Uri) -> Client {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let lane = Lane { lanes: self.lanes.clone(), turn };
+        let lane = ServiceBuilder::new().option_layer(self.fence.clone()).service(lane);
         Client::new(BaseUriLayer::new(base).layer(lane), self.default_namespace.clone())
     }
 }

@@ -8,6 +8,7 @@ mod client;
 mod index;
 pub mod kinds;
 mod lanes;
+mod lease;
 mod metrics;
 mod names;
 mod queue;
@@ -15,6 +16,7 @@ mod readiness;
 mod schema;
 mod virtual_workspace;
 mod watch;
+mod work_metrics;
 mod worker;
 
 pub use answer::AnswerTooLarge;
@@ -23,6 +25,7 @@ pub use brake::Brake;
 pub use brief::Brief;
 pub use client::{Bounds, ConnectError, Connection, Timeouts, trust_also};
 pub use index::{Change, Held, Index, RemovedBecause};
+pub use lease::{Claim, Fence, Fenced, Leadership, Lease, LeaseError, LeaseMetrics, LeaseOptions, NotLeader};
 pub use metrics::Metrics;
 pub use names::{
     CLUSTER_ANNOTATION, ClusterName, MissingCluster, NameError, ObjectKey, PATH_ANNOTATION, ShardUrl,
@@ -36,4 +39,5 @@ pub use virtual_workspace::{
     VirtualWorkspaceOptions,
 };
 pub use watch::{WatchError, WatchOptions};
-pub use worker::{Limits, run_workers};
+pub use work_metrics::WorkMetrics;
+pub use worker::{Limits, Stop, run_workers};

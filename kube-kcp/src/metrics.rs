@@ -1,17 +1,10 @@
-use std::time::Duration;
-
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-    },
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
-/// The metrics of watches and queues. Labels are kinds and outcomes, never tenants: their number is bounded.
+/// The metrics of watches. Labels are kinds, never tenants: their number is bounded.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     events: Family<Kind, Counter>,
@@ -19,9 +12,6 @@ pub struct Metrics {
     errors: Family<ErrorLabel, Counter>,
     skipped: Family<Kind, Counter>,
     objects: Family<Kind, Gauge>,
-    reconciles: Family<OutcomeLabel, Counter>,
-    duration: Histogram,
-    depth: Gauge,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -35,11 +25,6 @@ struct ErrorLabel {
     error: &'static str,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
-}
-
 impl Metrics {
     /// Registers all of them. Call it once per registry.
     pub fn register(registry: &mut Registry) -> Self {
@@ -49,9 +34,6 @@ impl Metrics {
             errors: Family::default(),
             skipped: Family::default(),
             objects: Family::default(),
-            reconciles: Family::default(),
-            duration: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
-            depth: Gauge::default(),
         };
         let kcp = registry.sub_registry_with_prefix("kube_kcp");
         kcp.register("watch_events", "Events received from watches", metrics.events.clone());
@@ -67,9 +49,6 @@ impl Metrics {
             metrics.skipped.clone(),
         );
         kcp.register("objects_indexed", "Objects in the index", metrics.objects.clone());
-        kcp.register("reconciles", "Ended reconciles", metrics.reconciles.clone());
-        kcp.register("reconcile_duration_seconds", "How long a reconcile took", metrics.duration.clone());
-        kcp.register("queue_depth", "Keys that are ready and wait for a worker", metrics.depth.clone());
         metrics
     }
 
@@ -93,14 +72,5 @@ impl Metrics {
         self.objects
             .get_or_create(&Kind { kind: kind.to_owned() })
             .set(i64::try_from(objects).unwrap_or(i64::MAX));
-    }
-
-    pub(crate) fn reconciled(&self, outcome: &'static str, took: Duration) {
-        self.reconciles.get_or_create(&OutcomeLabel { outcome }).inc();
-        self.duration.observe(took.as_secs_f64());
-    }
-
-    pub(crate) fn queued(&self, depth: usize) {
-        self.depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
     }
 }

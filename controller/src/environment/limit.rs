@@ -1,6 +1,6 @@
 use annex_apis::ManagedEnvironment;
 use annex_initializer::{ENVIRONMENT, NAMESPACE};
-use kube_kcp::{ClusterName, ObjectKey, ShardUrl};
+use kube_kcp::{ClusterName, ObjectKey};
 
 use crate::context::Context;
 
@@ -9,16 +9,16 @@ pub(super) const MOST: usize = 16;
 pub(super) const TOO_MANY: &str = "TooManyEnvironments";
 
 /// The environments of a workspace that are looked at: its own, and then the oldest.
-pub(super) fn looked_at(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Vec<ObjectKey> {
-    let mut there = context.tenants.environments.in_cluster(shard, cluster);
+pub(super) fn looked_at(context: &Context, cluster: &ClusterName) -> Vec<ObjectKey> {
+    let mut there = context.tenants.environments.in_cluster(cluster);
     there.retain(|(_, environment)| environment.metadata.deletion_timestamp.is_none());
     there.sort_by_cached_key(|(key, environment)| rank(key, environment));
     there.into_iter().take(MOST).map(|(key, _)| key).collect()
 }
 
 /// Those among them that were refused as one too many: one of the others has gone.
-pub(crate) fn let_in(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Vec<ObjectKey> {
-    let mut there = looked_at(context, shard, cluster);
+pub(crate) fn let_in(context: &Context, cluster: &ClusterName) -> Vec<ObjectKey> {
+    let mut there = looked_at(context, cluster);
     there.retain(|key| context.environments.reason(key).is_some_and(|because| because.reason == TOO_MANY));
     there
 }
@@ -58,15 +58,15 @@ mod tests {
             false => scripted::refusal(404, "not found"),
         };
         let controller = Controller::start(kcp, None).await;
-        let (context, shard, cluster) = (&*controller.context, &controller.shard, &"acme".parse().unwrap());
+        let (context, cluster) = (&*controller.context, &"acme".parse().unwrap());
         let key = |number: usize| controller.key("acme", &format!("e{number:02}"));
         for number in 0..MOST + 2 {
             // The younger the earlier in the alphabet.
-            context.tenants.environments.apply(key(number), environment(40 - number));
+            context.tenants.environments.apply(&controller.shard, key(number), environment(40 - number));
         }
         let own = ObjectKey { namespace: NAMESPACE.to_owned(), name: ENVIRONMENT.to_owned(), ..key(0) };
-        context.tenants.environments.apply(own.clone(), environment(59));
-        let looked = looked_at(context, shard, cluster);
+        context.tenants.environments.apply(&controller.shard, own.clone(), environment(59));
+        let looked = looked_at(context, cluster);
         assert_eq!(looked.len(), MOST);
         assert!(looked[0] == own && looked[1] == key(MOST + 1) && !looked.contains(&key(2)), "{looked:?}");
 
@@ -76,9 +76,9 @@ mod tests {
         let reason = |number: usize| context.environments.reason(&key(number)).unwrap();
         assert_eq!([reason(2).reason, reason(3).reason], [TOO_MANY, "SecretNotFound"]);
         assert!(reason(2).message.contains("16"));
-        assert_eq!(let_in(context, shard, cluster), []);
+        assert_eq!(let_in(context, cluster), []);
 
-        let change = context.tenants.environments.delete(&key(9)).unwrap();
+        let change = context.tenants.environments.delete(&controller.shard, &key(9)).unwrap();
         context.environment_changed(&change);
         let queued: Vec<_> =
             std::iter::from_fn(|| context.environments.queue.next().now_or_never()).collect();

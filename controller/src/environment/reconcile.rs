@@ -69,7 +69,7 @@ async fn apply(
     let client = context.workspaces.client(&key.cluster)?;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
     let name = &environment.spec.credentials_secret_ref.name;
-    let looked = if !looked_at(context, &key.shard, &key.cluster).contains(key) {
+    let looked = if !looked_at(context, &key.cluster).contains(key) {
         // When one of the others goes, this one comes.
         let message = format!(
             "the {MOST} oldest environments of a workspace are looked at, and this is not one of them"

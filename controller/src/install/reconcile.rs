@@ -221,7 +221,7 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
     let now = Timestamp::now();
     let installed = facts.install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
     let suspend = facts.install.spec.suspend && !facts.tenant.spec.suspended;
-    let (status, next) = if suspend && installed {
+    let (mut status, next) = if suspend && installed {
         (suspended(&facts.install, keep_answering(context, &facts), now), Next::Resync(RESYNC))
     } else {
         let mut findings = Findings::default();
@@ -251,6 +251,7 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
         }
         (status(&facts.install, &findings, &done, recorded, now), next)
     };
+    status.routes = context.routes.of(key);
     let install = &facts.install;
     if install.status.as_ref() != Some(&status) {
         let turned = turned(install.status.as_ref(), &status).cloned();
@@ -301,11 +302,9 @@ async fn install_it(
         findings.refused(Stage::DomainReady, Because::new("DomainConflict", message));
         return refused();
     }
-    if let Site::Cluster(place, _) = facts.site.clone() {
-        record_place(context, writer, facts, &place).await?;
-    }
     // Where it answers already it goes on answering until it does so here.
     context.routes.add(&key, &host, resolved.identity.clone());
+    record(context, writer, facts).await?;
     let (answers, next) = match answer(context, facts, &resolved, findings).await {
         Answer::Yes(runner) => (Some(runner), Next::Resync(RESYNC)),
         Answer::Watched => (None, Next::Resync(REFUSED_RESYNC)),
@@ -345,24 +344,24 @@ fn is_in_its_own_way(context: &Context, facts: &Facts, place: &Place, host: &Hos
     place.is_mapped_elsewhere(whose, host)
 }
 
-/// Writes where something is about to be made, so that whatever happens next it is known where to remove it.
-async fn record_place(
-    context: &Context,
-    writer: &Writer<'_>,
-    facts: &mut Facts,
-    place: &Place,
-) -> Result<(), WriteError> {
-    let reference = place.reference(&facts.key.cluster);
-    if let Some(left) = context.left.lock().get_mut(&facts.install.uid().unwrap_or_default()) {
-        // It is back.
-        left.retain(|other| *other != reference);
-    }
-    if recorded_places(&facts.install).contains(&reference) {
-        return Ok(());
-    }
+/// Writes where something is about to be made, so that whatever happens next it is known where to remove it; and what the host is to
+/// answer, because whoever asks may be answered by another replica.
+async fn record(context: &Context, writer: &Writer<'_>, facts: &mut Facts) -> Result<(), WriteError> {
     let mut status = facts.install.status.clone().unwrap_or_default();
-    status.places.push(reference);
-    facts.install = Arc::new(writer.status(&facts.install, status).await?);
+    if let Site::Cluster(place, _) = &facts.site {
+        let reference = place.reference(&facts.key.cluster);
+        if let Some(left) = context.left.lock().get_mut(&facts.install.uid().unwrap_or_default()) {
+            // It is back.
+            left.retain(|other| *other != reference);
+        }
+        if !recorded_places(&facts.install).contains(&reference) {
+            status.places.push(reference);
+        }
+    }
+    status.routes = context.routes.of(&facts.key);
+    if facts.install.status.as_ref() != Some(&status) {
+        facts.install = Arc::new(writer.status(&facts.install, status).await?);
+    }
     Ok(())
 }
 

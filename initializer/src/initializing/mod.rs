@@ -11,7 +11,8 @@ use annex_initializer::{KcpArgs, Seed, SeedArgs, SeedConfig};
 use annex_service::{Certificates, LogFormat, Operations, OperationsTlsArgs, Shutdown, Status, serve};
 use kube_kcp::{
     Backoff, Brake, Change, Connection, Index, Limits, Metrics, ObjectKey, Outcome, Readiness, ShardUrl,
-    VirtualWorkspace, VirtualWorkspaceOptions, WorkQueue, kinds::LogicalCluster, run_workers,
+    Stop, VirtualWorkspace, VirtualWorkspaceOptions, WorkMetrics, WorkQueue, kinds::LogicalCluster,
+    run_workers,
 };
 use prometheus_client::registry::Registry;
 
@@ -62,6 +63,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let config = args.seed.load()?;
     let mut registry = Registry::with_prefix("annex_initializer");
     let metrics = Metrics::register(&mut registry);
+    let work_metrics = WorkMetrics::register(&mut registry);
     let certificates = Certificates::register(&mut registry);
     let operations_tls = certificates.listener("operations", args.operations_tls.files())?;
     let readiness = Readiness::default();
@@ -104,7 +106,9 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let status = {
         let (readiness, context) = (readiness.clone(), context.clone());
+        let (queue, metrics) = (queue.clone(), work_metrics.clone());
         Box::new(move || {
+            metrics.refresh(&queue);
             let shards = context.workspaces.health().shards();
             let notes = context.progress.notes().into_iter().chain(shards.iter().map(ToString::to_string));
             Status { waiting_for: readiness.waiting_for(), notes: notes.collect() }
@@ -115,8 +119,11 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let workers = run_workers(
         queue,
         Limits { concurrency: CONCURRENCY, timeout: 3 * context.patience + Duration::from_secs(30) },
-        metrics,
-        async move { stop.requested().await },
+        work_metrics,
+        async move {
+            stop.requested().await;
+            Stop::Drain
+        },
         move |key| initialize(context.clone(), key),
     );
     tokio::try_join!(
