@@ -5,7 +5,11 @@ use std::{fmt::Debug, future::Future};
 
 use annex_apis::Install;
 use k8s_openapi::NamespaceResourceScope;
-use kube::{Api, Resource, api::ListParams, core::PartialObjectMeta};
+use kube::{
+    Api, Resource,
+    api::ListParams,
+    core::{DeserializeGuard, PartialObjectMeta},
+};
 use kube_kcp::{ClusterName, ObjectKey, ShardUrl};
 use serde::de::DeserializeOwned;
 
@@ -30,7 +34,7 @@ where
     ask("object", objects.get_metadata(&key.name)).await
 }
 
-/// The Installs of a workspace. None: it is gone, or no longer ours to see.
+/// The Installs of a workspace, those included that do not parse. None: it is gone, or no longer ours to see.
 ///
 /// # Errors
 /// Nobody has said so.
@@ -38,8 +42,8 @@ pub(crate) async fn installs_in(
     context: &Context,
     shard: &ShardUrl,
     cluster: &ClusterName,
-) -> Result<Option<Vec<Install>>, WriteError> {
-    let installs = Api::<Install>::all(context.connection.workspace(shard, cluster)?);
+) -> Result<Option<Vec<DeserializeGuard<Install>>>, WriteError> {
+    let installs = Api::<DeserializeGuard<Install>>::all(context.connection.workspace(shard, cluster)?);
     let everything = ListParams::default();
     Ok(ask("Installs", installs.list(&everything)).await?.map(|list| list.items))
 }
