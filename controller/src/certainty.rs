@@ -5,7 +5,11 @@ use std::{fmt::Debug, future::Future};
 
 use annex_apis::Install;
 use k8s_openapi::NamespaceResourceScope;
-use kube::{Api, Resource, api::ListParams, core::PartialObjectMeta};
+use kube::{
+    Api, Resource,
+    api::ListParams,
+    core::{DeserializeGuard, PartialObjectMeta},
+};
 use kube_kcp::{ClusterName, ObjectKey};
 use serde::de::DeserializeOwned;
 
@@ -35,17 +39,17 @@ where
     Ok(None)
 }
 
-/// The Installs of a workspace. None: it is gone, or no longer ours to see.
+/// The Installs of a workspace, those included that do not parse. None: it is gone, or no longer ours to see.
 ///
 /// # Errors
 /// Nobody has said so.
 pub(crate) async fn installs_in(
     context: &Context,
     cluster: &ClusterName,
-) -> Result<Option<Vec<Install>>, WriteError> {
+) -> Result<Option<Vec<DeserializeGuard<Install>>>, WriteError> {
     let everything = ListParams::default();
     for (_, client) in context.workspaces.clients(cluster)? {
-        let installs = Api::<Install>::all(client);
+        let installs = Api::<DeserializeGuard<Install>>::all(client);
         if let Some(list) = ask("Installs", installs.list(&everything)).await? {
             return Ok(Some(list.items));
         }

@@ -323,7 +323,7 @@ impl Watches<'_> {
             let told = |told: Told<'_, K>| match told {
                 Told::Changed(object) => on_change(&context, object),
                 Told::Synced => gate.open(),
-                Told::Failed(_) | Told::Full => {}
+                Told::Heard | Told::Failed(_) | Told::Full => {}
             };
             store::follow(api, watcher::Config::default(), store, what, told).await;
         })

@@ -9,6 +9,7 @@ use std::{
 use annex_apis::Install;
 use annex_initializer::{Seed, SeedConfig};
 use axum::{Router, body::Body};
+use futures::StreamExt as _;
 use http::{Request, Response};
 use kube::Client;
 use kube_kcp::{
@@ -91,11 +92,21 @@ pub(crate) fn quiet() -> Answer {
 
 /// A watch whose connection breaks after a while.
 pub(crate) fn breaks_after(wait: Duration) -> Answer {
+    watch_that_breaks(String::new(), wait)
+}
+
+/// The same, after something came.
+pub(crate) fn breaks_after_saying(event: &Value, wait: Duration) -> Answer {
+    watch_that_breaks(format!("{event}\n"), wait)
+}
+
+fn watch_that_breaks(said: String, wait: Duration) -> Answer {
     let error = async move {
         tokio::time::sleep(wait).await;
-        Err::<Vec<u8>, _>(std::io::Error::other("connection reset"))
+        Err(std::io::Error::other("connection reset"))
     };
-    answer(200, Body::from_stream(futures::stream::once(error)))
+    let said = futures::future::ready(Ok(said));
+    answer(200, Body::from_stream(futures::stream::once(said).chain(futures::stream::once(error))))
 }
 
 /// A client of a cluster with Knative that is empty, as far as `answer` says nothing else.

@@ -120,6 +120,8 @@ impl<K> Store<K> {
 pub(crate) enum Told<'a, K> {
     /// An object is new, changed or gone; as it is, or was last seen.
     Changed(&'a K),
+    /// Something has come of a watch, so that one works.
+    Heard,
     /// A list has ended: from now on, what is not in the store is not there.
     Synced,
     /// The watch is interrupted, and begins again by itself.
@@ -282,6 +284,9 @@ async fn follow_until_full<K>(
     let mut events = watcher(api.clone(), config.clone()).backoff(WatchBackoff::default()).boxed();
     let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
+        if let Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_)) = &event {
+            told(Told::Heard);
+        }
         match event {
             Ok(watcher::Event::Init) => listed.clear(),
             Ok(watcher::Event::InitApply(object)) => {

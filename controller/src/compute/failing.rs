@@ -46,8 +46,8 @@ impl Failing {
         self.watches.lock().insert(what, Failure { since: Instant::now(), last: None, why });
     }
 
-    /// A list of it has come to its end.
-    pub(super) fn listed(&self, what: &str) {
+    /// A list of it has come to its end, or its watch has brought something.
+    pub(super) fn heard(&self, what: &str) {
         self.watches.lock().remove(what);
     }
 
@@ -106,16 +106,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_has_ended_fails_until_it_is_listed() {
+    async fn what_has_ended_fails_until_it_is_heard_of() {
         let failing = Failing::default();
         failing.ended("Service", "too many".to_owned());
         failing.failed("the domains' certificate", "reset".to_owned());
         failing.forget();
         after(3600).await;
         assert_eq!(failing.believed().as_deref(), Some("Service: too many"));
-        failing.listed("the domains' certificate");
+        failing.heard("the domains' certificate");
         assert!(failing.believed().is_some(), "another's list mends nothing");
-        failing.listed("Service");
+        failing.heard("Service");
         assert_eq!(failing.believed(), None);
     }
 }

@@ -186,8 +186,9 @@ impl Place {
             _ => Api::all_with(self.client.clone(), &resource),
         };
         let told = |told: Told<'_, DynamicObject>| match told {
+            Told::Heard => self.failing.heard(kind.name()),
             Told::Synced => {
-                self.failing.listed(kind.name());
+                self.failing.heard(kind.name());
                 if self.is_synced() && *self.state.read() == State::Listing {
                     self.enter(State::Known, &notices);
                 }
@@ -231,7 +232,7 @@ impl Place {
         let api = Api::namespaced_with(self.client.clone(), namespace, &Kind::Secret.resource(""));
         let told = |told: Told<'_, DynamicObject>| match told {
             Told::Changed(_) => self.tell(&notices, About::Everything),
-            Told::Synced => self.failing.listed(CERTIFICATE),
+            Told::Heard | Told::Synced => self.failing.heard(CERTIFICATE),
             Told::Failed(why) => self.failing.failed(CERTIFICATE, why),
             Told::Full => {}
         };
@@ -293,6 +294,19 @@ mod tests {
         let first = states.iter().position(|state| *state == refused).unwrap();
         assert!((20..40).contains(&first), "{states:?}");
         assert!(states.iter().skip(first).all(|state| *state == refused), "{states:?}");
+    }
+
+    /// As one does of which so much comes that an answer has no room for it.
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_breaks_again_and_again_and_brings_something_each_time_works() {
+        let place = place(|asked| {
+            let namespaces = asked.what == "GET /api/v1/namespaces" && asked.is_watch();
+            let added = json!({ "type": "ADDED", "object": { "apiVersion": "v1", "kind": "Namespace",
+                "metadata": { "name": "annex-acme", "uid": "n", "resourceVersion": "2" } } });
+            namespaces.then(|| scripted::breaks_after_saying(&added, Duration::from_secs(3)))
+        });
+        let states = states(&place).await;
+        assert!(states.iter().skip(3).all(|state| *state == State::Known), "{states:?}");
     }
 
     /// Everything failed while nothing was answered.

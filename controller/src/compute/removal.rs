@@ -126,6 +126,8 @@ impl Place {
             && namespace == format!("annex-{cluster}")
             && let Some(seen) = self.ask(Kind::Namespace, &Name::global(namespace)).await?
             && made_for(&seen).as_ref() == Some(cluster)
+            // Two environments may open one cluster.
+            && seen.labels().get(PLACE_LABEL) == Some(&self.label)
             && seen.metadata.deletion_timestamp.is_none()
         {
             self.delete(Kind::Namespace, &seen).await?;
@@ -188,5 +190,27 @@ mod tests {
         );
         assert_eq!(without_claims(true, false).await.0, Undone::Done);
         assert_eq!(without_claims(false, false).await, (Undone::Done, Vec::new()));
+    }
+
+    /// Whether the namespace goes with the runners of the place `platform`.
+    async fn namespace_goes(place: &str) -> bool {
+        let log = Log::default();
+        let (seen, labels) = (log.clone(), json!({ "annex.sh/cluster": "acme", "annex.sh/place": place }));
+        let cluster = scripted::cluster(move |asked| {
+            seen.add(asked);
+            let namespace = json!({ "metadata": { "name": "annex-acme", "uid": "n", "labels": labels } });
+            asked.what.ends_with("/namespaces/annex-acme").then(|| scripted::object(namespace))
+        });
+        let place = Place::new(scripted::platform(cluster));
+        let unused = async { Ok(false) };
+        let undone = place.remove_runners(&"acme".parse().unwrap(), "annex-acme", unused).await.unwrap();
+        assert_eq!(undone, Undone::Done);
+        !log.with("DELETE").is_empty()
+    }
+
+    #[tokio::test]
+    async fn a_namespace_that_another_environment_has_taken_over_stays() {
+        assert!(namespace_goes("platform").await);
+        assert!(!namespace_goes("another").await);
     }
 }

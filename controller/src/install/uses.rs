@@ -1,7 +1,7 @@
 //! Who runs where: the runners of a workspace stay as long as an Install of it uses them.
 
 use annex_apis::{Install, PlaceReference};
-use kube::ResourceExt as _;
+use kube::{ResourceExt as _, core::DeserializeGuard};
 use kube_kcp::{ClusterName, ObjectKey};
 
 use super::undo::recorded_places;
@@ -34,11 +34,15 @@ impl Runners<'_> {
             return Ok(true);
         }
         let installs = installs_in(context, self.cluster).await?.unwrap_or_default();
-        Ok(installs.iter().any(|install| {
-            self.can_be_meant(&install.namespace().unwrap_or_default())
-                && counts(install, except)
-                && !self.were_left_by(context, install)
-                && recorded_places(install).contains(self.place)
+        Ok(installs.iter().any(|DeserializeGuard(install)| match install {
+            Ok(install) => {
+                self.can_be_meant(&install.namespace().unwrap_or_default())
+                    && counts(install, except)
+                    && !self.were_left_by(context, install)
+                    && recorded_places(install).contains(self.place)
+            }
+            // Where it runs cannot be read.
+            Err(invalid) => invalid.metadata.uid.as_deref() != Some(except),
         }))
     }
 
@@ -170,5 +174,13 @@ mod tests {
         let controller = Controller::start(move |_| scripted::list(json!([other])), None).await;
         assert!(asked(&controller, &there, "leaves").await);
         assert!(!asked(&controller, &there, "other").await);
+    }
+
+    #[tokio::test]
+    async fn who_cannot_be_read_may_use_them() {
+        let later = json!({ "metadata": { "name": "later", "uid": "later" }, "spec": { "extension": 1 } });
+        let controller = Controller::start(move |_| scripted::list(json!([later])), None).await;
+        assert!(asked(&controller, &place(None, "annex-acme"), "leaves").await);
+        assert!(!asked(&controller, &place(None, "annex-acme"), "later").await);
     }
 }

@@ -75,13 +75,13 @@ async fn an_operator_lets_go_what_is_held() {
     .await;
     // A time that is long ago, and one that nobody has seen yet, let nothing go.
     for time in ["2020-01-01T00:00:00Z", "9999-01-01T00:00:00Z", "yes"] {
-        list_shards(&rig.home, &[shard.clone()], Some(time));
+        list_shards(&rig.home, std::slice::from_ref(&shard), Some(time));
     }
     put(&rig.shard, "b", "y", "1");
     rig.value("b", "y", "1").await;
     assert_eq!(rig.index.len(), MANY + 1);
     let now = k8s_openapi::jiff::Timestamp::now() + std::time::Duration::from_secs(1);
-    list_shards(&rig.home, &[shard.clone()], Some(&now.to_string()));
+    list_shards(&rig.home, std::slice::from_ref(&shard), Some(&now.to_string()));
     rig.holds("they are let go", |index| index.len() == 1).await;
     assert_eq!(rig.said().iter().filter(|said| said.starts_with("let go")).count(), MANY);
     assert!(rig.health()[&shard].held.is_empty());
