@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     kind::{Kind, SERVING},
     options::Options,
+    quantity::canonical,
 };
 use crate::store::Name;
 
@@ -100,8 +101,10 @@ pub(super) fn namespace(owner: Owner<'_>, name: &str) -> Desired {
 /// Bounds what a workspace can take of the cluster. By pods: Knative's sidecar asks for no memory, and a quota of memory refuses
 /// whoever asks for none.
 pub(super) fn quota(owner: Owner<'_>, namespace: &str, options: &Options) -> Desired {
+    let pods = options.namespace_pods.to_string();
+    let pods = canonical(&pods).unwrap_or(pods);
     let hard = json!({
-        "pods": options.namespace_pods.to_string(),
+        "pods": pods,
         "count/persistentvolumeclaims": "0",
         "services.loadbalancers": "0",
         "services.nodeports": "0",
@@ -316,6 +319,12 @@ mod tests {
             assert_eq!(labels[CLUSTER_LABEL], "1s8uv2zt5c3nc1hy");
             assert_eq!(desired.body["spec"]["template"]["spec"]["automountServiceAccountToken"], false);
         }
+    }
+
+    #[test]
+    fn a_thousand_pods_are_asked_for_as_they_will_be_stored() {
+        let quota = quota(owner(), "n", &Options { namespace_pods: 1000, ..options() });
+        assert_eq!(quota.body["spec"]["hard"]["pods"], "1k");
     }
 
     #[test]

@@ -1,6 +1,9 @@
-use std::{env, net::IpAddr, path::PathBuf};
+use std::{env, path::PathBuf};
 
+use annex_core::IpNet;
 use anyhow::{Context as _, bail};
+
+use super::quantity::canonical;
 
 /// How domains reach a runner, and the cluster that runs it.
 #[derive(clap::Args, Clone, Debug)]
@@ -149,10 +152,16 @@ impl ComputeArgs {
         {
             bail!("--runner-registry-url must be http or https, without user information");
         }
-        for network in &self.runner_egress_blocked {
-            let (address, bits) = network.split_once('/').unwrap_or((network, ""));
-            if address.parse::<IpAddr>().is_err() || bits.parse::<u8>().is_err() {
-                bail!("--runner-egress-blocked: {network:?} is no network such as 10.0.0.0/8");
+        for text in &self.runner_egress_blocked {
+            let Ok(network) = text.parse::<IpNet>() else {
+                bail!("--runner-egress-blocked: {text:?} is no network such as 10.0.0.0/8");
+            };
+            // The API server would refuse these later, in each NetworkPolicy.
+            if network.prefix_len() == 0 {
+                bail!("--runner-egress-blocked: {text:?} is everything, and only parts of it can be blocked");
+            }
+            if network.trunc().to_string() != *text {
+                bail!("--runner-egress-blocked: {text:?} must be written as {}", network.trunc());
             }
         }
         if self.runner_max_scale < self.runner_min_scale.max(1) {
@@ -177,8 +186,14 @@ impl ComputeArgs {
             settings,
             min_scale: self.runner_min_scale,
             max_scale: self.runner_max_scale,
-            cpu: (self.runner_cpu_request.clone(), self.runner_cpu_limit.clone()),
-            memory: (self.runner_memory_request.clone(), self.runner_memory_limit.clone()),
+            cpu: (
+                quantity("--runner-cpu-request", &self.runner_cpu_request)?,
+                quantity("--runner-cpu-limit", &self.runner_cpu_limit)?,
+            ),
+            memory: (
+                quantity("--runner-memory-request", &self.runner_memory_request)?,
+                quantity("--runner-memory-limit", &self.runner_memory_limit)?,
+            ),
             timeout_seconds: self.runner_timeout_seconds,
             progress_deadline_seconds: self.runner_progress_deadline_seconds,
             namespace_pods: self.runner_namespace_pods,
@@ -207,5 +222,46 @@ impl ComputeArgs {
             }
             _ => bail!("EXT_DOMAIN_TLS_SECRET must be namespace/name, not {text:?}"),
         }
+    }
+}
+
+fn quantity(flag: &str, text: &str) -> anyhow::Result<String> {
+    canonical(text).with_context(|| format!("{flag}: {text:?} is no quantity such as 100m, 1 or 256Mi"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Args {
+        #[command(flatten)]
+        compute: ComputeArgs,
+    }
+
+    fn options(more: &[&str]) -> Result<Options, String> {
+        let given = ["annex", "--runner-image", "i", "--runner-registry-url", "http://registry"];
+        let args = Args::try_parse_from(given.iter().chain(more)).map_err(|error| error.to_string())?;
+        args.compute.options().map(Option::unwrap).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_the_api_server_would_refuse_stops_the_start() {
+        assert_eq!(options(&[]).unwrap().egress_blocked, ["169.254.0.0/16", "fd00:ec2::254/128"]);
+        for bad in
+            ["10.0.0.0/200", "10.0.0.0", "10.0.0.1/8", "fd00::1/64", "FD00::/64", "0.0.0.0/0", "::/0", "x"]
+        {
+            let error = options(&["--runner-egress-blocked", bad]).unwrap_err();
+            assert!(error.contains("--runner-egress-blocked") && error.contains(bad), "{error}");
+        }
+        assert!(options(&["--runner-memory-limit", "1gb"]).unwrap_err().contains("--runner-memory-limit"));
+    }
+
+    #[test]
+    fn a_quantity_is_asked_for_as_it_will_be_stored() {
+        let options = options(&["--runner-cpu-limit", "2000m", "--runner-memory-limit", "1024Mi"]).unwrap();
+        assert_eq!((options.cpu.1.as_str(), options.memory.1.as_str()), ("2", "1Gi"));
     }
 }

@@ -109,8 +109,7 @@ impl Place {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(self.body(desired));
         let api = self.api(desired.kind, &desired.name.namespace);
-        let made =
-            self.writes.count(desired.kind.name(), api.patch(&desired.name.name, &params, &patch)).await?;
+        let made = self.write(desired.kind, api.patch(&desired.name.name, &params, &patch)).await?;
         Ok(self.wrote(desired.kind, made))
     }
 
@@ -158,4 +157,44 @@ impl Place {
 
 fn refused(kind: Kind, error: kube::Error) -> WriteError {
     WriteError::Refused { what: kind.name(), error: Box::new(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{
+        compute::{PlaceId, Setup, desired},
+        scripted,
+    };
+
+    /// Each holds a worker.
+    #[tokio::test(start_paused = true)]
+    async fn no_write_to_a_tenants_cluster_takes_longer_than_it_may() {
+        // The head of an answer to everything, and nothing after it.
+        let setup = || scripted::platform(scripted::client(|_| scripted::quiet()));
+        let id = PlaceId::Environment(kube_kcp::ObjectKey {
+            cluster: "acme".parse().unwrap(),
+            namespace: "default".to_owned(),
+            name: "mine".to_owned(),
+        });
+        for (place, limit) in
+            [(Place::new(Setup { id, ..setup() }), REQUEST_ELSEWHERE), (Place::new(setup()), TIMEOUT)]
+        {
+            let cluster = "acme".parse().unwrap();
+            let desired = desired::namespace(desired::Owner { cluster: &cluster, place: "p" }, "annex-acme");
+            let seen: DynamicObject = serde_json::from_value(desired.body.clone()).unwrap();
+            let began = Instant::now();
+            let lost =
+                |result: Result<(), WriteError>| assert!(matches!(result, Err(WriteError::Timeout(_))));
+            lost(place.create(&desired).await.map(drop));
+            lost(place.apply(&desired).await.map(drop));
+            lost(place.repair(&desired, &seen).await.map(drop));
+            lost(place.delete(Kind::Namespace, &seen).await);
+            lost(place.ask(Kind::Namespace, &desired.name).await.map(drop));
+            lost(place.list(Kind::Namespace, "", "").await.map(drop));
+            assert_eq!(began.elapsed().as_secs(), 6 * limit.as_secs());
+        }
+    }
 }
