@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     kind::{Kind, SERVING},
-    options::Options,
+    options::{Options, RUNNER_CREDENTIALS},
 };
 use crate::store::Name;
 
@@ -101,13 +101,24 @@ pub(super) fn namespace(owner: Owner<'_>, name: &str) -> Desired {
 /// whoever asks for none.
 pub(super) fn quota(owner: Owner<'_>, namespace: &str, options: &Options) -> Desired {
     let hard = json!({
-        "pods": options.namespace_pods.to_string(),
+        "pods": quantity(options.namespace_pods),
         "count/persistentvolumeclaims": "0",
         "services.loadbalancers": "0",
         "services.nodeports": "0",
     });
     let name = Name::within(namespace, "annex");
     Desired::new(Kind::ResourceQuota, name, owner, json!({ "spec": { "hard": hard } })).sealed()
+}
+
+/// A number as the API server writes it: `1000` comes back as `1k`, which would look like drift.
+fn quantity(number: u32) -> String {
+    let (mut number, mut units) = (number, ["", "k", "M", "G"].into_iter());
+    let mut unit = units.next();
+    while number > 0 && number.is_multiple_of(1000) {
+        number /= 1000;
+        unit = units.next();
+    }
+    format!("{number}{}", unit.unwrap_or_default())
 }
 
 /// Who reaches the runners, and whom they reach.
@@ -179,6 +190,12 @@ fn service(
         json!({ "name": "ANNEX_LOG_FORMAT", "value": "json" }),
     ];
     env.extend(options.settings.iter().map(|(name, value)| json!({ "name": name, "value": value })));
+    if let Some(secret) = &options.credentials {
+        // Not optional: a runner without them would start, and fail at the first who asks for something.
+        env.extend(RUNNER_CREDENTIALS.iter().map(
+            |name| json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": secret, "key": name } } }),
+        ));
+    }
     let container = json!({
         "name": "runner",
         "image": options.image,
@@ -280,6 +297,7 @@ mod tests {
             image: "registry.example.com/annex-runner:1".into(),
             registry_url: "http://registry.annex-system:8091".into(),
             settings: vec![("EXT_EGRESS_ALLOWLIST".into(), "api.example.com".into())],
+            credentials: None,
             min_scale: 0,
             max_scale: 5,
             cpu: ("10m".into(), "1".into()),
@@ -326,6 +344,37 @@ mod tests {
         let without = Options { settings: Vec::new(), ..options() };
         assert_ne!(seal(&options()), seal(&without));
         assert_eq!(seal(&options()), seal(&options()));
+    }
+
+    #[test]
+    fn a_runner_has_settings_in_the_open_and_credentials_out_of_a_secret() {
+        let options = Options { credentials: Some("annex-runner-credentials".into()), ..options() };
+        for desired in [runner(owner(), &services(), &options), exec(owner(), &services(), &options)] {
+            let env =
+                desired.body.pointer("/spec/template/spec/containers/0/env").unwrap().as_array().unwrap();
+            let of = |name: &str| env.iter().find(|variable| variable["name"] == name).unwrap();
+            assert_eq!(of("EXT_EGRESS_ALLOWLIST")["value"], "api.example.com");
+            for name in ["S3_ACCESS_KEY", "S3_SECRET_KEY"] {
+                let source = json!({ "secretKeyRef": { "name": "annex-runner-credentials", "key": name } });
+                assert_eq!(of(name), &json!({ "name": name, "valueFrom": source }));
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_as_the_api_server_does() {
+        for (number, written) in [
+            (0, "0"),
+            (1, "1"),
+            (999, "999"),
+            (1000, "1k"),
+            (1500, "1500"),
+            (20_000, "20k"),
+            (3_000_000, "3M"),
+        ] {
+            assert_eq!(quantity(number), written);
+        }
+        assert_eq!(quantity(2_000_000_000), "2G");
     }
 
     #[test]

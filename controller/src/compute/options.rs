@@ -1,5 +1,6 @@
-use std::{env, net::IpAddr, path::PathBuf};
+use std::{env, path::PathBuf};
 
+use annex_core::IpNet;
 use anyhow::{Context as _, bail};
 
 /// How domains reach a runner, and the cluster that runs it.
@@ -62,6 +63,10 @@ pub(crate) struct ComputeArgs {
         default_value = "169.254.0.0/16,fd00:ec2::254/128"
     )]
     pub(crate) runner_egress_blocked: Vec<String>,
+    /// The Secret that holds what of a runner's settings is secret, S3_ACCESS_KEY and S3_SECRET_KEY. It has to be in the namespace of
+    /// each workspace, where the operator puts it: Annex reads and writes no such Secret.
+    #[arg(long, env = "RUNNER_CREDENTIALS_SECRET", value_parser = object_name)]
+    pub(crate) runner_credentials_secret: Option<String>,
     /// One runner for all workspaces: the namespace of its Knative Service, which the operator makes. Absent: each workspace has
     /// its own. Where only one of this and RUNNER_KSERVICE is given, the other is `default` or `runner`.
     #[arg(long, env = "RUNNER_NAMESPACE")]
@@ -92,6 +97,8 @@ pub(crate) struct Options {
     /// The settings of a runner that the operator gave this process and that mean nothing to it, in the order of
     /// [`RUNNER_SETTINGS`].
     pub(crate) settings: Vec<(String, String)>,
+    /// The Secret that holds the values of [`RUNNER_CREDENTIALS`].
+    pub(crate) credentials: Option<String>,
     pub(crate) min_scale: u32,
     pub(crate) max_scale: u32,
     pub(crate) cpu: (String, String),
@@ -103,8 +110,7 @@ pub(crate) struct Options {
     pub(crate) egress_blocked: Vec<String>,
 }
 
-/// What a runner is set up with, as the app-domains paper names it. Secrets among them belong into a Secret that the operator
-/// mounts; here go those that are none.
+/// What a runner is set up with, as the app-domains paper names it, and everybody may read.
 const RUNNER_SETTINGS: [&str; 9] = [
     "BUNDLE_STORE_BASE",
     "EXT_CACHE_MAX_BYTES",
@@ -116,6 +122,10 @@ const RUNNER_SETTINGS: [&str; 9] = [
     "S3_BUCKET",
     "S3_ENDPOINT",
 ];
+
+/// What a runner is set up with and nobody is to read, as the paper names it. It reaches a runner out of a Secret and never passes
+/// through here: what is in this process's environment would be in the open in every runner's Knative Service.
+pub(super) const RUNNER_CREDENTIALS: [&str; 2] = ["S3_ACCESS_KEY", "S3_SECRET_KEY"];
 
 /// One runner for all workspaces, which the operator made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +141,7 @@ impl Options {
     /// For a cluster that is not the platform's: whoever owns it reads everything of a pod.
     pub(crate) fn elsewhere(mut self) -> Self {
         self.settings.retain(|(name, _)| SETTINGS_ELSEWHERE.contains(&name.as_str()));
+        self.credentials = None;
         self
     }
 }
@@ -150,18 +161,19 @@ impl ComputeArgs {
             bail!("--runner-registry-url must be http or https, without user information");
         }
         for network in &self.runner_egress_blocked {
-            let (address, bits) = network.split_once('/').unwrap_or((network, ""));
-            if address.parse::<IpAddr>().is_err() || bits.parse::<u8>().is_err() {
+            // As strict as the API server, which would refuse the policy of every workspace.
+            let parsed = network.parse::<IpNet>().ok();
+            if !parsed.is_some_and(|parsed| parsed.addr() == parsed.network() && parsed.prefix_len() > 0) {
                 bail!("--runner-egress-blocked: {network:?} is no network such as 10.0.0.0/8");
             }
         }
         if self.runner_max_scale < self.runner_min_scale.max(1) {
             bail!("--runner-max-scale must be at least 1 and not below --runner-min-scale");
         }
-        let settings: Vec<(String, String)> = RUNNER_SETTINGS
-            .iter()
-            .filter_map(|&name| Some((name.to_owned(), env::var(name).ok()?)))
-            .collect();
+        let given = |name: &str| env::var(name).ok();
+        no_credentials(given)?;
+        let settings: Vec<(String, String)> =
+            RUNNER_SETTINGS.iter().filter_map(|&name| Some((name.to_owned(), given(name)?))).collect();
         for (name, value) in &settings {
             if reqwest::Url::parse(value)
                 .is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
@@ -175,6 +187,7 @@ impl ComputeArgs {
             image: image.clone(),
             registry_url: registry_url.clone(),
             settings,
+            credentials: self.runner_credentials_secret.clone(),
             min_scale: self.runner_min_scale,
             max_scale: self.runner_max_scale,
             cpu: (self.runner_cpu_request.clone(), self.runner_cpu_limit.clone()),
@@ -206,6 +219,82 @@ impl ComputeArgs {
                 Ok(Some((namespace.to_owned(), name.to_owned())))
             }
             _ => bail!("EXT_DOMAIN_TLS_SECRET must be namespace/name, not {text:?}"),
+        }
+    }
+}
+
+/// Refuses to go on with what would otherwise be left out without a word, or be in the open.
+fn no_credentials(given: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
+    for name in RUNNER_CREDENTIALS {
+        if given(name).is_some_and(|value| !value.is_empty()) {
+            bail!(
+                "{name} is a secret of the runners, and not for the controller: put it into a Secret in their namespaces, and name \
+                 that one by RUNNER_CREDENTIALS_SECRET"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A name that a Secret can have.
+fn object_name(text: &str) -> Result<String, String> {
+    let inside = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit();
+    let labels = text.split('.').all(|label| {
+        label.starts_with(inside)
+            && label.ends_with(inside)
+            && label.chars().all(|character| inside(character) || character == '-')
+    });
+    if labels && text.len() <= 253 {
+        Ok(text.to_owned())
+    } else {
+        Err("must be the name of a Secret".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        compute: ComputeArgs,
+    }
+
+    fn options(more: &[&str]) -> anyhow::Result<Options> {
+        let always = ["controller", "--runner-image", "r/i:1", "--runner-registry-url", "http://lookup"];
+        let line = Line::try_parse_from(always.iter().chain(more))?;
+        Ok(line.compute.options()?.expect("image and registry are given"))
+    }
+
+    #[test]
+    fn a_network_is_one_that_the_api_server_takes() {
+        for good in ["10.0.0.0/8", "169.254.169.254/32", "fd00:ec2::254/128,10.0.0.0/8"] {
+            assert!(options(&["--runner-egress-blocked", good]).is_ok(), "{good}");
+        }
+        for bad in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/200", "10.0.0.1/8", "0.0.0.0/0", "::/0", "a/8"] {
+            let error = options(&["--runner-egress-blocked", bad]).expect_err(bad).to_string();
+            assert!(error.contains("is no network"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn secrets_reach_a_runner_by_a_secrets_name_alone() {
+        assert_eq!(options(&[]).expect("options").credentials, None);
+        let named = options(&["--runner-credentials-secret", "annex-runner-credentials"]).expect("options");
+        assert_eq!(named.credentials.as_deref(), Some("annex-runner-credentials"));
+        assert_eq!(named.elsewhere().credentials, None, "not on a cluster that is not the platform's");
+        for bad in ["", "A", "a_b", "a/b", "-a", "a.", "a..b"] {
+            assert!(options(&["--runner-credentials-secret", bad]).is_err(), "{bad}");
+        }
+        for name in RUNNER_CREDENTIALS {
+            let given = |value: &'static str| move |asked: &str| (asked == name).then(|| value.to_owned());
+            let error = no_credentials(given("h1dden")).expect_err(name).to_string();
+            assert!(error.contains(name) && error.contains("RUNNER_CREDENTIALS_SECRET"), "{error}");
+            assert!(!error.contains("h1dden"), "{error}");
+            assert!(no_credentials(given("")).is_ok());
         }
     }
 }
