@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use kube::{
@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{PATIENCE, until};
+use crate::{Everything, PATIENCE, everything::lasting, until};
 
 /// The compute cluster, as its administrator sees it.
 #[derive(Clone)]
@@ -39,6 +39,14 @@ pub enum Kind {
     RoleBinding,
     /// `networking.k8s.io`.
     NetworkPolicy,
+    /// `rbac.authorization.k8s.io`.
+    ClusterRole,
+    /// `rbac.authorization.k8s.io`.
+    ClusterRoleBinding,
+    /// `policy`.
+    PodDisruptionBudget,
+    /// `apiextensions.k8s.io`.
+    CustomResourceDefinition,
     /// `apps`.
     Deployment,
     /// Knative's.
@@ -61,6 +69,10 @@ impl Kind {
             Self::Role => ("rbac.authorization.k8s.io", "v1", "Role"),
             Self::RoleBinding => ("rbac.authorization.k8s.io", "v1", "RoleBinding"),
             Self::NetworkPolicy => ("networking.k8s.io", "v1", "NetworkPolicy"),
+            Self::ClusterRole => ("rbac.authorization.k8s.io", "v1", "ClusterRole"),
+            Self::ClusterRoleBinding => ("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding"),
+            Self::PodDisruptionBudget => ("policy", "v1", "PodDisruptionBudget"),
+            Self::CustomResourceDefinition => ("apiextensions.k8s.io", "v1", "CustomResourceDefinition"),
             Self::Deployment => ("apps", "v1", "Deployment"),
             Self::Service => ("serving.knative.dev", "v1", "Service"),
             Self::DomainMapping => ("serving.knative.dev", "v1beta1", "DomainMapping"),
@@ -215,17 +227,18 @@ impl Cluster {
         Ok(())
     }
 
-    /// Every object that is there, as `kind namespace/name`, except what the cluster makes and forgets by itself: events, leases
-    /// and whatever belongs to another object.
+    /// Every object that is there, by `kind namespace/name`, with everything of it but what the cluster itself goes on writing.
+    /// What the cluster makes and forgets by itself is left out: events, leases and whatever belongs to another object.
     ///
     /// # Errors
     /// The cluster refuses.
-    pub async fn everything(&self) -> anyhow::Result<BTreeSet<String>> {
+    pub async fn everything(&self) -> anyhow::Result<Everything> {
         let discovery = Discovery::new(self.client.clone()).run().await?;
-        let mut found = BTreeSet::new();
+        let mut found = BTreeMap::new();
         for group in discovery.groups() {
             for (resource, capabilities) in group.recommended_resources() {
-                let passing = ["Event", "Lease", "EndpointSlice", "PodMetrics", "NodeMetrics"];
+                let passing =
+                    ["Event", "Lease", "EndpointSlice", "PodMetrics", "NodeMetrics", "ComponentStatus"];
                 if !capabilities.supports_operation(verbs::LIST) || passing.contains(&resource.kind.as_str())
                 {
                     continue;
@@ -237,12 +250,13 @@ impl Cluster {
                             Scope::Cluster => String::new(),
                             Scope::Namespaced => format!("{}/", object.namespace().unwrap_or_default()),
                         };
-                        found.insert(format!("{} {namespace}{}", resource.kind, object.name_any()));
+                        let name = format!("{} {namespace}{}", resource.kind, object.name_any());
+                        found.insert(name, lasting(object)?);
                     }
                 }
             }
         }
-        Ok(found)
+        Ok(Everything::of(found))
     }
 
     /// The uid of each object of the kind that was made for a workspace.

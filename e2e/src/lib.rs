@@ -4,6 +4,7 @@
 
 mod catalog;
 mod cluster;
+mod everything;
 mod runner_client;
 mod waiting;
 mod workspaces;
@@ -11,6 +12,7 @@ mod world;
 
 pub use catalog::{hash, publish, publish_version, withdraw};
 pub use cluster::{Cluster, Kind};
+pub use everything::Everything;
 pub use runner_client::RunnerClient;
 pub use waiting::{PATIENCE, until, when};
 pub use workspaces::{Tenancy, Workspace, condition};

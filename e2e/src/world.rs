@@ -98,7 +98,7 @@ impl World {
     async fn open_as(&self, kubeconfig: PathBuf, options: &KubeConfigOptions) -> anyhow::Result<Tenancy> {
         let config = Kubeconfig::read_from(&kubeconfig).with_context(|| kubeconfig.display().to_string())?;
         let mut config = kube::Config::from_custom_kubeconfig(config, options).await?;
-        let server = format!("https://127.0.0.1:{}", self.stack.settings().kcp_port);
+        let server = self.stack.ops_url(Part::Kcp);
         config.cluster_url = server.parse()?;
         Ok(Tenancy::new(Connection::new(config)?, server))
     }

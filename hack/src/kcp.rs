@@ -12,31 +12,40 @@ use crate::process::Launch;
 use crate::settings::Settings;
 use crate::users;
 
-/// How kcp is started here.
-pub(crate) fn launch(settings: &Settings, paths: &Paths, binary: &Path) -> Launch {
+/// Where kcp listens when nobody but this machine has to reach it.
+pub(crate) const LOOPBACK: &str = "127.0.0.1";
+
+/// How kcp is started here. `address`: where it listens, and what its certificate and the URLs of its virtual workspaces are for.
+pub(crate) fn launch(settings: &Settings, paths: &Paths, binary: &Path, address: &str) -> Launch {
     let mut env = Vec::new();
     if !settings.fsync {
         env.push(("UNSAFE_E2E_HACK_DISABLE_ETCD_FSYNC".to_owned(), "true".to_owned()));
     }
-    Launch {
-        program: binary.to_path_buf(),
-        args: vec![
-            "start".to_owned(),
-            format!("--root-directory={}", paths.kcp_root().display()),
-            "--bind-address=127.0.0.1".to_owned(),
-            format!("--secure-port={}", settings.kcp_port),
-            format!("--embedded-etcd-client-port={}", settings.etcd_port),
-            format!("--embedded-etcd-peer-port={}", settings.etcd_peer_port()),
-            format!("--token-auth-file={}", paths.kcp_tokens().display()),
-        ],
-        env,
-        inputs: vec![paths.kcp_tokens()],
-        network: None,
+    let mut args = vec![
+        "start".to_owned(),
+        format!("--root-directory={}", paths.kcp_root().display()),
+        format!("--bind-address={address}"),
+        format!("--secure-port={}", settings.kcp_port),
+        format!("--embedded-etcd-client-port={}", settings.etcd_port),
+        format!("--embedded-etcd-peer-port={}", settings.etcd_peer_port()),
+        format!("--token-auth-file={}", paths.kcp_tokens().display()),
+    ];
+    if address != LOOPBACK {
+        // Kcp keeps a certificate that it finds, whatever address that one is for.
+        let certificates = paths.kcp_root().join(format!("certificates-{address}"));
+        args.push(format!("--cert-dir={}", certificates.display()));
     }
+    Launch { program: binary.to_path_buf(), args, env, inputs: vec![paths.kcp_tokens()], network: None }
 }
 
-/// Where kcp answers and as whom its administrator comes. Fails while a kcp started here is still making certificates.
-pub(crate) fn endpoint(settings: &Settings, paths: &Paths, kubectl: &Path) -> Result<(Endpoint, Value)> {
+/// Where kcp answers and as whom its administrator comes. `base`: the address of one that is started here. Fails while such a one
+/// is still making certificates.
+pub(crate) fn endpoint(
+    settings: &Settings,
+    paths: &Paths,
+    kubectl: &Path,
+    base: String,
+) -> Result<(Endpoint, Value)> {
     let (file, context) = match &settings.kcp_kubeconfig {
         Some(file) => (file.clone(), None),
         None => (paths.kcp_root().join("admin.kubeconfig"), Some("root")),
@@ -51,7 +60,7 @@ pub(crate) fn endpoint(settings: &Settings, paths: &Paths, kubectl: &Path) -> Re
         Endpoint::from_view(&reader.json(&["config", "view", "--raw", "--flatten", "--minify"])?)?;
     if settings.kcp_kubeconfig.is_none() {
         // The file may still be the one of an earlier start, on another port and with a token that has ended.
-        endpoint.base = settings.ops_url(crate::part::Part::Kcp);
+        endpoint.base = base;
         credentials = users::admin_credentials(paths)?;
     }
     Ok((endpoint, credentials))
@@ -63,4 +72,21 @@ pub(crate) fn check(admin: &Kubectl) -> Result<()> {
         admin.run(&["--request-timeout=5s", "get", "--raw", path])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_has_certificates_of_its_own() {
+        let settings = Settings::new(Path::new("/state"));
+        let paths = Paths::new(&settings.state_dir);
+        let line = |address: &str| launch(&settings, &paths, Path::new("/bin/kcp"), address).args.join(" ");
+        assert!(line(LOOPBACK).contains("--bind-address=127.0.0.1 "), "{}", line(LOOPBACK));
+        assert!(!line(LOOPBACK).contains("--cert-dir"), "{}", line(LOOPBACK));
+        let near = line("10.89.0.1");
+        assert!(near.contains("--bind-address=10.89.0.1 "), "{near}");
+        assert!(near.contains("--cert-dir=/state/kcp/certificates-10.89.0.1"), "{near}");
+    }
 }

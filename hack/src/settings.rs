@@ -152,11 +152,9 @@ impl Settings {
         self.compute == ComputeMode::Knative && self.compute_kubeconfig.is_none()
     }
 
-    /// Where a part answers `/healthz`, `/readyz` and `/metrics`.
-    #[must_use]
-    pub fn ops_url(&self, part: Part) -> String {
-        let scheme = if part == Part::Kcp { "https" } else { "http" };
-        format!("{scheme}://127.0.0.1:{}", self.ops_port(part))
+    /// Where a part that is not kcp answers `/healthz`, `/readyz` and `/metrics`.
+    pub(crate) fn ops_url(&self, part: Part) -> String {
+        format!("http://127.0.0.1:{}", self.ops_port(part))
     }
 
     /// The port of [`Settings::ops_url`].

@@ -162,8 +162,10 @@ impl Stack {
             self.runner_image = Some(match &self.settings.runner_image {
                 Some(image) => image.clone(),
                 None => step("build the runner's image", || {
-                    let folder = self.paths.compute();
-                    compute::runner_image::provide(checkout, &compute, &folder, self.settings.release)
+                    let (folder, release) = (self.paths.compute(), self.settings.release);
+                    compute::runner_image::provide(checkout, &compute, &folder, &["annex-runner"], release)?
+                        .pop()
+                        .context("the runner has no image")
                 })?,
             });
             self.compute = Some(compute);
@@ -255,6 +257,17 @@ impl Stack {
         self.runner_image.as_deref()
     }
 
+    /// All of Annex's programs as images that the node has, built now: of each its name and the image's.
+    ///
+    /// # Errors
+    /// They do not compile, or no compute cluster runs here.
+    pub fn provide_images(&self) -> Result<BTreeMap<&'static str, String>> {
+        use compute::runner_image::{PROGRAMS, provide};
+        let (folder, release) = (self.paths.compute(), self.settings.release);
+        let images = provide(&Checkout::find()?, self.compute()?, &folder, &PROGRAMS, release)?;
+        Ok(PROGRAMS.into_iter().zip(images).collect())
+    }
+
     /// Where the installs' domains answer on this machine, in either mode; with Knative, TLS is at
     /// [`Settings::https_port`].
     #[must_use]
@@ -291,10 +304,18 @@ impl Stack {
         self.binaries.as_ref().and_then(Binaries::plugin_folder)
     }
 
-    /// Where a part answers `/healthz`, `/readyz` and `/metrics`.
+    /// Where a part answers `/healthz`, `/readyz` and `/metrics`. Kcp's is the address of its API.
     #[must_use]
     pub fn ops_url(&self, part: Part) -> String {
+        if part == Part::Kcp {
+            return format!("https://{}:{}", self.kcp_address(), self.settings.kcp_port);
+        }
         self.settings.ops_url(part)
+    }
+
+    /// Where the kcp of this machine listens: beside a cluster of this machine, where pods reach it too.
+    fn kcp_address(&self) -> String {
+        self.compute.as_ref().map_or_else(|| kcp::LOOPBACK.to_owned(), Compute::host_address)
     }
 
     /// What the next [`Stack::start`] of this part adds, in place of what was added before. An argument that names an
@@ -443,7 +464,7 @@ impl Stack {
             envoy::launch(&self.settings, &self.paths, binary, port, &self.upstreams()?)?
         } else if part == Part::Kcp {
             let binary = self.tools.kcp.as_deref().context("kcp runs elsewhere: it is not started here")?;
-            kcp::launch(&self.settings, &self.paths, binary)
+            kcp::launch(&self.settings, &self.paths, binary, &self.kcp_address())
         } else {
             let binaries = self.binaries.as_ref().context("the services have not been built")?;
             let program = binaries.service(part).with_context(|| format!("the {part} has no program"))?;
@@ -497,7 +518,7 @@ impl Stack {
     }
 
     fn endpoint(&self) -> Result<(crate::kubeconfig::Endpoint, serde_json::Value)> {
-        kcp::endpoint(&self.settings, &self.paths, &self.tools.kubectl)
+        kcp::endpoint(&self.settings, &self.paths, &self.tools.kubectl, self.ops_url(Part::Kcp))
     }
 
     /// Writes the administrator's kubeconfig, which everything else goes through.

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     kind::{Kind, SERVING},
-    options::Options,
+    options::{Options, RUNNER_CREDENTIALS},
     quantity::canonical,
 };
 use crate::store::Name;
@@ -182,6 +182,12 @@ fn service(
         json!({ "name": "ANNEX_LOG_FORMAT", "value": "json" }),
     ];
     env.extend(options.settings.iter().map(|(name, value)| json!({ "name": name, "value": value })));
+    if let Some(secret) = &options.credentials {
+        // Not optional: a runner without them would start, and fail at the first who asks for something.
+        env.extend(RUNNER_CREDENTIALS.iter().map(
+            |name| json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": secret, "key": name } } }),
+        ));
+    }
     let container = json!({
         "name": "runner",
         "image": options.image,
@@ -283,6 +289,7 @@ mod tests {
             image: "registry.example.com/annex-runner:1".into(),
             registry_url: "http://registry.annex-system:8091".into(),
             settings: vec![("EXT_EGRESS_ALLOWLIST".into(), "api.example.com".into())],
+            credentials: None,
             min_scale: 0,
             max_scale: 5,
             cpu: ("10m".into(), "1".into()),
@@ -335,6 +342,21 @@ mod tests {
         let without = Options { settings: Vec::new(), ..options() };
         assert_ne!(seal(&options()), seal(&without));
         assert_eq!(seal(&options()), seal(&options()));
+    }
+
+    #[test]
+    fn a_runner_has_settings_in_the_open_and_credentials_out_of_a_secret() {
+        let options = Options { credentials: Some("annex-runner-credentials".into()), ..options() };
+        for desired in [runner(owner(), &services(), &options), exec(owner(), &services(), &options)] {
+            let env =
+                desired.body.pointer("/spec/template/spec/containers/0/env").unwrap().as_array().unwrap();
+            let of = |name: &str| env.iter().find(|variable| variable["name"] == name).unwrap();
+            assert_eq!(of("EXT_EGRESS_ALLOWLIST")["value"], "api.example.com");
+            for name in ["S3_ACCESS_KEY", "S3_SECRET_KEY"] {
+                let source = json!({ "secretKeyRef": { "name": "annex-runner-credentials", "key": name } });
+                assert_eq!(of(name), &json!({ "name": name, "valueFrom": source }));
+            }
+        }
     }
 
     #[test]

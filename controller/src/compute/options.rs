@@ -65,6 +65,10 @@ pub(crate) struct ComputeArgs {
         default_value = "169.254.0.0/16,fd00:ec2::254/128"
     )]
     pub(crate) runner_egress_blocked: Vec<String>,
+    /// The Secret that holds what of a runner's settings is secret, S3_ACCESS_KEY and S3_SECRET_KEY. It has to be in the namespace of
+    /// each workspace, where the operator puts it: Annex reads and writes no such Secret.
+    #[arg(long, env = "RUNNER_CREDENTIALS_SECRET", value_parser = object_name)]
+    pub(crate) runner_credentials_secret: Option<String>,
     /// One runner for all workspaces: the namespace of its Knative Service, which the operator makes. Absent: each workspace has
     /// its own. Where only one of this and RUNNER_KSERVICE is given, the other is `default` or `runner`.
     #[arg(long, env = "RUNNER_NAMESPACE")]
@@ -95,6 +99,8 @@ pub(crate) struct Options {
     /// The settings of a runner that the operator gave this process and that mean nothing to it, in the order of
     /// [`RUNNER_SETTINGS`].
     pub(crate) settings: Vec<(String, String)>,
+    /// The Secret that holds the values of [`RUNNER_CREDENTIALS`].
+    pub(crate) credentials: Option<String>,
     pub(crate) min_scale: u32,
     pub(crate) max_scale: u32,
     pub(crate) cpu: (String, String),
@@ -106,8 +112,7 @@ pub(crate) struct Options {
     pub(crate) egress_blocked: Vec<String>,
 }
 
-/// What a runner is set up with, as the app-domains paper names it. Secrets among them belong into a Secret that the operator
-/// mounts; here go those that are none.
+/// What a runner is set up with, as the app-domains paper names it, and everybody may read.
 const RUNNER_SETTINGS: [&str; 9] = [
     "BUNDLE_STORE_BASE",
     "EXT_CACHE_MAX_BYTES",
@@ -119,6 +124,10 @@ const RUNNER_SETTINGS: [&str; 9] = [
     "S3_BUCKET",
     "S3_ENDPOINT",
 ];
+
+/// What a runner is set up with and nobody is to read, as the paper names it. It reaches a runner out of a Secret and never passes
+/// through here: what is in this process's environment would be in the open in every runner's Knative Service.
+pub(super) const RUNNER_CREDENTIALS: [&str; 2] = ["S3_ACCESS_KEY", "S3_SECRET_KEY"];
 
 /// One runner for all workspaces, which the operator made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,6 +143,7 @@ impl Options {
     /// For a cluster that is not the platform's: whoever owns it reads everything of a pod.
     pub(crate) fn elsewhere(mut self) -> Self {
         self.settings.retain(|(name, _)| SETTINGS_ELSEWHERE.contains(&name.as_str()));
+        self.credentials = None;
         self
     }
 }
@@ -167,10 +177,10 @@ impl ComputeArgs {
         if self.runner_max_scale < self.runner_min_scale.max(1) {
             bail!("--runner-max-scale must be at least 1 and not below --runner-min-scale");
         }
-        let settings: Vec<(String, String)> = RUNNER_SETTINGS
-            .iter()
-            .filter_map(|&name| Some((name.to_owned(), env::var(name).ok()?)))
-            .collect();
+        let given = |name: &str| env::var(name).ok();
+        no_credentials(given)?;
+        let settings: Vec<(String, String)> =
+            RUNNER_SETTINGS.iter().filter_map(|&name| Some((name.to_owned(), given(name)?))).collect();
         for (name, value) in &settings {
             if reqwest::Url::parse(value)
                 .is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
@@ -184,6 +194,7 @@ impl ComputeArgs {
             image: image.clone(),
             registry_url: registry_url.clone(),
             settings,
+            credentials: self.runner_credentials_secret.clone(),
             min_scale: self.runner_min_scale,
             max_scale: self.runner_max_scale,
             cpu: (
@@ -229,6 +240,34 @@ fn quantity(flag: &str, text: &str) -> anyhow::Result<String> {
     canonical(text).with_context(|| format!("{flag}: {text:?} is no quantity such as 100m, 1 or 256Mi"))
 }
 
+/// Refuses to go on with what would otherwise be left out without a word, or be in the open.
+fn no_credentials(given: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
+    for name in RUNNER_CREDENTIALS {
+        if given(name).is_some_and(|value| !value.is_empty()) {
+            bail!(
+                "{name} is a secret of the runners, and not for the controller: put it into a Secret in their namespaces, and name \
+                 that one by RUNNER_CREDENTIALS_SECRET"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A name that a Secret can have.
+fn object_name(text: &str) -> Result<String, String> {
+    let inside = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit();
+    let labels = text.split('.').all(|label| {
+        label.starts_with(inside)
+            && label.ends_with(inside)
+            && label.chars().all(|character| inside(character) || character == '-')
+    });
+    if labels && text.len() <= 253 {
+        Ok(text.to_owned())
+    } else {
+        Err("must be the name of a Secret".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -263,5 +302,23 @@ mod tests {
     fn a_quantity_is_asked_for_as_it_will_be_stored() {
         let options = options(&["--runner-cpu-limit", "2000m", "--runner-memory-limit", "1024Mi"]).unwrap();
         assert_eq!((options.cpu.1.as_str(), options.memory.1.as_str()), ("2", "1Gi"));
+    }
+
+    #[test]
+    fn secrets_reach_a_runner_by_a_secrets_name_alone() {
+        assert_eq!(options(&[]).expect("options").credentials, None);
+        let named = options(&["--runner-credentials-secret", "annex-runner-credentials"]).expect("options");
+        assert_eq!(named.credentials.as_deref(), Some("annex-runner-credentials"));
+        assert_eq!(named.elsewhere().credentials, None, "not on a cluster that is not the platform's");
+        for bad in ["", "A", "a_b", "a/b", "-a", "a.", "a..b"] {
+            assert!(options(&["--runner-credentials-secret", bad]).is_err(), "{bad}");
+        }
+        for name in RUNNER_CREDENTIALS {
+            let given = |value: &'static str| move |asked: &str| (asked == name).then(|| value.to_owned());
+            let error = no_credentials(given("h1dden")).expect_err(name).to_string();
+            assert!(error.contains(name) && error.contains("RUNNER_CREDENTIALS_SECRET"), "{error}");
+            assert!(!error.contains("h1dden"), "{error}");
+            assert!(no_credentials(given("")).is_ok());
+        }
     }
 }

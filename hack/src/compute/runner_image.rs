@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::Compute;
 use super::images::{Image, short_digest};
@@ -13,23 +13,22 @@ use crate::checkout::Checkout;
 /// What can be made an image of.
 pub(crate) const PROGRAMS: [&str; 3] = ["annex-runner", "annex-controller", "annex-initializer"];
 
-/// Builds the runner and hands its image to the node; returns the image's name.
+/// Builds programs and hands their images to the node; returns the images' names, in the same order.
 pub(crate) fn provide(
     checkout: &Checkout,
     compute: &Compute,
     folder: &Path,
+    programs: &[&str],
     release: bool,
-) -> Result<String> {
-    let images = build(checkout, &["annex-runner"], release)?;
-    let [image] = images.as_slice() else { bail!("the runner has more than one image") };
-    compute.import(image, || {
-        let archive = folder.join("annex-runner.tar");
-        image.write(&archive)?;
-        Ok(archive)
-    })?;
-    // The node has unpacked it, and the next one has another name.
-    drop(fs::remove_file(folder.join("annex-runner.tar")));
-    Ok(image.reference.clone())
+) -> Result<Vec<String>> {
+    let images = build(checkout, programs, release)?;
+    for image in &images {
+        let archive = folder.join(format!("{}.tar", image.entrypoint.trim_start_matches('/')));
+        compute.import(image, || image.write(&archive).map(|()| archive.clone()))?;
+        // The node has unpacked it, and the next one has another name.
+        drop(fs::remove_file(archive));
+    }
+    Ok(images.into_iter().map(|image| image.reference).collect())
 }
 
 /// Writes archives of all programs into `folder`; returns each image's name with its file.

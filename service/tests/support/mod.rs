@@ -151,6 +151,19 @@ impl Service {
         String::from_utf8(body.to_vec()).unwrap()
     }
 
+    /// What `/readyz` answers once the files have been looked at and it says this. The listener's own look may be under way, and may
+    /// have read what was there before.
+    pub async fn told(&self, message: &str) -> String {
+        let mut ready = String::new();
+        eventually(message, async || {
+            self.tls.check().await;
+            ready = self.operations("/readyz").await;
+            ready.contains(message)
+        })
+        .await;
+        ready
+    }
+
     /// When the metrics say that the certificate ends.
     pub async fn not_after(&self) -> i64 {
         let name = r#"annex_test_tls_not_after_seconds{listener="test"} "#;
@@ -219,7 +232,7 @@ impl Connection {
 }
 
 /// Waits until `condition` holds, at most thirty seconds.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     while !condition().await {
         assert!(tokio::time::Instant::now() < deadline, "did not happen: {what}");
