@@ -151,6 +151,7 @@ impl Step<'_> {
                 "ask the platform's operator for another slug, because the host is taken; it goes on by itself \
                  afterwards",
             ),
+            "NotSynced" => self.watch("wait; part of the platform cannot be read just now, and it goes on by itself"),
             "DomainInvalid" => self.watch(
                 "tell the platform's operator what the message says; it goes on by itself once that is mended",
             ),
