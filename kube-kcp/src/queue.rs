@@ -43,11 +43,23 @@ pub enum Outcome {
     Again(Duration),
     /// Failed; to be tried again after the key's backoff.
     Failed,
-    /// Failed, and the server said how long to wait, as an API server does with status 429 (`retryAfterSeconds`). The key waits that
-    /// long or for its backoff, whichever is longer, and nothing brings it forward to before that time. It is stretched at random by
-    /// up to a half, so that what was told the same does not come back together; of a time that is longer than [`Backoff::most`] only
-    /// that much is believed.
+    /// Failed, and the server said how long to wait, as an API server does with status 429 (see [`Outcome::failed`]). The key waits
+    /// that long or for its backoff, whichever is longer, and nothing brings it forward to before that time. The time is stretched at
+    /// random by up to a half, so that what was told the same does not come back together. Of one that is longer than
+    /// [`Backoff::most`], only that much is believed.
     FailedFor(Duration),
+}
+
+impl Outcome {
+    /// Failed because of this: [`Outcome::FailedFor`] if it is an answer that says how long to wait, else [`Outcome::Failed`].
+    #[must_use]
+    pub fn failed(error: &kube::Error) -> Self {
+        let kube::Error::Api(status) = error else { return Self::Failed };
+        match status.details.as_ref().map_or(0, |details| details.retry_after_seconds) {
+            0 => Self::Failed,
+            seconds => Self::FailedFor(Duration::from_secs(seconds.into())),
+        }
+    }
 }
 
 /// Keys to work on: each at most once at a time, and at most once in the queue.

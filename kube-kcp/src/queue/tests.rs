@@ -232,12 +232,13 @@ async fn a_key_that_always_fails_and_is_always_triggered_is_tried_with_pauses_an
     while begun.elapsed() < Duration::from_secs(60) {
         let taken = queue.next().await;
         tries += 1;
+        assert!(tries <= 620, "it is tried without a pause");
         queue.add(wanted.clone());
         queue.finish(&taken, Outcome::Failed);
         queue.add(wanted.clone());
     }
     // 50 ms after the first, then 100 ms at least, but for the try that comes by its backoff.
-    assert!((300..=610).contains(&tries), "{tries}");
+    assert!(tries >= 300, "{tries}");
     // 0.1 s doubled nine times is 51.2 s, and each is shortened by up to a half.
     assert!((8..=11).contains(&queue.failures(&wanted)), "{}", queue.failures(&wanted));
 }
@@ -288,6 +289,19 @@ async fn no_trigger_is_heard_before_the_time_that_the_server_said() {
     assert_eq!(queue.failures(&wanted), 2);
     let (_, waited) = wait(&queue).await;
     assert!((60_000..=90_001).contains(&waited), "{waited}");
+}
+
+#[test]
+fn an_answer_says_how_long_to_wait() {
+    let answer = |details: serde_json::Value| {
+        let status = serde_json::json!({ "status": "Failure", "code": 429, "details": details });
+        kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))
+    };
+    let told = answer(serde_json::json!({ "retryAfterSeconds": 7 }));
+    assert_eq!(Outcome::failed(&told), Outcome::FailedFor(Duration::from_secs(7)));
+    for silent in [answer(serde_json::json!({})), answer(serde_json::json!(null)), kube::Error::TlsRequired] {
+        assert_eq!(Outcome::failed(&silent), Outcome::Failed);
+    }
 }
 
 #[tokio::test(start_paused = true)]
