@@ -76,7 +76,7 @@ mod tests {
     fn what_is_made_removed_or_changed_is_told_and_what_the_cluster_writes_is_not() {
         let object = |version: &str, data: &str| {
             one(json!({
-                "metadata": { "name": "a", "resourceVersion": version, "managedFields": [{ "time": version }] },
+                "metadata": { "name": "a", "resourceVersion": version, "managedFields": [{ "manager": version }] },
                 "data": { "key": data },
                 "status": { "at": version },
             }))

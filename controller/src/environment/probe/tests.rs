@@ -46,6 +46,24 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
+    /// One that this one vouches for, until the first day of `year`.
+    fn until(&self, year: i32) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "authority below");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        (params.not_before, params.not_after) =
+            (rcgen::date_time_ymd(2000, 1, 1), rcgen::date_time_ymd(year, 1, 1));
+        Self(CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.0).unwrap())
+    }
+
+    /// A server that shows this authority's own certificate beside its own, good one.
+    fn server_with_chain(&self) -> ServerConfig {
+        annex_service::install_tls_provider();
+        let (mut chain, key) = der(&self.issue(|_| ()));
+        chain.push(self.0.der().clone());
+        ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap()
+    }
+
     fn data(&self) -> String {
         STANDARD.encode(self.0.pem())
     }
@@ -390,6 +408,10 @@ async fn a_certificate_is_of_the_authority_in_time_and_for_the_host() {
     assert!(message(authority.server(|_| ()), &renamed).await.contains("did not issue it"));
     let expired = authority.server(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
     assert!(message(expired, &authority).await.contains("has expired"));
+    // Nor does an authority go on vouching for others after its own end.
+    assert!(message(authority.until(2020).server_with_chain(), &authority).await.contains("has expired"));
+    let lasting = Server::start(authority.until(2090).server_with_chain(), sound).await;
+    assert_eq!(reason(&on_loopback(), &with_token(lasting.url(), &authority), &[]).await, "Ready");
     let early = authority.server(|params| params.not_before = rcgen::date_time_ymd(2090, 1, 1));
     assert!(message(early, &authority).await.contains("not valid yet"));
     let foreign = authority.server(|params| params.subject_alt_names.clear());
