@@ -190,18 +190,23 @@ impl Way {
                 let mut cut = is_cut.clone();
                 tokio::spawn(async move {
                     let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+                    let copied = copy_bidirectional(&mut client, &mut server);
                     tokio::select! {
-                        _ = copy_bidirectional(&mut client, &mut server) => {}
-                        _ = cut.wait_for(|cut| *cut) => {
-                            // Neither side is told. When the way is open again, this connection is of no use.
-                            let _ = cut.wait_for(|cut| !*cut).await;
-                        }
+                        _ = copied => return,
+                        () = until_it_is(&mut cut, true) => {}
                     }
+                    // Neither side is told. When the way is open again, this connection is of no use.
+                    until_it_is(&mut cut, false).await;
                 });
             }
         });
         Ok(Self { address, cut })
     }
+}
+
+async fn until_it_is(cut: &mut watch::Receiver<bool>, wanted: bool) {
+    // An error means that the test has ended.
+    let _ = cut.wait_for(|cut| *cut == wanted).await.map(drop);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use serde_json::json;
 use xtask::Part;
 
 use crate::{
-    environment::{publish, shared},
+    environment::shared,
     replica::Replica,
 };
 
