@@ -64,6 +64,10 @@ pub(crate) enum Trouble {
 
 impl From<WriteError> for Trouble {
     fn from(error: WriteError) -> Self {
+        if error.is_conflict() {
+            // Whatever has changed is on its way through the watch.
+            return Self::waiting("Provisioning", "something on the cluster has changed meanwhile");
+        }
         Self::Write(error)
     }
 }

@@ -203,7 +203,7 @@ mod tests {
             let lost =
                 |result: Result<(), WriteError>| assert!(matches!(result, Err(WriteError::Timeout(_))));
             lost(place.create(&desired).await.map(drop));
-            lost(place.apply(&desired).await.map(drop));
+            lost(place.apply(&desired, None).await.map(drop));
             lost(place.repair(&desired, &seen).await.map(drop));
             lost(place.delete(Kind::Namespace, &seen).await);
             lost(place.ask(Kind::Namespace, &desired.name).await.map(drop));
