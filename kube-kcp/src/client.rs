@@ -348,7 +348,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::AnswerTooLarge;
+    use crate::{AnswerTooLarge, NotLeader};
 
     /// Answers one request with 100 bytes and two objects, and returns its head.
     async fn answer_once(listener: TcpListener) -> String {
@@ -383,6 +383,34 @@ mod tests {
             assert!(head.contains(&format!("host: server.invalid:{}", address.port())), "{head}");
             assert_eq!(answer.is_err(), refused.is_some(), "{answer:?}");
             assert_eq!(answer.err().and_then(|error| AnswerTooLarge::cause_of(&error)), refused);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fenced_connection_refuses_writes_and_leaves_the_one_it_was_made_of_as_it_is() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let fence = Fence::default();
+        for (method, uses_fence) in [("GET", true), ("GET", false), ("PUT", true), ("PUT", false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut config = Config::new(format!("http://{address}").parse().unwrap());
+            config.root_cert = Some(Vec::new());
+            let connection = Connection::new(config).unwrap();
+            let fenced = connection.fenced(&fence);
+            let connection = if uses_fence { fenced } else { connection };
+            let request = || Request::builder().method(method).uri("/a").body(Vec::new()).unwrap();
+            if method == "PUT" && uses_fence {
+                let shard = format!("http://{address}").parse().unwrap();
+                let workspace = connection.workspace(&shard, &"1s8uv2zt5c3nc1hy".parse().unwrap()).unwrap();
+                for client in [connection.home(), connection.wildcard(&shard).unwrap(), workspace] {
+                    let refused = client.request_text(request()).await.unwrap_err();
+                    assert_eq!(NotLeader::cause_of(&refused), Some(NotLeader::Refused));
+                }
+            } else {
+                let client = connection.home();
+                let (head, _) = tokio::join!(answer_once(listener), client.request_text(request()));
+                assert!(head.starts_with(&format!("{method} /a ")), "{head}");
+            }
         }
     }
 }

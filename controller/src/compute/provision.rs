@@ -64,6 +64,10 @@ pub(crate) enum Trouble {
 
 impl From<WriteError> for Trouble {
     fn from(error: WriteError) -> Self {
+        if error.is_conflict() {
+            // Whatever has changed is on its way through the watch.
+            return Self::waiting("Provisioning", "something on the cluster has changed meanwhile");
+        }
         Self::Write(error)
     }
 }
@@ -232,7 +236,7 @@ impl Place {
             Layout::NamespacePerWorkspace => self.get(desired.kind, &desired.name),
             Layout::Within { .. } | Layout::Shared { .. } => self.found_or_made(desired).await?,
         };
-        let Some(seen) = seen else { return Ok(self.apply(desired).await?) };
+        let Some(seen) = seen else { return Ok(self.apply(desired, None).await?) };
         if seen.metadata.deletion_timestamp.is_some() {
             let what = format!("the {} {} is being removed", desired.kind.name(), desired.name.name);
             return Err(Trouble::waiting("BeingRemoved", what));
@@ -279,7 +283,7 @@ impl Place {
                 ),
             });
         }
-        if holds(&seen, desired) { Ok(seen) } else { Ok(self.apply(desired).await?) }
+        if holds(&seen, desired) { Ok(seen) } else { Ok(self.apply(desired, Some(&seen)).await?) }
     }
 
     async fn ensure_certificate(&self, cluster: &ClusterName, namespace: &str) -> Result<(), Trouble> {

@@ -8,11 +8,12 @@ use tokio::{
 /// The right to write, for as long as it lasts. Cheap to clone and to ask; asking sends nothing.
 ///
 /// A claim that is lost is lost for ever: who leads again has another one.
-//
-// The time is the monotonic clock's. On Linux it goes on while the process is stopped (SIGSTOP, a debugger, a cgroup freezer), so a process that
-// goes on after a minute finds its claim expired at its first look. It does not go on while the machine is suspended or a virtual machine
-// is paused: such a process believes in its claim for as long as was left of it, though another leads by then. The writes of those moments are
-// stopped by nothing but the resourceVersion that they carry.
+///
+/// # Which clock
+/// The monotonic one. On Linux it goes on while the process is stopped (SIGSTOP, a debugger, a cgroup's freezer): one that goes on after a
+/// minute finds its claim lost at its first look. It does **not** go on while the machine is suspended or a virtual machine is paused:
+/// such a process believes in its claim for as long as was left of it, though another may lead by then. What it writes in those
+/// moments is stopped by nothing but the resourceVersion that it carries.
 #[derive(Clone, Debug)]
 pub struct Claim {
     /// When the last renewal that succeeded was sent; nothing once the claim is lost.

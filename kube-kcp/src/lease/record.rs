@@ -44,7 +44,7 @@ impl Record {
     fn term_of_grace(&self, options: &LeaseOptions) -> Duration {
         let said = self.spec().and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
         let said = Duration::from_secs(said.try_into().unwrap_or_default());
-        said.max(options.duration)
+        said.min(LeaseOptions::LONGEST).max(options.duration)
     }
 }
 

@@ -208,6 +208,25 @@ async fn an_answer_that_takes_longer_than_the_claim_gives_none() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_renewal_counts_from_its_sending() {
+    let server = Server::default();
+    free_lease(&server);
+    // The answers come four seconds after the request has arrived; after the first renewal none does.
+    let mut writes = 0;
+    let client = server.client_with("candidate", move |request| {
+        writes += usize::from(is_write(request));
+        let fate = if writes <= 2 { Fate::Answered } else { Fate::RequestLost };
+        let back = if is_write(request) { Duration::from_secs(4) } else { Duration::ZERO };
+        Course { there: Duration::ZERO, fate, back }
+    });
+    let leadership = candidate_through(client).acquire().await;
+    leadership.lost().await;
+    let renewal = server.log().pop().unwrap();
+    assert_eq!(renewal.from, "candidate");
+    assert_eq!(renewal.at.elapsed(), DEADLINE);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_edit_of_something_else_takes_no_claim_and_is_kept() {
     let server = Server::default();
     free_lease(&server);
