@@ -40,10 +40,6 @@ impl Replica {
         format!("http://127.0.0.1:{}", self.ports[listener])
     }
 
-    pub(crate) fn pid(&self) -> i32 {
-        i32::try_from(self.process.id()).expect("a process id")
-    }
-
     /// Ends it at once, as a crash would.
     pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
         self.process.kill()?;

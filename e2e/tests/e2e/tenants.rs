@@ -12,10 +12,7 @@ use serde_json::json;
 
 use xtask::Part;
 
-use crate::{
-    environment::shared,
-    replica::Replica,
-};
+use crate::{environment::shared, replica::Replica};
 
 /// A kubeconfig file with what the seeded Secret holds.
 pub(crate) async fn seeded_kubeconfig(workspace: &Workspace) -> anyhow::Result<PathBuf> {

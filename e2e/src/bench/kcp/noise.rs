@@ -103,7 +103,7 @@ async fn others(
 ) -> anyhow::Result<Vec<Duration>> {
     let (mut times, mut waiting, mut round) = (Vec::new(), HashMap::new(), 1);
     let mut at_work_on_burst = 0;
-    let mut change = |n: usize, round: usize, waiting: &mut HashMap<String, (Instant, usize)>| {
+    let change = |n: usize, round: usize, waiting: &mut HashMap<String, (Instant, usize)>| {
         shard.put(object(&workspace(n), "one", round))?;
         waiting.insert(workspace(n), (Instant::now(), n));
         anyhow::Ok(())
