@@ -10,7 +10,7 @@
 
 mod support;
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -19,9 +19,14 @@ use kube::{
     api::{ListParams, WatchEvent, WatchParams},
     runtime::{WatchStreamExt as _, watcher, watcher::watcher as watch},
 };
-use kube_kcp_scripted_server::Match;
+use kube_kcp_scripted_server::{End, Fault, Match};
+use rustls::{ClientConfig, RootCertStore};
 use support::{both, config_map, http1, http2, next, soon, start, wildcard};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
 
 fn address(url: &str) -> String {
     url.strip_prefix("https://").unwrap().to_owned()
@@ -117,6 +122,37 @@ async fn all_connections_are_reset_or_sent_away() {
         assert!(api.list(&ListParams::default()).await.is_ok(), "{protocol}");
         drop(api);
         soon(server.connections(0)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_is_not_reset_by_what_was_not_read() {
+    let (server, shard) = start().await;
+    let mut roots = RootCertStore::empty();
+    roots.add(server.ca_der().to_vec().into()).unwrap();
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    for (end, expected) in [(End::Unnotified, Err(std::io::ErrorKind::UnexpectedEof)), (End::Closed, Ok(0))] {
+        shard.next(1, Match::list("configmaps"), Fault::after_bytes(0, end));
+        let tcp = TcpStream::connect(address(&server.url())).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let tls = TlsConnector::from(Arc::new(config.clone())).connect(name, tcp).await.unwrap();
+        let (mut read, mut write) = tokio::io::split(tls);
+        let base = wildcard(&shard);
+        let path = base.strip_prefix(&server.url()).unwrap();
+        let head = format!("GET {path}/api/v1/configmaps HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        write.write_all(head.as_bytes()).await.unwrap();
+        // More than the server reads ahead, and than the sockets hold: it is still being sent when the server ends.
+        let sending = tokio::spawn(async move { write.write_all(&vec![b'x'; 16 << 20]).await });
+        let mut answer = [0; 4096];
+        let end = loop {
+            match soon(read.read(&mut answer)).await {
+                Ok(0) => break Ok(0),
+                Ok(_) => {}
+                Err(error) => break Err(error.kind()),
+            }
+        };
+        assert_eq!(end, expected);
+        soon(sending).await.unwrap().unwrap();
     }
 }
 
