@@ -26,7 +26,7 @@ use kube::{
 use tower::{BoxError, Layer as _, Service, ServiceBuilder, service_fn, util::BoxCloneSyncService};
 
 use crate::{
-    ClusterName, ShardUrl,
+    ClusterName, Fence, ShardUrl,
     answer::{Answer, Size},
 };
 
@@ -81,6 +81,7 @@ pub struct Connection {
     next: Arc<AtomicUsize>,
     home: Uri,
     default_namespace: String,
+    fence: Option<Fence>,
 }
 
 impl Connection {
@@ -121,7 +122,14 @@ impl Connection {
             next: Arc::default(),
             home: config.cluster_url,
             default_namespace: config.default_namespace,
+            fence: None,
         }
+    }
+
+    /// The same connections, with `fence` before every write: of the clients made from it, and not of those made from this one.
+    #[must_use]
+    pub fn fenced(&self, fence: &Fence) -> Self {
+        Self { fence: Some(fence.clone()), ..self.clone() }
     }
 
     /// The client of the configuration's own workspace.
@@ -152,6 +160,7 @@ impl Connection {
     pub fn client(&self, base: Uri) -> Client {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % LANES;
         let lane = self.others.get(turn).unwrap_or(&self.first).clone();
+        let lane = ServiceBuilder::new().option_layer(self.fence.clone()).service(lane);
         Client::new(BaseUriLayer::new(base).layer(lane), self.default_namespace.clone())
     }
 }
@@ -246,7 +255,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::AnswerTooLarge;
+    use crate::{AnswerTooLarge, NotLeader};
 
     /// Answers one request with 100 bytes and two objects, and returns its head.
     async fn answer_once(listener: TcpListener) -> String {
@@ -281,6 +290,34 @@ mod tests {
             assert!(head.contains(&format!("host: server.invalid:{}", address.port())), "{head}");
             assert_eq!(answer.is_err(), refused.is_some(), "{answer:?}");
             assert_eq!(answer.err().and_then(|error| AnswerTooLarge::cause_of(&error)), refused);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fenced_connection_refuses_writes_and_leaves_the_one_it_was_made_of_as_it_is() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let fence = Fence::default();
+        for (method, uses_fence) in [("GET", true), ("GET", false), ("PUT", true), ("PUT", false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut config = Config::new(format!("http://{address}").parse().unwrap());
+            config.root_cert = Some(Vec::new());
+            let connection = Connection::new(config).unwrap();
+            let fenced = connection.fenced(&fence);
+            let connection = if uses_fence { fenced } else { connection };
+            let request = || Request::builder().method(method).uri("/a").body(Vec::new()).unwrap();
+            if method == "PUT" && uses_fence {
+                let shard = format!("http://{address}").parse().unwrap();
+                let workspace = connection.workspace(&shard, &"1s8uv2zt5c3nc1hy".parse().unwrap()).unwrap();
+                for client in [connection.home(), connection.wildcard(&shard).unwrap(), workspace] {
+                    let refused = client.request_text(request()).await.unwrap_err();
+                    assert_eq!(NotLeader::cause_of(&refused), Some(NotLeader::Refused));
+                }
+            } else {
+                let client = connection.home();
+                let (head, _) = tokio::join!(answer_once(listener), client.request_text(request()));
+                assert!(head.starts_with(&format!("{method} /a ")), "{head}");
+            }
         }
     }
 }

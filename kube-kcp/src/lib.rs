@@ -7,6 +7,7 @@ mod client;
 mod endpoints;
 mod index;
 pub mod kinds;
+mod lease;
 mod metrics;
 mod names;
 mod queue;
@@ -21,6 +22,7 @@ pub use brief::Brief;
 pub use client::{Bounds, ConnectError, Connection};
 pub use endpoints::{Endpoints, export_endpoints, initializing_endpoints};
 pub use index::{Change, Index, RemovedBecause};
+pub use lease::{Claim, Fence, Fenced, Leadership, Lease, LeaseError, LeaseMetrics, LeaseOptions, NotLeader};
 pub use metrics::Metrics;
 pub use names::{
     CLUSTER_ANNOTATION, ClusterName, MissingCluster, NameError, ObjectKey, PATH_ANNOTATION, ShardUrl,
