@@ -152,7 +152,7 @@ impl Keeper {
             Err(failure) if failure.is_conflict() => {
                 self.candidate.metrics.renew_failed(failure.reason());
                 // An edit of something else, or this process's own write whose answer was lost.
-                if !self.look().await? || true {
+                if !self.look().await? {
                     return Ok(false);
                 }
                 self.write_renewal().await.map(|()| true)

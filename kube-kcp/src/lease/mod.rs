@@ -45,7 +45,7 @@ type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 ///
 /// ```no_run
 /// # use kube_kcp::{Connection, Fence, Lease, LeaseError, LeaseMetrics, LeaseOptions};
-/// # async fn work(_: &Connection) {}
+/// # async fn work(_: &Connection, stop: impl Future<Output = ()>) { stop.await }
 /// # async fn lead(
 /// #     connection: Connection,
 /// #     metrics: LeaseMetrics,
@@ -64,14 +64,17 @@ type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 ///         () = &mut stopped => return Ok(()),
 ///     };
 ///     fence.open(leadership.claim());
-///     let stop = tokio::select! {
-///         // Returns once nothing is at work any more, and soon when the claim is lost.
-///         () = work(&writes) => true,
-///         () = &mut stopped => true,
-///         () = leadership.lost() => false,
+///     let mut stopping = false;
+///     let stop = async {
+///         tokio::select! {
+///             () = &mut stopped => stopping = true,
+///             () = leadership.lost() => {}
+///         }
 ///     };
+///     // Like `run_workers`, it returns once nothing is at work any more.
+///     work(&writes, stop).await;
 ///     lease = leadership.release().await;
-///     if stop {
+///     if stopping {
 ///         return Ok(());
 ///     }
 /// }
@@ -79,8 +82,8 @@ type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// ```
 ///
 /// # What holds
-/// Of the candidates for one Lease, at most one holds a [`Claim`] at any time, as long as none of their monotonic clocks runs faster than
-/// another by more than `duration` is longer than `renew_deadline`:
+/// Of the candidates for one Lease, at most one holds a [`Claim`] at any time, as long as no monotonic clock among them runs `duration` /
+/// `renew_deadline` times as fast as another, 1.5 times with the defaults:
 ///
 /// - The holder counts `renew_deadline` from *before* it sent the renewal that was answered. Another takes over only a Lease that it has
 ///   itself seen unchanged, by its resourceVersion, for `duration`, counted from *after* the answer in which it first saw it.
@@ -96,8 +99,9 @@ type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// The Lease is made if it is not there. It may be deleted and edited by hand: the holder loses its claim at the next renewal, or keeps
 /// it if no more was changed than labels, annotations, the duration or the time of renewal. A Lease that is new, empty or has another
 /// holder's name is waited for like any other, so **the very first start takes `duration`**, and so does one after a crash. Only a
-/// holder that [releases](Leadership::release) it lets the next one in at once. One that is in the hands of nobody, whatever it says, is taken
-/// after [`LeaseOptions::LONGEST`] at the most.
+/// holder that [releases](Leadership::release) it lets the next one in at once. One that is in the hands of nobody, whatever it says,
+/// is taken after [`LeaseOptions::LONGEST`] at the most. A server that says that there is no Lease is believed no sooner than the claim
+/// ends by itself: one that has just started says so of what it does not serve yet.
 ///
 /// The identity needs `get` and `update` on the Lease, and `create` on leases in its namespace.
 pub struct Lease {

@@ -211,12 +211,12 @@ async fn an_answer_that_takes_longer_than_the_claim_gives_none() {
 async fn a_renewal_counts_from_its_sending() {
     let server = Server::default();
     free_lease(&server);
-    // The answers come four seconds after the request has arrived; after the first renewal none does.
+    // The answers come three seconds after the request has arrived; after the first renewal none does.
     let mut writes = 0;
     let client = server.client_with("candidate", move |request| {
         writes += usize::from(is_write(request));
         let fate = if writes <= 2 { Fate::Answered } else { Fate::RequestLost };
-        let back = if is_write(request) { Duration::from_secs(4) } else { Duration::ZERO };
+        let back = if is_write(request) { Duration::from_secs(3) } else { Duration::ZERO };
         Course { there: Duration::ZERO, fate, back }
     });
     let leadership = candidate_through(client).acquire().await;
