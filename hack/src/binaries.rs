@@ -70,21 +70,27 @@ pub(crate) fn build_static(
     packages: &[&str],
     release: bool,
 ) -> Result<BTreeMap<String, PathBuf>> {
-    let mut add = Command::new("rustup");
-    // Rustup installs what rust-toolchain.toml names together with the toolchain, and not when the list has grown later.
-    // Who has no rustup has to have the target.
-    let added = add.args(["target", "add", STATIC_TARGET]).current_dir(checkout.root()).output();
-    if let Ok(output) = added
-        && !output.status.success()
-    {
-        bail!("rustup target add {STATIC_TARGET}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
+    add_static_target(checkout)?;
     let mut args = vec!["--bins", "--target", STATIC_TARGET];
     args.extend(packages.iter().flat_map(|package| ["--package", package]));
     if release {
         args.push("--release");
     }
     build(checkout, &args).context("the programs for images do not compile: see above")
+}
+
+/// Has rustup install what [`build_static`] builds for.
+pub(crate) fn add_static_target(checkout: &Checkout) -> Result<()> {
+    let mut add = Command::new("rustup");
+    // Rustup installs what rust-toolchain.toml names together with the toolchain, and not when the list has grown later.
+    // Who has no rustup has to have the target.
+    let added = add.args(["target", "add", STATIC_TARGET]).current_dir(checkout.root()).output();
+    match added {
+        Ok(output) if !output.status.success() => {
+            bail!("rustup target add {STATIC_TARGET}: {}", String::from_utf8_lossy(&output.stderr).trim())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Names and paths of the programs that `cargo build` with these arguments makes.

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use super::command::finish;
 use super::config::PAUSE;
 use super::images::{self, Image};
+use crate::binaries;
 use crate::checkout::Checkout;
 use crate::tools::{self, Tool};
 
@@ -68,6 +69,8 @@ fn pause(checkout: &Checkout) -> Result<PathBuf> {
 
 fn compile(checkout: &Checkout, source: &Path, folder: &Path, program: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    // The first that needs it, before any image of Annex's own.
+    binaries::add_static_target(checkout)?;
     let draft = program.with_added_extension(format!("{}.tmp", std::process::id()));
     let mut command = Command::new("rustc");
     command
