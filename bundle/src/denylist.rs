@@ -106,12 +106,14 @@ impl Denylist {
             "archive" => self.archives.insert(value.parse().map_err(digest)?),
             "key" => self.keys.insert(value.parse().map_err(digest)?),
             "certificate" => self.certificates.insert(value.parse().map_err(digest)?),
-            "publisher" => self.publishers.insert(
-                value.parse().map_err(|error: crate::publisher::PublisherError| {
+            "publisher" => {
+                self.publishers.insert(value.parse().map_err(|error: crate::publisher::PublisherError| {
                     format!("has a publisher that {error}")
-                })?,
-            ),
-            _ => return Err("begins with none of content, archive, key, certificate and publisher".to_owned()),
+                })?)
+            }
+            _ => {
+                return Err("begins with none of content, archive, key, certificate and publisher".to_owned());
+            }
         };
         Ok(())
     }
@@ -155,7 +157,8 @@ mod tests {
     fn each_kind_is_denied_by_itself() {
         let digest = format!("sha256:{}", "0a".repeat(32));
         for kind in ["content", "archive", "key", "certificate"] {
-            let list = Denylist::parse(format!("# why\n\n  {kind}\t{digest} # leaked\r\n").as_bytes()).unwrap();
+            let list =
+                Denylist::parse(format!("# why\n\n  {kind}\t{digest} # leaked\r\n").as_bytes()).unwrap();
             let found = [
                 list.has_content(&digest.parse().unwrap()),
                 list.has_archive(&digest.parse().unwrap()),

@@ -142,10 +142,10 @@ pub(crate) fn read(bytes: &[u8], limit: usize) -> Result<Field, DocumentError> {
     });
     parsed.map(|node| Field { node, pointer: String::new() }).map_err(|error| {
         let mut place = place.borrow_mut();
-        place.refusal.take().unwrap_or_else(|| DocumentError::Syntax {
-            pointer: place.pointer(),
-            reason: error.to_string(),
-        })
+        place
+            .refusal
+            .take()
+            .unwrap_or_else(|| DocumentError::Syntax { pointer: place.pointer(), reason: error.to_string() })
     })
 }
 
@@ -217,10 +217,7 @@ impl Field {
     }
 
     /// What `read` makes of the text.
-    pub(crate) fn check<T>(
-        self,
-        read: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Result<T, DocumentError> {
+    pub(crate) fn check<T>(self, read: impl FnOnce(&str) -> Result<T, String>) -> Result<T, DocumentError> {
         let pointer = self.pointer.clone();
         read(&self.text()?).map_err(|reason| DocumentError::Invalid { pointer, reason })
     }
@@ -311,10 +308,7 @@ impl Node {
 }
 
 /// Refuses the second of two entries with the same key. `keys` has the key of each entry of the list at `pointer`.
-pub(crate) fn all_differ<K: Ord>(
-    pointer: &str,
-    keys: impl Iterator<Item = K>,
-) -> Result<(), DocumentError> {
+pub(crate) fn all_differ<K: Ord>(pointer: &str, keys: impl Iterator<Item = K>) -> Result<(), DocumentError> {
     let mut seen = BTreeMap::new();
     for (index, key) in keys.enumerate() {
         if let Some(first) = seen.insert(key, index) {
@@ -522,7 +516,9 @@ mod tests {
 
     #[test]
     fn what_is_no_json() {
-        for text in ["", "{", "{}x", "{} {}", "\u{feff}{}", "{'a':1}", r#"{"a":01}"#, "NaN", "{\"a\":\"\\ud800\"}"] {
+        for text in
+            ["", "{", "{}x", "{} {}", "\u{feff}{}", "{'a':1}", r#"{"a":01}"#, "NaN", "{\"a\":\"\\ud800\"}"]
+        {
             assert_eq!(refusal(text).code(), "DocumentSyntax", "{text}");
         }
         assert_eq!(read(b"\"\xff\"", 10).unwrap_err().code(), "DocumentSyntax");

@@ -135,7 +135,9 @@ fn check_segment(segment: &str) -> Result<(), PathError> {
     if segment.len() > 255 {
         return Err(PathError::SegmentTooLong);
     }
-    if segment.ends_with('.') || segment.starts_with(char::is_whitespace) || segment.ends_with(char::is_whitespace)
+    if segment.ends_with('.')
+        || segment.starts_with(char::is_whitespace)
+        || segment.ends_with(char::is_whitespace)
     {
         return Err(PathError::Trimmed);
     }
@@ -176,14 +178,23 @@ mod tests {
 
     #[test]
     fn ordinary_names_pass() {
-        for path in ["manifest.json", "ui/index.html", "ui/a b/.well-known/x.tar.gz", "ui/größe/日本.js", "ui/~[id]@2x.png"] {
+        for path in [
+            "manifest.json",
+            "ui/index.html",
+            "ui/a b/.well-known/x.tar.gz",
+            "ui/größe/日本.js",
+            "ui/~[id]@2x.png",
+        ] {
             assert_eq!(BundlePath::parse(path.as_bytes()).unwrap().as_str(), path);
         }
     }
 
     #[test]
     fn unsafe_names_are_refused() {
-        use PathError::{Absolute, Character, Control, Device, Empty, Invisible, NotNfc, NotUtf8, Parent, Segment, SegmentTooLong, Trimmed};
+        use PathError::{
+            Absolute, Character, Control, Device, Empty, Invisible, NotNfc, NotUtf8, Parent, Segment,
+            SegmentTooLong, Trimmed,
+        };
         let long = format!("ui/{}", "a".repeat(256));
         let cases: &[(&[u8], PathError)] = &[
             (b"", Empty),

@@ -34,7 +34,14 @@ mod tests {
     fn a_time_has_one_spelling() {
         let text = "2026-11-03T12:00:00Z";
         assert_eq!(show_time(read_time(text).unwrap()), text);
-        for text in ["2026-11-03T12:00:00+00:00", "2026-11-03T12:00:00.5Z", "2026-11-03t12:00:00z", "2026-11-03", "now", ""] {
+        for text in [
+            "2026-11-03T12:00:00+00:00",
+            "2026-11-03T12:00:00.5Z",
+            "2026-11-03t12:00:00z",
+            "2026-11-03",
+            "now",
+            "",
+        ] {
             assert!(read_time(text).is_err(), "{text}");
         }
     }

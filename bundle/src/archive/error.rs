@@ -152,7 +152,9 @@ pub enum ArchiveError {
         path: &'static str,
     },
     /// main.wasm is none.
-    #[error("main.wasm is {found}, not a component; build it for wasm32-wasip2 or run it through wasm-tools component new")]
+    #[error(
+        "main.wasm is {found}, not a component; build it for wasm32-wasip2 or run it through wasm-tools component new"
+    )]
     NotAComponent {
         /// What it is.
         found: &'static str,

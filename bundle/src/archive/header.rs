@@ -161,8 +161,11 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for (path, size) in [("a".to_owned(), 0), (format!("ui/{}", "b".repeat(96)), 1), (format!("{}/{}", "c".repeat(150), "d".repeat(100)), MAX_SIZE)]
-        {
+        for (path, size) in [
+            ("a".to_owned(), 0),
+            (format!("ui/{}", "b".repeat(96)), 1),
+            (format!("{}/{}", "c".repeat(150), "d".repeat(100)), MAX_SIZE),
+        ] {
             let header = read(&write(&path, size).unwrap(), 1).unwrap();
             assert_eq!(header, Header { path: path.into_bytes(), size });
         }
@@ -175,7 +178,10 @@ mod tests {
         // tar --format=ustar --owner=0 --group=0 --numeric-owner --mtime=@0 --mode=0644, size 3.
         let block = write("ui/a", 3).unwrap();
         assert_eq!(&block[..4], b"ui/a");
-        assert_eq!(&block[100..157], b"0000644\x000000000\x000000000\x0000000000003\x0000000000000\x00010124\0 0");
+        assert_eq!(
+            &block[100..157],
+            b"0000644\x000000000\x000000000\x0000000000003\x0000000000000\x00007756\0 0"
+        );
     }
 
     #[test]

@@ -41,7 +41,9 @@ pub enum PackError {
         path: String,
     },
     /// No tar holds the path.
-    #[error("the path {path} does not fit into a tar: no part of more than 100 bytes after a slash, 155 before it")]
+    #[error(
+        "the path {path} does not fit into a tar: no part of more than 100 bytes after a slash, 155 before it"
+    )]
     PathDoesNotFit {
         /// The path.
         path: String,

@@ -43,7 +43,8 @@ impl<S: Sink> Tar<S> {
                     let (data, rest) = bytes.split_at(take);
                     self.files.write(data)?;
                     let left = left - take as u64;
-                    self.state = if left == 0 { self.end_file(padding)? } else { State::Data { left, padding } };
+                    self.state =
+                        if left == 0 { self.end_file(padding)? } else { State::Data { left, padding } };
                     rest
                 }
                 State::Padding(left) => {

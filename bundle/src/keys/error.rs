@@ -38,13 +38,17 @@ pub enum KeyError {
         what: &'static str,
     },
     /// A type of key that is not accepted.
-    #[error("is of a type that is not accepted ({oid}); use Ed25519, ECDSA P-256 or P-384, or RSA with at least 3072 bits")]
+    #[error(
+        "is of a type that is not accepted ({oid}); use Ed25519, ECDSA P-256 or P-384, or RSA with at least 3072 bits"
+    )]
     Unsupported {
         /// The type's object identifier.
         oid: String,
     },
     /// RSA with too small a modulus, or too small an exponent.
-    #[error("is RSA with {bits} bits or a small exponent; it needs at least 3072 bits and the exponent 65537 or more")]
+    #[error(
+        "is RSA with {bits} bits or a small exponent; it needs at least 3072 bits and the exponent 65537 or more"
+    )]
     Weak {
         /// How many bits the modulus has.
         bits: usize,

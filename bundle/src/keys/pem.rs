@@ -56,7 +56,8 @@ pub(crate) fn read_blocks(
 ) -> Result<(Vec<Block>, Vec<(usize, String)>), PemError> {
     let mut blocks = Vec::new();
     let mut comments = Vec::new();
-    let text = str::from_utf8(bytes).map_err(|_| PemError::Line { line: 1, reason: "the text is no UTF-8" })?;
+    let text =
+        str::from_utf8(bytes).map_err(|_| PemError::Line { line: 1, reason: "the text is no UTF-8" })?;
     let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim_end()));
     while let Some((line, text)) = lines.next() {
         if let Some(comment) = text.strip_prefix('#') {

@@ -9,8 +9,8 @@ use getrandom::SysRng;
 use pkcs8::PrivateKeyInfoRef;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{
-    self, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
-    EcdsaSigningAlgorithm, KeyPair as _, RsaKeyPair,
+    self, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
+    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaKeyPair,
 };
 use rsa::pkcs8::EncodePrivateKey as _;
 use x509_cert::der::asn1::{AnyRef, BitStringRef};
@@ -69,7 +69,8 @@ impl SigningKey {
         let failed = |reason: &dyn fmt::Display| KeyError::Generate { reason: reason.to_string() };
         let random = SystemRandom::new();
         let ecdsa = |algorithm| {
-            let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).map_err(|error| failed(&error))?;
+            let document =
+                EcdsaKeyPair::generate_pkcs8(algorithm, &random).map_err(|error| failed(&error))?;
             Self::from_pkcs8(document.as_ref())
         };
         match kind {
@@ -123,7 +124,8 @@ impl SigningKey {
         let algorithm = info.algorithm;
         let curve = algorithm.parameters.and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
         let ecdsa = |signer: &'static EcdsaSigningAlgorithm, curve| {
-            let pair = EcdsaKeyPair::from_pkcs8(signer, document, &SystemRandom::new()).map_err(|_| malformed())?;
+            let pair =
+                EcdsaKeyPair::from_pkcs8(signer, document, &SystemRandom::new()).map_err(|_| malformed())?;
             Ok((Signer::Ecdsa(signer), public(EC, Some(AnyRef::from(&curve)), pair.public_key().as_ref())?))
         };
         let (signer, public) = match (algorithm.oid, curve) {

@@ -55,7 +55,8 @@ impl PublicKey {
     /// [`KeyError`] where it is none, or of a type or size that is not accepted.
     pub fn from_der(der: &[u8]) -> Result<Self, KeyError> {
         let malformed = || KeyError::Malformed { what: "public key" };
-        let info = SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(der).map_err(|_| malformed())?;
+        let info =
+            SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(der).map_err(|_| malformed())?;
         let key = info.subject_public_key.as_bytes().ok_or_else(malformed)?;
         let algorithm = info.algorithm;
         let curve = || algorithm.parameters.and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
@@ -67,7 +68,8 @@ impl PublicKey {
             KeyKind::EcdsaP384
         } else if algorithm.oid == RSA && algorithm.parameters == Some(AnyRef::NULL) {
             KeyKind::RsaPss { bits: rsa_bits(key)? }
-        } else if [ED25519, EC, RSA].contains(&algorithm.oid) && curve().is_none_or(|curve| [P256, P384].contains(&curve))
+        } else if [ED25519, EC, RSA].contains(&algorithm.oid)
+            && curve().is_none_or(|curve| [P256, P384].contains(&curve))
         {
             return Err(malformed());
         } else {

@@ -4,6 +4,14 @@ use serde_json::{Value, json};
 
 use super::Manifest;
 
+impl Manifest {
+    /// The manifest as `manifest.json` has it.
+    pub fn to_json(&self) -> String {
+        // Nothing in it fails to be written: keys are texts, numbers are finite.
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
 /// The JSON Schema of `manifest.json` as `docs/manifest.schema.json` has it.
 ///
 /// It shows the fields and their bounds. What a schema cannot say (that versions satisfy semver, that two endpoints differ) only

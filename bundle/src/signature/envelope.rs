@@ -40,9 +40,10 @@ impl Envelope {
             Ok(Self {
                 payload_type: fields.need("payloadType")?.line(1..=255)?,
                 payload: base64(fields.need("payload")?)?,
-                signatures: fields.need("signatures")?.list(MAX_SIGNATURES).and_then(|signatures| {
-                    signatures.into_iter().map(signature).collect::<Result<_, _>>()
-                })?,
+                signatures: fields
+                    .need("signatures")?
+                    .list(MAX_SIGNATURES)
+                    .and_then(|signatures| signatures.into_iter().map(signature).collect::<Result<_, _>>())?,
                 certificates: fields.list("certificates", MAX_CERTIFICATES, certificate)?,
             })
         })
@@ -143,7 +144,8 @@ mod tests {
         let json = envelope.to_json().unwrap();
         assert_eq!(Envelope::from_json(&json).unwrap(), envelope);
         let text = String::from_utf8(json).unwrap();
-        let url_safe = text.replace('+', "-").replace("text/plain", "text|plain").replace('/', "_").replace('|', "/");
+        let url_safe =
+            text.replace('+', "-").replace("text/plain", "text|plain").replace('/', "_").replace('|', "/");
         assert_ne!(url_safe, text);
         assert_eq!(Envelope::from_json(url_safe.as_bytes()).unwrap(), envelope);
     }

@@ -83,16 +83,8 @@ impl Receipt {
     }
 
     pub(crate) fn from_json(bytes: &[u8]) -> Result<Self, DocumentError> {
-        const FIELDS: &[&str] = &[
-            "signature",
-            "contentHash",
-            "archive",
-            "name",
-            "version",
-            "publisher",
-            "keyId",
-            "publishedAt",
-        ];
+        const FIELDS: &[&str] =
+            &["signature", "contentHash", "archive", "name", "version", "publisher", "keyId", "publishedAt"];
         document::read(bytes, MAX_RECEIPT)?.object(FIELDS, |fields| {
             Ok(Self {
                 signature: fields.need("signature")?.parse()?,

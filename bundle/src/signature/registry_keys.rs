@@ -94,9 +94,9 @@ struct Written {
 
 fn key(field: Field) -> Result<RegistryKey, DocumentError> {
     field.object(&["publicKey", "notBefore", "notAfter"], |fields| {
-        let key = fields.need("publicKey")?.check(|pem| {
-            PublicKey::from_pem(pem.as_bytes()).map_err(|error| error.to_string())
-        })?;
+        let key = fields
+            .need("publicKey")?
+            .check(|pem| PublicKey::from_pem(pem.as_bytes()).map_err(|error| error.to_string()))?;
         let not_before = fields.need("notBefore")?.check(read_time)?;
         let not_after = fields.take("notAfter").map(|field| {
             field.check(|text| {

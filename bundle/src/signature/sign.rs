@@ -76,7 +76,8 @@ pub fn cosign(
 ) -> Result<Vec<u8>, SignError> {
     let envelope = Envelope::from_json(signature).map_err(SignError::Envelope)?;
     let statement = Statement::from_json(&envelope.payload).map_err(SignError::Envelope)?;
-    if envelope.payload_type != STATEMENT_TYPE || statement != Statement::about(unpacked, statement.signed_at) {
+    if envelope.payload_type != STATEMENT_TYPE || statement != Statement::about(unpacked, statement.signed_at)
+    {
         return Err(SignError::OtherBundle);
     }
     if envelope.signatures.iter().any(|signature| signature.key == Some(key.id())) {

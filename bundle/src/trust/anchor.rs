@@ -1,5 +1,5 @@
-use webpki::anchor_from_trusted_cert;
 use rustls_pki_types::TrustAnchor;
+use webpki::anchor_from_trusted_cert;
 
 use super::binding::Binding;
 use super::certificate::{Certificate, NoCertificate};
@@ -22,7 +22,9 @@ impl Anchor {
         let certificate = Certificate::from_der(der).map_err(|error: NoCertificate| error.to_string())?;
         let facts = certificate.facts();
         let Some(path_length) = facts.authority else {
-            return Err("is no certificate authority; pin the key of a single signer as PUBLIC KEY".to_owned());
+            return Err(
+                "is no certificate authority; pin the key of a single signer as PUBLIC KEY".to_owned()
+            );
         };
         if facts.certificate_signing == Some(false) {
             return Err("may not sign certificates by its key usage".to_owned());

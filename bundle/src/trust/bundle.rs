@@ -45,7 +45,9 @@ pub enum TrustError {
     #[error("the trust bundle is no PEM: {0}")]
     Pem(PemError),
     /// A private key, which now has to be made anew.
-    #[error("line {line} of the trust bundle begins a private key, which belongs to its publisher alone; make a new one")]
+    #[error(
+        "line {line} of the trust bundle begins a private key, which belongs to its publisher alone; make a new one"
+    )]
     PrivateKey {
         /// Where.
         line: usize,
@@ -67,7 +69,9 @@ pub enum TrustError {
         reason: String,
     },
     /// A pinned key without a publisher.
-    #[error("line {line} of the trust bundle pins a key for nobody; write `# annex-publisher: example.com` above it")]
+    #[error(
+        "line {line} of the trust bundle pins a key for nobody; write `# annex-publisher: example.com` above it"
+    )]
     UnboundKey {
         /// Where.
         line: usize,
@@ -89,7 +93,9 @@ pub enum TrustError {
         reason: String,
     },
     /// The same anchor or key twice.
-    #[error("line {line} of the trust bundle says again what another one says; name all publishers above one block")]
+    #[error(
+        "line {line} of the trust bundle says again what another one says; name all publishers above one block"
+    )]
     Repeated {
         /// Where.
         line: usize,
@@ -184,7 +190,8 @@ fn binding(comments: &[(usize, String)]) -> Result<Option<Binding>, TrustError> 
         }
         let bad = |reason: String| TrustError::Directive { line: *line, reason };
         let name = comment.strip_prefix(PUBLISHER).map(str::trim);
-        let name = name.ok_or_else(|| bad(format!("has {}, which says nothing", shown(comment.as_bytes()))))?;
+        let name =
+            name.ok_or_else(|| bad(format!("has {}, which says nothing", shown(comment.as_bytes()))))?;
         if name == "*" {
             anyone = true;
         } else {

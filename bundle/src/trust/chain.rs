@@ -62,16 +62,19 @@ pub(crate) fn verify(chain: &Chain<'_>) -> Result<Fingerprint, ChainRefusal> {
     let leaf = chain.leaf.facts();
     chain.not_denied(leaf)?;
     if leaf.digital_signature != Some(true) {
-        return Err(ChainRefusal::WrongKeyUsage("the signer's certificate has no key usage digitalSignature"));
+        return Err(ChainRefusal::WrongKeyUsage(
+            "the signer's certificate has no key usage digitalSignature",
+        ));
     }
     if leaf.code_signing != Some(true) {
-        return Err(ChainRefusal::WrongKeyUsage("the signer's certificate has no extended key usage codeSigning"));
+        return Err(ChainRefusal::WrongKeyUsage(
+            "the signer's certificate has no extended key usage codeSigning",
+        ));
     }
     let others: Vec<CertificateDer<'_>> =
         chain.others.iter().map(|certificate| certificate.as_webpki().clone()).collect();
     let anchors: Vec<_> = chain.trust.anchors().iter().map(|anchor| anchor.webpki.clone()).collect();
-    let end_entity =
-        EndEntityCert::try_from(chain.leaf.as_webpki()).map_err(|error| refusal_of(&error))?;
+    let end_entity = EndEntityCert::try_from(chain.leaf.as_webpki()).map_err(|error| refusal_of(&error))?;
 
     // What webpki's error cannot say. Of several paths the last one refused counts; any other may still pass.
     let noted = RefCell::new(None);
@@ -145,17 +148,21 @@ fn refusal_of(error: &Error) -> ChainRefusal {
         Error::UnknownIssuer | Error::CertDistrusted => ChainRefusal::Untrusted,
         Error::CertExpired { .. } => ChainRefusal::Expired,
         Error::CertNotValidYet { .. } => ChainRefusal::NotYetValid,
-        Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => {
-            ChainRefusal::WrongKeyUsage("a certificate of the chain is not for signing code by its extended key usage")
+        Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => ChainRefusal::WrongKeyUsage(
+            "a certificate of the chain is not for signing code by its extended key usage",
+        ),
+        Error::EndEntityUsedAsCa => {
+            ChainRefusal::WrongKeyUsage("a certificate between is no certificate authority")
         }
-        Error::EndEntityUsedAsCa => ChainRefusal::WrongKeyUsage("a certificate between is no certificate authority"),
         Error::CaUsedAsEndEntity => {
             ChainRefusal::WrongKeyUsage("the signer's certificate is a certificate authority")
         }
         Error::PathLenConstraintViolated | Error::MaximumPathDepthExceeded => ChainRefusal::PathTooLong,
         Error::UnsupportedSignatureAlgorithmContext(_)
         | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => ChainRefusal::WeakAlgorithm,
-        Error::InvalidSignatureForPublicKey => ChainRefusal::Invalid("a certificate is not signed by its issuer"),
+        Error::InvalidSignatureForPublicKey => {
+            ChainRefusal::Invalid("a certificate is not signed by its issuer")
+        }
         Error::NameConstraintViolation => {
             ChainRefusal::Invalid("a certificate has a name that a certificate above it forbids")
         }

@@ -9,4 +9,4 @@ mod chain;
 pub use bundle::{TrustBundle, TrustError};
 pub use certificate::Certificate;
 
-pub(crate) use chain::{ChainRefusal, Chain, verify as verify_chain};
+pub(crate) use chain::{Chain, ChainRefusal, verify as verify_chain};

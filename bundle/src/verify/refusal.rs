@@ -27,7 +27,9 @@ pub enum Refusal {
     #[error("the signed statement: {0}")]
     StatementInvalid(DocumentError),
     /// No signature is by a key that is trusted.
-    #[error("nobody who is trusted signed it; add the signer's key or the authority above it to the trust bundle")]
+    #[error(
+        "nobody who is trusted signed it; add the signer's key or the authority above it to the trust bundle"
+    )]
     UntrustedSigner,
     /// The key is trusted, but the signature is not its.
     #[error("the signature by the key {key} is wrong")]
@@ -48,10 +50,14 @@ pub enum Refusal {
         reason: &'static str,
     },
     /// More certificates between leaf and anchor than one of them allows.
-    #[error("there are more certificate authorities between the signer and the anchor than one of them allows")]
+    #[error(
+        "there are more certificate authorities between the signer and the anchor than one of them allows"
+    )]
     PathTooLong,
     /// A certificate is signed with what is not accepted, such as SHA-1.
-    #[error("a certificate is signed with an algorithm that is not accepted; use ECDSA, Ed25519 or RSA-PSS, with SHA-256 or better")]
+    #[error(
+        "a certificate is signed with an algorithm that is not accepted; use ECDSA, Ed25519 or RSA-PSS, with SHA-256 or better"
+    )]
     WeakAlgorithm,
     /// A key of the chain is too weak or of another type.
     #[error("a certificate has a key that {0}")]

@@ -34,9 +34,12 @@ impl Judge<'_> {
     /// The first signature that counts. Where `only` is given, no other key's does.
     pub(super) fn find(&self, envelope: &Envelope, only: Option<KeyId>) -> Result<Signer, Refusal> {
         let message = envelope.signed_bytes();
-        let mut furthest = if envelope.signatures.is_empty() { Refusal::Unsigned } else { Refusal::UntrustedSigner };
+        let mut furthest =
+            if envelope.signatures.is_empty() { Refusal::Unsigned } else { Refusal::UntrustedSigner };
         for signature in &envelope.signatures {
-            let Some(key) = signature.key.filter(|key| only.is_none_or(|only| only == *key)) else { continue };
+            let Some(key) = signature.key.filter(|key| only.is_none_or(|only| only == *key)) else {
+                continue;
+            };
             match self.judge(envelope, key, &message, &signature.bytes) {
                 Ok(signer) => return Ok(signer),
                 Err(refusal) if refusal.progress() >= furthest.progress() => furthest = refusal,

@@ -40,8 +40,10 @@ fn a_record_of_zeros_at_the_end_is_no_more_than_an_end() {
 fn a_sink_gets_every_file_whole() {
     let mut memory = Memory::default();
     unpack(bundle().archive.as_slice(), &Limits::default(), &mut memory).unwrap();
-    let found: Vec<_> = memory.into_files().into_iter().map(|(path, bytes)| (path.as_str().to_owned(), bytes)).collect();
-    let mut expected: Vec<_> = files().into_iter().map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect();
+    let found: Vec<_> =
+        memory.into_files().into_iter().map(|(path, bytes)| (path.as_str().to_owned(), bytes)).collect();
+    let mut expected: Vec<_> =
+        files().into_iter().map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect();
     expected.sort();
     assert_eq!(found, expected);
 }
@@ -206,8 +208,7 @@ impl Read for Million {
 
 #[test]
 fn a_million_tiny_files_are_refused_at_the_limit() {
-    let mut million =
-        Million { next: 0, encoder: zstd::Encoder::new(Vec::new(), 1).unwrap(), read: 0 };
+    let mut million = Million { next: 0, encoder: zstd::Encoder::new(Vec::new(), 1).unwrap(), read: 0 };
     let error = unpack(&mut million, &Limits::default(), Discard).unwrap_err();
     assert_eq!(error.code(), "TooManyEntries");
     assert!(million.next < 50_000, "{} of the million were asked for", million.next);
@@ -290,8 +291,18 @@ fn paths_have_a_length_and_a_depth() {
     assert_eq!(code(&bundle_with(vec![Entry::file(&long, "")])), "PathTooLong");
     let deep = format!("ui{}", "/a".repeat(16));
     assert_eq!(code(&bundle_with(vec![Entry::file(&deep, "")])), "PathTooDeep");
-    assert!(unpack(bundle_with(vec![Entry::file(&deep[2..], "")]).as_slice(), &Limits::default(), Discard).is_err());
-    assert!(unpack(bundle_with(vec![Entry::file(&deep[..deep.len() - 2], "")]).as_slice(), &Limits::default(), Discard).is_ok());
+    assert!(
+        unpack(bundle_with(vec![Entry::file(&deep[2..], "")]).as_slice(), &Limits::default(), Discard)
+            .is_err()
+    );
+    assert!(
+        unpack(
+            bundle_with(vec![Entry::file(&deep[..deep.len() - 2], "")]).as_slice(),
+            &Limits::default(),
+            Discard
+        )
+        .is_ok()
+    );
 }
 
 #[test]
@@ -320,12 +331,23 @@ fn names_that_some_file_system_takes_for_one_are_refused() {
         let entries = || vec![Entry::file(one, ""), Entry::file(other, "")];
         assert_eq!(code(&bundle_with(entries())), "CollidingPath", "{one} {other}");
     }
-    assert_eq!(code(&zstd(&tar(&[Entry::file("ui/index.html", ""), Entry::file("ui/INDEX.html", "")]))), "CollidingPath");
+    assert_eq!(
+        code(&zstd(&tar(&[Entry::file("ui/index.html", ""), Entry::file("ui/INDEX.html", "")]))),
+        "CollidingPath"
+    );
 }
 
 #[test]
 fn only_what_a_bundle_has_is_in_it() {
-    for path in ["README.md", "Manifest.json", "main.wasm.map", "UI/index.html", "ui", "uix/index.html", ".git/config"] {
+    for path in [
+        "README.md",
+        "Manifest.json",
+        "main.wasm.map",
+        "UI/index.html",
+        "ui",
+        "uix/index.html",
+        ".git/config",
+    ] {
         assert_eq!(code(&bundle_with(vec![Entry::file(path, "")])), "UnknownFile", "{path}");
     }
     let sbom = bundle_with(vec![Entry::file("sbom.json", "{}")]);
@@ -345,16 +367,23 @@ fn what_a_bundle_must_have_is_in_it() {
     assert_eq!(code(&zstd(&tar(&[]))), "MissingFile");
 
     let undeclared = MANIFEST.replace(",\n  \"ui\": {\"entry\": \"ui/index.html\"}", "");
-    let entries = [Entry::file("manifest.json", undeclared), Entry::file("main.wasm", COMPONENT), Entry::file("ui/x", "")];
+    let entries = [
+        Entry::file("manifest.json", undeclared),
+        Entry::file("main.wasm", COMPONENT),
+        Entry::file("ui/x", ""),
+    ];
     assert_eq!(code(&zstd(&tar(&entries))), "UndeclaredUi");
     assert!(unpack(zstd(&tar(&entries[..2])).as_slice(), &Limits::default(), Discard).is_ok());
 }
 
 #[test]
 fn main_wasm_is_a_component() {
-    let with_wasm = |wasm: &[u8]| zstd(&tar(&[Entry::file("manifest.json", MANIFEST), Entry::file("main.wasm", wasm)]));
+    let with_wasm =
+        |wasm: &[u8]| zstd(&tar(&[Entry::file("manifest.json", MANIFEST), Entry::file("main.wasm", wasm)]));
     assert!(refusal(&with_wasm(b"\0asm\x01\0\0\0")).to_string().starts_with("main.wasm is a core module"));
-    for wasm in [b"".as_slice(), b"\0asm", b"\0asm\x0d\0\x01", b"\0asm\x0e\0\x01\0", b"#!/bin/sh", b"\0asm\x0d\0\0\0"] {
+    for wasm in
+        [b"".as_slice(), b"\0asm", b"\0asm\x0d\0\x01", b"\0asm\x0e\0\x01\0", b"#!/bin/sh", b"\0asm\x0d\0\0\0"]
+    {
         assert_eq!(code(&with_wasm(wasm)), "NotAComponent");
     }
 }
@@ -368,7 +397,10 @@ fn a_reader_or_a_sink_that_fails_ends_it() {
         }
     }
     let error = unpack(Broken, &Limits::default(), Discard).unwrap_err();
-    assert_eq!((error.code(), error.to_string().as_str()), ("ReadFailed", "reading the archive failed: the line is dead"));
+    assert_eq!(
+        (error.code(), error.to_string().as_str()),
+        ("ReadFailed", "reading the archive failed: the line is dead")
+    );
 
     struct Full;
     impl annex_bundle::Sink for Full {

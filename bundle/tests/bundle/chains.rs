@@ -1,7 +1,10 @@
 //! Certificates, and what is wrong with them.
 
 use annex_bundle::{Certificate, Denylist, SigningKey, TrustBundle, sign};
-use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints, date_time_ymd};
+use rcgen::{
+    BasicConstraints, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints,
+    date_time_ymd,
+};
 
 use crate::support::pki::{Node, anchored, authority, chain, leaf, params, root, root_with};
 use crate::support::{Bundle, bundle, bundle_by, code, fixture, now, publish_with, time};
@@ -9,7 +12,10 @@ use crate::support::{Bundle, bundle, bundle_by, code, fixture, now, publish_with
 struct Signing {
     bundle: Bundle,
     signature: Vec<u8>,
+    at: &'static str,
 }
+
+const NOW: &str = "2026-11-03T12:00:00Z";
 
 /// A bundle that the first of `nodes` signed; all of them come along.
 fn signing(nodes: &[&Node]) -> Signing {
@@ -18,12 +24,12 @@ fn signing(nodes: &[&Node]) -> Signing {
 
 fn signing_as(bundle: Bundle, nodes: &[&Node]) -> Signing {
     let signature = sign(&bundle.unpacked, &nodes[0].signing_key(), &chain(nodes), now()).unwrap();
-    Signing { bundle, signature }
+    Signing { bundle, signature, at: NOW }
 }
 
 impl Signing {
     fn verdict(&self, trust: &TrustBundle) -> Result<annex_bundle::Verified, annex_bundle::Refusal> {
-        publish_with(&self.bundle.archive, &self.signature, trust, &Denylist::default(), now())
+        publish_with(&self.bundle.archive, &self.signature, trust, &Denylist::default(), time(self.at))
     }
 
     fn code(&self, trust: &TrustBundle) -> &'static str {
@@ -105,8 +111,14 @@ fn a_certificate_that_is_not_for_signing_code_is_refused() {
         signing(&[&root.issue(params)]).code(&trust)
     };
     assert_eq!(with(|params| params.extended_key_usages.clear()), "WrongKeyUsage");
-    assert_eq!(with(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]), "WrongKeyUsage");
-    assert_eq!(with(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Any]), "WrongKeyUsage");
+    assert_eq!(
+        with(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
+        "WrongKeyUsage"
+    );
+    assert_eq!(
+        with(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Any]),
+        "WrongKeyUsage"
+    );
     assert_eq!(with(|params| params.key_usages.clear()), "WrongKeyUsage");
     assert_eq!(with(|params| params.key_usages = vec![KeyUsagePurpose::KeyEncipherment]), "WrongKeyUsage");
     assert_eq!(with(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)), "WrongKeyUsage");
@@ -122,7 +134,10 @@ fn an_authority_that_is_not_for_signing_code_is_refused() {
         let between = root.issue(params);
         signing(&[&between.issue(leaf(&["example.com"])), &between]).code(&trust)
     };
-    assert_eq!(with(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]), "WrongKeyUsage");
+    assert_eq!(
+        with(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
+        "WrongKeyUsage"
+    );
     assert_eq!(with(|params| params.key_usages = vec![KeyUsagePurpose::DigitalSignature]), "WrongKeyUsage");
     assert_eq!(with(|params| params.is_ca = IsCa::NoCa), "WrongKeyUsage");
 }
@@ -190,7 +205,10 @@ fn a_leaf_speaks_for_whom_it_names() {
     assert!(signing(&[&nameless]).verdict(&bound).is_ok(), "an authority for one publisher need not name it");
     let other = root.issue(leaf(&["example.net"]));
     assert_eq!(signing(&[&other]).code(&bound), "PublisherMismatch", "but it may say that it means another");
-    assert_eq!(signing(&[&nameless]).code(&root.trusted(&["example.com", "example.org"])), "PublisherMismatch");
+    assert_eq!(
+        signing(&[&nameless]).code(&root.trusted(&["example.com", "example.org"])),
+        "PublisherMismatch"
+    );
     assert!(signing(&[&nameless]).verdict(&root.trusted(&["*"])).is_ok());
 }
 
@@ -199,10 +217,8 @@ fn of_two_anchors_the_one_that_speaks_for_the_publisher_counts() {
     let (one, two) = (root(authority("one", None)), root(authority("two", None)));
     let signer = one.issue(leaf(&[]));
     let again = signer.reissue(&two, leaf(&[]));
-    let text = format!(
-        "# annex-publisher: example.org\n{}\n# annex-publisher: example.com\n{}",
-        one.pem, two.pem
-    );
+    let text =
+        format!("# annex-publisher: example.org\n{}\n# annex-publisher: example.com\n{}", one.pem, two.pem);
     let trust = TrustBundle::parse(text.as_bytes()).unwrap();
     for nodes in [[&signer, &again], [&again, &signer]] {
         let verified = signing(&nodes).verdict(&trust).unwrap();
@@ -223,12 +239,14 @@ fn every_certificate_and_key_of_a_chain_can_be_denied() {
             [format!("certificate {}", certificate.fingerprint()), format!("key {}", certificate.key_id())]
         {
             let denylist = Denylist::parse(line.as_bytes()).unwrap();
-            let verdict =
-                publish_with(&signing.bundle.archive, &signing.signature, &trust, &denylist, now());
+            let verdict = publish_with(&signing.bundle.archive, &signing.signature, &trust, &denylist, now());
             assert_eq!(code(verdict), "Denied", "{line}");
         }
     }
 }
+
+/// The fixtures were made by a clock, and are valid for a hundred years from then.
+const FIXTURES_VALID: &str = "2030-01-01T00:00:00Z";
 
 /// A bundle that an RSA or ECDSA key of a fixture signed, with certificates of fixtures.
 fn fixture_signing(key: &str, certificates: &[&str]) -> Signing {
@@ -241,7 +259,7 @@ fn fixture_signing_by(key: &SigningKey, certificates: &[&str]) -> Signing {
     let bundle = bundle();
     let certificates = Certificate::all_from_pem(&pem).unwrap();
     let signature = sign(&bundle.unpacked, key, &certificates, now()).unwrap();
-    Signing { bundle, signature }
+    Signing { bundle, signature, at: FIXTURES_VALID }
 }
 
 fn fixture_trust(name: &str) -> TrustBundle {
@@ -288,7 +306,7 @@ fn a_weak_rsa_leaf_is_refused_though_its_signature_holds() {
     use base64::Engine as _;
     json["signatures"][0]["keyid"] = weak.key_id().to_string().into();
     json["certificates"] = vec![base64::engine::general_purpose::STANDARD.encode(weak.as_der())].into();
-    let signing = Signing { bundle: honest.bundle, signature: serde_json::to_vec(&json).unwrap() };
+    let signing = Signing { signature: serde_json::to_vec(&json).unwrap(), ..honest };
     assert_eq!(signing.code(&fixture_trust("p384-root.pem")), "WeakKey");
 }
 

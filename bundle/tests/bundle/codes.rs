@@ -9,7 +9,11 @@ fn no_code_is_there_twice() {
     let mut seen = BTreeSet::new();
     for code in annex_bundle::codes() {
         assert!(seen.insert(code), "{code}");
-        assert!(code.starts_with(|c: char| c.is_ascii_uppercase()) && code.chars().all(|c| c.is_ascii_alphanumeric()), "{code}");
+        assert!(
+            code.starts_with(|c: char| c.is_ascii_uppercase())
+                && code.chars().all(|c| c.is_ascii_alphanumeric()),
+            "{code}"
+        );
     }
 }
 

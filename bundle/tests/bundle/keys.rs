@@ -55,8 +55,16 @@ fn weak_and_unknown_types_are_refused() {
         ("rsa-pss-only", "UnsupportedKey"),
         ("p521", "UnsupportedKey"),
     ] {
-        assert_eq!(SigningKey::from_pem(&fixture(&format!("{name}.key"))).unwrap_err().code(), code, "{name}");
-        assert_eq!(PublicKey::from_pem(&fixture(&format!("{name}.pub.pem"))).unwrap_err().code(), code, "{name}");
+        assert_eq!(
+            SigningKey::from_pem(&fixture(&format!("{name}.key"))).unwrap_err().code(),
+            code,
+            "{name}"
+        );
+        assert_eq!(
+            PublicKey::from_pem(&fixture(&format!("{name}.pub.pem"))).unwrap_err().code(),
+            code,
+            "{name}"
+        );
     }
 }
 

@@ -1,8 +1,8 @@
 //! What is loaded, long after it was published.
 
 use annex_bundle::{
-    Denylist, Discard, Limits, LoadPolicy, Loaded, PublicKey, Refusal, RegistryKey, RegistryKeys, SigningKey, TrustBundle, issue_receipt,
-    sign, verify_at_load,
+    Denylist, Discard, Limits, LoadPolicy, Loaded, PublicKey, Refusal, RegistryKey, RegistryKeys, SigningKey,
+    TrustBundle, issue_receipt, sign, verify_at_load,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,9 @@ use rcgen::date_time_ymd;
 use serde_json::{Value, json};
 
 use crate::support::pki::{authority, chain, leaf, root};
-use crate::support::{Bundle, bundle, bundle_by, code, key, now, pinned, publish, publish_with, time, trusted};
+use crate::support::{
+    Bundle, bundle, bundle_by, code, key, now, pinned, publish, publish_with, time, trusted,
+};
 
 /// A bundle that was published.
 struct Published {
@@ -35,7 +37,11 @@ fn published_by(signer: &SigningKey, bundle: Bundle) -> Published {
 }
 
 fn keys(key: &PublicKey) -> RegistryKeys {
-    RegistryKeys::new(vec![RegistryKey::new(key.clone(), time("2026-01-01T00:00:00Z"), Some(time("2026-12-31T00:00:00Z")))])
+    RegistryKeys::new(vec![RegistryKey::new(
+        key.clone(),
+        time("2026-01-01T00:00:00Z"),
+        Some(time("2026-12-31T00:00:00Z")),
+    )])
 }
 
 impl Published {

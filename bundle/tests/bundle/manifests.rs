@@ -91,7 +91,11 @@ fn each_field_is_refused_where_it_is_wrong() {
         *manifest.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value.clone();
         let error = read(&manifest).expect_err(&format!("{pointer} {value}"));
         assert_eq!(error.code(), expected, "{pointer} {value}: {error}");
-        let named = if expected == "RepeatedItem" { pointer.trim_end_matches("/name").trim_end_matches("/extension") } else { pointer };
+        let named = if expected == "RepeatedItem" {
+            pointer.trim_end_matches("/name").trim_end_matches("/extension")
+        } else {
+            pointer
+        };
         assert!(error.to_string().starts_with(&format!("{named} ")), "{pointer} {value}: {error}");
     }
 }
@@ -142,7 +146,9 @@ fn a_schema_that_leads_elsewhere_is_refused() {
             let error = read(&manifest).unwrap_err();
             assert_eq!(
                 error.to_string(),
-                format!("/parametersSchema/properties/x/anyOf/0/{key} refers to something outside the schema")
+                format!(
+                    "/parametersSchema/properties/x/anyOf/0/{key} refers to something outside the schema"
+                )
             );
         }
     }
@@ -161,7 +167,10 @@ fn gigantic_numbers_and_deep_nesting_are_refused_in_a_manifest() {
     };
     assert_eq!(with(r#"{"maximum":1e300}"#).code(), "NumberOutOfRange");
     assert_eq!(with(&format!(r#"{{"maximum":{}}}"#, "9".repeat(1000))).code(), "DocumentSyntax");
-    assert_eq!(with(r#"{"maximum":9007199254740993}"#).to_string(), "/parametersSchema/maximum is a number beyond 2^53 - 1, which not every reader of JSON understands");
+    assert_eq!(
+        with(r#"{"maximum":9007199254740993}"#).to_string(),
+        "/parametersSchema/maximum is a number beyond 2^53 - 1, which not every reader of JSON understands"
+    );
     let deep = format!(r#"{}1{}"#, r#"{"a":"#.repeat(100), "}".repeat(100));
     assert_eq!(with(&deep).code(), "DocumentTooDeep");
     assert_eq!(with(&format!(r#"{{"a":{}"#, "[".repeat(200_000))).code(), "DocumentTooDeep");

@@ -1,12 +1,18 @@
 //! What is published, and what is not.
 
-use annex_bundle::{Denylist, Discard, KeyType, Limits, PublishPolicy, SigningKey, TrustBundle, check_signature, cosign, sign, verify_at_publish};
+use annex_bundle::{
+    Denylist, Discard, KeyType, Limits, PublishPolicy, SigningKey, TrustBundle, check_signature, cosign,
+    sign, verify_at_publish,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::tars::{tar, with, zstd};
-use crate::support::{MANIFEST, bundle, bundle_by, bundle_of, code, files, key, now, pinned, publish, publish_with, time, trusted};
+use crate::support::{
+    MANIFEST, bundle, bundle_by, bundle_of, code, files, key, now, pinned, publish, publish_with, time,
+    trusted,
+};
 
 /// The signature file with something changed.
 fn changed(signature: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
@@ -80,10 +86,17 @@ fn without_a_signature_nothing_is_published() {
     let key = key();
     let bundle = bundle();
     let trust = trusted(&key);
-    let policy =
-        PublishPolicy { trust: &trust, denylist: &Denylist::default(), now: now(), limits: &Limits::default() };
+    let policy = PublishPolicy {
+        trust: &trust,
+        denylist: &Denylist::default(),
+        now: now(),
+        limits: &Limits::default(),
+    };
     for signature in [None, Some(b"".as_slice())] {
-        assert_eq!(code(verify_at_publish(bundle.archive.as_slice(), signature, &policy, Discard)), "Unsigned");
+        assert_eq!(
+            code(verify_at_publish(bundle.archive.as_slice(), signature, &policy, Discard)),
+            "Unsigned"
+        );
     }
     let none = changed(&bundle.signed(&key), |json| json["signatures"] = json!([]));
     assert_eq!(code(publish(&bundle.archive, &none, &trust)), "Unsigned");
@@ -98,8 +111,12 @@ fn what_nobody_signed_is_not_even_read() {
         }
     }
     let trust = TrustBundle::default();
-    let policy =
-        PublishPolicy { trust: &trust, denylist: &Denylist::default(), now: now(), limits: &Limits::default() };
+    let policy = PublishPolicy {
+        trust: &trust,
+        denylist: &Denylist::default(),
+        now: now(),
+        limits: &Limits::default(),
+    };
     let signature = bundle().signed(&key());
     assert_eq!(code(verify_at_publish(Untouchable, Some(&signature), &policy, Discard)), "UntrustedSigner");
 }
@@ -221,7 +238,10 @@ fn a_statement_that_is_not_the_manifests_is_refused() {
     assert_eq!(refused(|statement| statement["name"] = json!("com.example.other")), "ManifestMismatch");
     assert_eq!(refused(|statement| statement["version"] = json!("1.2.4")), "ManifestMismatch");
     assert_eq!(refused(|statement| statement["capabilities"] = json!([])), "ManifestMismatch");
-    assert_eq!(refused(|statement| statement["capabilities"] = json!(["log", "secrets"])), "ManifestMismatch");
+    assert_eq!(
+        refused(|statement| statement["capabilities"] = json!(["log", "secrets"])),
+        "ManifestMismatch"
+    );
     let digest = json!(format!("sha256:{}", "0".repeat(64)));
     let refused = |field: &str| {
         let lie = lie(&key, |statement| *statement.pointer_mut(field).unwrap() = digest.clone());
@@ -242,13 +262,22 @@ fn a_statement_that_is_none_is_refused() {
     let trust = trusted(&key);
     let refused = |signature: &[u8]| code(publish(&bundle.archive, signature, &trust));
     assert_eq!(refused(&lie(&key, |statement| statement["extra"] = json!(1))), "StatementInvalid");
-    assert_eq!(refused(&lie(&key, |statement| statement["signedAt"] = json!("yesterday"))), "StatementInvalid");
-    assert_eq!(refused(&lie(&key, |statement| statement["archive"]["mediaType"] = json!("a/b"))), "StatementInvalid");
+    assert_eq!(
+        refused(&lie(&key, |statement| statement["signedAt"] = json!("yesterday"))),
+        "StatementInvalid"
+    );
+    assert_eq!(
+        refused(&lie(&key, |statement| statement["archive"]["mediaType"] = json!("a/b"))),
+        "StatementInvalid"
+    );
     let twice = br#"{"contentHash":"","contentHash":""}"#;
     assert_eq!(refused(&signed_statement(&key, STATEMENT_TYPE, twice)), "StatementInvalid");
     // Signed by the right key, but for something else.
     let statement = serde_json::to_vec(&statement(&bundle.signed(&key))).unwrap();
-    assert_eq!(refused(&signed_statement(&key, "application/vnd.in-toto+json", &statement)), "WrongPayloadType");
+    assert_eq!(
+        refused(&signed_statement(&key, "application/vnd.in-toto+json", &statement)),
+        "WrongPayloadType"
+    );
     let other_type = changed(&bundle.signed(&key), |json| json["payloadType"] = json!("a/b"));
     assert_eq!(refused(&other_type), "WrongPayloadType");
     for no_envelope in [b"{}".as_slice(), b"[]", b"-----BEGIN", &[b'['; 100_000]] {
@@ -301,7 +330,10 @@ fn one_good_signature_of_several_is_enough() {
     assert!(publish(&bundle.archive, &beside, &trusted(&new)).is_ok());
 
     assert_eq!(cosign(&three, &bundle.unpacked, &new, &[]).unwrap_err().code(), "SignedAlready");
-    assert_eq!(cosign(&three, &bundle_by("example.org").unpacked, &key(), &[]).unwrap_err().code(), "OtherBundle");
+    assert_eq!(
+        cosign(&three, &bundle_by("example.org").unpacked, &key(), &[]).unwrap_err().code(),
+        "OtherBundle"
+    );
     let mut full = bundle.signed(&key());
     for _ in 1..8 {
         full = cosign(&full, &bundle.unpacked, &key(), &[]).unwrap();
@@ -354,7 +386,10 @@ fn a_denied_key_does_not_spoil_the_signature_of_another() {
     .unwrap();
     let verified = publish_with(&bundle.archive, &signature, &both, &denylist, now()).unwrap();
     assert_eq!(verified.signer.key, new.id());
-    assert_eq!(code(publish_with(&bundle.archive, &bundle.signed(&stolen), &both, &denylist, now())), "Denied");
+    assert_eq!(
+        code(publish_with(&bundle.archive, &bundle.signed(&stolen), &both, &denylist, now())),
+        "Denied"
+    );
 }
 
 #[test]
@@ -365,7 +400,10 @@ fn trust_can_be_asked_for_again_without_the_bytes() {
     let none = Denylist::default();
     let signed = check_signature(Some(&signature), &trusted(&key), &none, now()).unwrap();
     assert_eq!(signed.statement.content_hash, bundle.unpacked.content_hash);
-    assert_eq!(code(check_signature(Some(&signature), &TrustBundle::default(), &none, now())), "UntrustedSigner");
+    assert_eq!(
+        code(check_signature(Some(&signature), &TrustBundle::default(), &none, now())),
+        "UntrustedSigner"
+    );
     let denylist = Denylist::parse(format!("content {}", bundle.unpacked.content_hash).as_bytes()).unwrap();
     assert_eq!(code(check_signature(Some(&signature), &trusted(&key), &denylist, now())), "Denied");
 }

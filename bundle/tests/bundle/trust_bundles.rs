@@ -63,7 +63,10 @@ fn an_anchor_is_an_authority_for_signing_code() {
         change(&mut params);
         refusal(&crate::support::pki::root(params).pem).code()
     };
-    assert_eq!(with(|params| params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature]), "TrustAnchorInvalid");
+    assert_eq!(
+        with(|params| params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature]),
+        "TrustAnchorInvalid"
+    );
     assert_eq!(
         with(|params| params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth]),
         "TrustAnchorInvalid"
@@ -80,8 +83,15 @@ fn what_does_not_belong_there_refuses_all_of_it() {
     for name in ["p256.key", "encrypted.key", "sec1.key"] {
         assert_eq!(refusal(&text(name)).code(), "TrustHasPrivateKey", "{name}");
     }
-    assert_eq!(refusal(&format!("{good}-----BEGIN X509 CRL-----\n-----END X509 CRL-----\n")).code(), "TrustUnknownBlock");
-    assert_eq!(refusal(&format!("# annex-publisher: *\n{}", String::from_utf8(fixture("rsa2048.pub.pem")).unwrap())).code(), "TrustKeyInvalid");
+    assert_eq!(
+        refusal(&format!("{good}-----BEGIN X509 CRL-----\n-----END X509 CRL-----\n")).code(),
+        "TrustUnknownBlock"
+    );
+    assert_eq!(
+        refusal(&format!("# annex-publisher: *\n{}", String::from_utf8(fixture("rsa2048.pub.pem")).unwrap()))
+            .code(),
+        "TrustKeyInvalid"
+    );
     assert_eq!(refusal(&format!("{good}{good}")).code(), "TrustRepeated");
     let key = format!("# annex-publisher: example.com\n{}", key().public_key().to_pem());
     assert_eq!(refusal(&format!("{key}{}", key.replace(".com", ".org"))).code(), "TrustRepeated");

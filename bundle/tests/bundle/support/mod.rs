@@ -4,8 +4,8 @@ pub mod pki;
 pub mod tars;
 
 use annex_bundle::{
-    Denylist, Discard, Limits, PublishPolicy, PublicKey, Refusal, SigningKey, TrustBundle, Unpacked, Verified,
-    pack_files, sign, verify_at_publish,
+    Denylist, Discard, Limits, PublicKey, PublishPolicy, Refusal, SigningKey, TrustBundle, Unpacked,
+    Verified, pack_files, sign, verify_at_publish,
 };
 use jiff::Timestamp;
 
@@ -79,7 +79,8 @@ pub fn key() -> SigningKey {
 
 /// A trust bundle with one key, for `publishers`.
 pub fn pinned(key: &PublicKey, publishers: &[&str]) -> TrustBundle {
-    let lines: String = publishers.iter().map(|publisher| format!("# annex-publisher: {publisher}\n")).collect();
+    let lines: String =
+        publishers.iter().map(|publisher| format!("# annex-publisher: {publisher}\n")).collect();
     TrustBundle::parse(format!("{lines}{}", key.to_pem()).as_bytes()).unwrap()
 }
 

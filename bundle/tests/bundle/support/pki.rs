@@ -2,8 +2,8 @@
 
 use annex_bundle::{Certificate, SigningKey, TrustBundle};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 /// A certificate and its key.
@@ -32,9 +32,10 @@ pub fn authority(name: &str, between: Option<u8>) -> CertificateParams {
 /// A signer's certificate, for these publishers.
 pub fn leaf(publishers: &[&str]) -> CertificateParams {
     let mut params = params("signer");
-    params.subject_alt_names = CertificateParams::new(publishers.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
-        .unwrap()
-        .subject_alt_names;
+    params.subject_alt_names =
+        CertificateParams::new(publishers.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+            .unwrap()
+            .subject_alt_names;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
     params
@@ -55,7 +56,11 @@ impl Node {
         self.issue_with(params, &rcgen::PKCS_ECDSA_P256_SHA256)
     }
 
-    pub fn issue_with(&self, params: CertificateParams, algorithm: &'static rcgen::SignatureAlgorithm) -> Node {
+    pub fn issue_with(
+        &self,
+        params: CertificateParams,
+        algorithm: &'static rcgen::SignatureAlgorithm,
+    ) -> Node {
         let key = KeyPair::generate_for(algorithm).unwrap();
         let issuer = Issuer::from_params(&self.params, &self.key);
         let pem = params.signed_by(&key, &issuer).unwrap().pem();
@@ -81,7 +86,8 @@ impl Node {
 }
 
 pub fn anchored(pem: &str, publishers: &[&str]) -> TrustBundle {
-    let lines: String = publishers.iter().map(|publisher| format!("# annex-publisher: {publisher}\n")).collect();
+    let lines: String =
+        publishers.iter().map(|publisher| format!("# annex-publisher: {publisher}\n")).collect();
     TrustBundle::parse(format!("{lines}{pem}").as_bytes()).unwrap()
 }
 

@@ -30,7 +30,11 @@ impl Entry {
 
 pub fn header(name: &[u8], kind: u8, size: usize, link: &str, magic: &[u8; 8]) -> [u8; 512] {
     let mut block = [0; 512];
-    let (prefix, name) = if name.len() > 100 { (&name[..name.len() - 101], &name[name.len() - 100..]) } else { (&b""[..], name) };
+    let (prefix, name) = if name.len() > 100 {
+        (&name[..name.len() - 101], &name[name.len() - 100..])
+    } else {
+        (&b""[..], name)
+    };
     block[..name.len()].copy_from_slice(name);
     block[345..345 + prefix.len()].copy_from_slice(prefix);
     block[100..108].copy_from_slice(b"0000644\0");
