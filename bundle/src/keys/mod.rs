@@ -10,4 +10,4 @@ pub use pem::PemError;
 pub use private::{KeyType, SigningKey};
 pub use public::{KeyKind, PublicKey};
 
-pub(crate) use pem::{Block, read_blocks};
+pub(crate) use pem::{Block, Comment, read_blocks};

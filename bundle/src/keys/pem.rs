@@ -35,14 +35,17 @@ codes!(PemError {
     TooMany => "PemTooMany",
 });
 
+/// What stands behind a `#`, and the number of its line.
+pub(crate) type Comment = (usize, String);
+
 /// One block.
 pub(crate) struct Block {
     /// What it says it is, such as `CERTIFICATE`.
     pub(crate) label: String,
     /// Its content. It may be a private key.
     pub(crate) der: Zeroizing<Vec<u8>>,
-    /// The lines with `#` before it, without that, and their numbers.
-    pub(crate) comments: Vec<(usize, String)>,
+    /// The comments before it.
+    pub(crate) comments: Vec<Comment>,
     /// Where it begins, counted from 1.
     pub(crate) line: usize,
     /// It has header lines, as encrypted keys of old have.
@@ -50,10 +53,7 @@ pub(crate) struct Block {
 }
 
 /// The blocks of a text, and the comments that follow the last one. Other text between blocks is ignored, as openssl writes some.
-pub(crate) fn read_blocks(
-    bytes: &[u8],
-    limit: usize,
-) -> Result<(Vec<Block>, Vec<(usize, String)>), PemError> {
+pub(crate) fn read_blocks(bytes: &[u8], limit: usize) -> Result<(Vec<Block>, Vec<Comment>), PemError> {
     let mut blocks = Vec::new();
     let mut comments = Vec::new();
     let text =

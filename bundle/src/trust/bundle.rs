@@ -6,7 +6,7 @@ use super::anchor::Anchor;
 use super::binding::Binding;
 use crate::code::codes;
 use crate::digest::KeyId;
-use crate::keys::{Block, KeyError, PemError, PublicKey, read_blocks};
+use crate::keys::{Block, Comment, KeyError, PemError, PublicKey, read_blocks};
 use crate::shown::shown;
 
 /// The largest trust bundle.
@@ -180,7 +180,7 @@ impl Pinned {
 }
 
 /// What the comments above a block say of whom it speaks for; `None` where they say nothing.
-fn binding(comments: &[(usize, String)]) -> Result<Option<Binding>, TrustError> {
+fn binding(comments: &[Comment]) -> Result<Option<Binding>, TrustError> {
     let mut publishers = BTreeSet::new();
     let mut anyone = false;
     for (line, comment) in comments {
