@@ -164,16 +164,17 @@ impl Model {
                 };
                 let failing = failing.unwrap();
                 let (until, not_before) = (failing.until(), failing.triggered(now));
-                // Before the shorter of its backoff and the pause, it does not come.
-                prop_assert!(not_before >= until.min(now + BACKOFF.first.max(told)));
-                prop_assert!(not_before <= now + BACKOFF.first.max(told.mul_f64(1.5)));
+                let pause = BACKOFF.first.max(told);
+                prop_assert!(not_before <= until && not_before <= now + pause.max(told.mul_f64(1.5)));
                 if entry.counts {
                     entry.failures += 1;
                     let doubled = BACKOFF.first * 2u32.pow(entry.failures.min(10) - 1);
                     let longest = doubled.min(BACKOFF.most);
                     prop_assert!(until >= now + (longest / 2).max(told));
                     prop_assert!(until <= now + longest.max(told.mul_f64(1.5)));
+                    prop_assert!(not_before >= until.min(now + pause));
                 } else {
+                    prop_assert!(not_before >= now + pause);
                     prop_assert_eq!(until, before.unwrap().0.max(not_before));
                 }
                 entry.backoff = Some((until, not_before));
