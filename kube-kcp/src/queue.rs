@@ -88,7 +88,7 @@ impl Outcome {
 /// - A key that is added while it is worked on, and then fails, is as one that is added right after that.
 /// - A success forgets all failures.
 ///
-/// So triggers that have nothing to do with the failure neither make a key wait longer, nor have it tried without a pause.
+/// So triggers that have nothing to do with the failure neither lengthen a backoff, nor have a key tried without a pause.
 pub struct WorkQueue<K> {
     state: Mutex<State<K>>,
     changed: Notify,
