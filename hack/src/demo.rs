@@ -35,7 +35,10 @@ const TENANTS: [Tenant; 2] =
     [Tenant { user: "alice", workspace: "acme" }, Tenant { user: "bob", workspace: "globex" }];
 
 /// Runs the demo; everything is left running.
-pub(crate) fn run(settings: &Settings) -> Result<()> {
+///
+/// # Errors
+/// Like [`Stack::up`]; or a command of the demo fails, or a domain does not answer with its own tenant.
+pub fn run(settings: &Settings) -> Result<()> {
     let started = Instant::now();
     let stack = Stack::up(settings)?;
     let shell = Shell::new(&stack)?;

@@ -42,6 +42,7 @@ mod users;
 
 pub use binaries::example;
 pub use compute::{Component, Compute};
+pub use demo::run as demo;
 pub use http::{Response, get};
 pub use kubectl::Kubectl;
 pub use part::Part;

@@ -12,6 +12,7 @@
 mod cleanup;
 mod cli;
 mod conflicts;
+mod demo;
 mod environment;
 mod events;
 mod guide;

@@ -116,3 +116,57 @@ async fn answers_under_tls(world: &World, authority: &Authority, folder: &Path) 
     workspace.installs().delete("tls", &DeleteParams::default()).await?;
     Ok(())
 }
+
+/// The services that speak to kcp, with their operations under TLS: each runs in place of the one that usually does.
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_of_the_controller_and_the_initializer_answer_under_tls_alone() -> anyhow::Result<()> {
+    let (world, _turn) = alone().await;
+    let folder = tempfile::tempdir()?;
+    for part in [Part::Controller, Part::Initializer] {
+        block_in_place(|| world.stack.stop(part))?;
+        let outcome = operations_under_tls(world, part, folder.path()).await;
+        // Whatever came of it, the tests that follow find the environment as they know it.
+        block_in_place(|| world.stack.start(part))?;
+        outcome.with_context(|| part.to_string())?;
+    }
+    Ok(())
+}
+
+async fn operations_under_tls(world: &World, part: Part, folder: &Path) -> anyhow::Result<()> {
+    let (settings, authority) = (world.stack.settings(), Authority::new()?);
+    authority.write(folder, &settings.domain_root)?;
+    let file = |name: &str| folder.join(name).display().to_string();
+    let (cert, key) = (file("tls.crt"), file("tls.key"));
+    let args = ["--operations-tls-cert-file", &cert, "--operations-tls-key-file", &key];
+    let command = block_in_place(|| world.stack.command(part, &args))?;
+    let mut service = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
+
+    let (port, url) = (settings.ops_port(part), world.stack.ops_url(part).replace("http://", "https://"));
+    let client = authority.browser("unused.test", port)?;
+    let get = async |client: &Client, path: &str| -> anyhow::Result<(u16, String)> {
+        let answer = client.get(format!("{url}{path}")).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    };
+    until("it is ready, and says so under TLS", async || {
+        Ok(get(&client, "/readyz").await.ok().filter(|(status, _)| *status == 200))
+    })
+    .await?;
+    assert_eq!(get(&client, "/healthz").await?.0, 200);
+    let metrics = get(&client, "/metrics").await?.1;
+    let ends = format!("annex_{part}_tls_not_after_seconds{{listener=\"operations\"}}");
+    assert!(metrics.contains(&ends), "{metrics}");
+    let stranger = Authority::new()?.browser("unused.test", port)?;
+    assert!(get(&stranger, "/metrics").await.is_err(), "another authority is not believed");
+    let plain = block_in_place(|| xtask::get(port, "127.0.0.1", "/metrics"))?;
+    assert_eq!((plain.status, plain.body.trim()), (400, "this port speaks https"));
+
+    let before = authority;
+    let authority = Authority::new()?;
+    authority.write(folder, &settings.domain_root)?;
+    let renewed = authority.browser("unused.test", port)?;
+    until("the renewed certificate is served", async || Ok(get(&renewed, "/healthz").await.ok())).await?;
+    assert!(get(&before.browser("unused.test", port)?, "/healthz").await.is_err(), "the former is not");
+
+    service.kill().await?;
+    Ok(())
+}

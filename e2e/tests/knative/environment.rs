@@ -1,4 +1,4 @@
-use std::sync::OnceLock;
+use std::{io::Write as _, sync::OnceLock, time::Instant};
 
 use annex_apis::Install;
 use annex_e2e::{Cluster, Kind, Workspace, World, until};
@@ -17,8 +17,26 @@ use xtask::Part;
 static WORLD: OnceLock<World> = OnceLock::new();
 static TURN: RwLock<()> = RwLock::const_new(());
 
-pub(crate) struct Shared(#[expect(dead_code, reason = "held")] RwLockReadGuard<'static, ()>);
-pub(crate) struct Alone(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'static, ()>);
+pub(crate) struct Shared {
+    _turn: RwLockReadGuard<'static, ()>,
+    _timed: Timed,
+}
+
+pub(crate) struct Alone {
+    _turn: RwLockWriteGuard<'static, ()>,
+    _timed: Timed,
+}
+
+/// Says in the end what a test took, whether it is captured or not: a suite on a real cluster is as long as somebody watches it.
+struct Timed(Instant);
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or_default();
+        let _ = writeln!(std::io::stderr(), "{:>6.1} s  {name}", self.0.elapsed().as_secs_f64());
+    }
+}
 
 fn world() -> &'static World {
     tokio::task::block_in_place(|| {
@@ -30,14 +48,14 @@ fn world() -> &'static World {
 pub(crate) async fn shared() -> anyhow::Result<(&'static World, Cluster, Shared)> {
     let turn = TURN.read().await;
     let world = world();
-    Ok((world, world.cluster().await?, Shared(turn)))
+    Ok((world, world.cluster().await?, Shared { _turn: turn, _timed: Timed(Instant::now()) }))
 }
 
 /// The environment, with no other test at work.
 pub(crate) async fn alone() -> anyhow::Result<(&'static World, Cluster, Alone)> {
     let turn = TURN.write().await;
     let world = world();
-    Ok((world, world.cluster().await?, Alone(turn)))
+    Ok((world, world.cluster().await?, Alone { _turn: turn, _timed: Timed(Instant::now()) }))
 }
 
 /// The namespace of a workspace's runners.

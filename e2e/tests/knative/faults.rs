@@ -1,11 +1,16 @@
 //! What the cluster refuses, and what becomes of it when it is itself again. Nothing is lost, and nobody has to ask.
 
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
 use annex_apis::Install;
 use annex_e2e::{Cluster, Kind, World, condition, publish, until, when};
 use futures::future::try_join_all;
-use kube::{api::DeleteParams, runtime::wait::await_condition};
+use kube::{ResourceExt as _, api::DeleteParams, runtime::wait::await_condition};
 use serde_json::json;
-use xtask::Component;
+use xtask::{Component, Part};
 
 use crate::environment::{Reconfigured, alone, hello, namespace, tenant_on};
 
@@ -27,6 +32,35 @@ impl Outage {
 impl Drop for Outage {
     fn drop(&mut self) {
         let back = tokio::task::block_in_place(|| self.0.stack.compute()?.start(Component::ApiServer));
+        assert!(back.is_ok() || std::thread::panicking(), "{back:?}");
+    }
+}
+
+/// How long the network is cut: a connection that says nothing is given up after half a minute, and whoever followed something over
+/// it tries again and again then.
+const CUT: Duration = Duration::from_secs(75);
+
+/// Nothing comes from the cluster to this machine, or back, as long as this lives: nothing is refused, everything is lost.
+struct Cut(&'static World);
+
+impl Cut {
+    fn begin(world: &'static World) -> anyhow::Result<Self> {
+        let cut = Self(world);
+        cut.set("down")?;
+        Ok(cut)
+    }
+
+    fn set(&self, state: &str) -> anyhow::Result<()> {
+        let link = self.0.stack.compute()?.name();
+        let status = Command::new("ip").args(["link", "set", link, state]).status()?;
+        anyhow::ensure!(status.success(), "ip link set {link} {state}: {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        let back = self.set("up");
         assert!(back.is_ok() || std::thread::panicking(), "{back:?}");
     }
 }
@@ -83,6 +117,44 @@ async fn a_cluster_that_is_out_of_reach_and_back() -> anyhow::Result<()> {
     assert_eq!(tenant_on(world, &host).await?, comes.cluster.to_string());
     await_condition(goes.installs(), "hello", |install: Option<&Install>| install.is_none()).await?;
     cluster.gone(Kind::DomainMapping, &namespace(&goes), &gone_host).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_is_cut_for_longer_than_any_connection_lives() -> anyhow::Result<()> {
+    let (world, cluster, _turn) = alone().await?;
+    let (stays, host) = hello(world, "alice", "kn-cut-stays").await?;
+    let comes = world.user("alice").await?.tenant("kn-cut-comes").await?;
+    let controller = world.stack.pid(Part::Controller)?;
+
+    let began = Instant::now();
+    let cut = Cut::begin(world)?;
+    let says = |install: &Install| {
+        condition(install, "Ready").is_some_and(|ready| ready.reason == "ComputeUnreachable")
+    };
+    when(&stays.installs(), "hello", "ComputeUnreachable", says).await?;
+    comes.install("hello", "com.example.hello", json!({})).await?;
+    comes.refused("hello", "ComputeUnreachable").await?;
+    // The fault is its length: connections are noticed to be dead one after the other, and none of it can be seen from here.
+    tokio::time::sleep_until((began + CUT).into()).await;
+    drop(cut);
+
+    when(&stays.installs(), "hello", "Ready again", is_ready).await?;
+    assert_eq!(tenant_on(world, &host).await?, stays.cluster.to_string());
+    let installed = when(&comes.installs(), "hello", "Ready", is_ready).await?;
+    let host = installed.status.expect("a status").host.expect("a host");
+    assert_eq!(tenant_on(world, &host).await?, comes.cluster.to_string());
+    // What has not changed meanwhile is followed again, too: nobody asks for it otherwise.
+    let namespace = namespace(&stays);
+    for (kind, name) in
+        [(Kind::NetworkPolicy, "annex"), (Kind::ResourceQuota, "annex"), (Kind::Service, "exec")]
+    {
+        let uid = cluster.get(kind, &namespace, name).await?.expect("it is there").uid();
+        cluster.delete(kind, &namespace, name).await?;
+        cluster.when(kind, &namespace, name, "is made again", |object| object.uid() != uid).await?;
+    }
+    when(&stays.installs(), "hello", "Ready again", is_ready).await?;
+    assert_eq!(world.stack.pid(Part::Controller)?, controller, "nobody has restarted it");
     Ok(())
 }
 

@@ -12,10 +12,17 @@
 mod certificates;
 mod cleanup;
 mod conflicts;
+mod deployments;
 mod domains;
 mod drift;
+mod elsewhere;
 mod environment;
 mod faults;
 mod guard;
+mod overlay;
 mod own_cluster;
+mod own_clusters;
+mod rights;
+mod runner_settings;
 mod shared_mode;
+mod versions;

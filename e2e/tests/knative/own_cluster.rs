@@ -1,7 +1,7 @@
 //! A tenant's own cluster: an environment that a kubeconfig opens which may do just what an install needs.
 
 use annex_apis::{Install, ManagedEnvironment};
-use annex_e2e::{Kind, Workspace, condition, when};
+use annex_e2e::{Kind, Workspace, World, condition, when};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, ResourceExt as _,
@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 use crate::environment::{Reconfigured, allow, alone, hello, identity, manifest_in, namespace, tenant_on};
 
-fn secrets(workspace: &Workspace) -> Api<Secret> {
+pub(crate) fn secrets(workspace: &Workspace) -> Api<Secret> {
     Api::namespaced(workspace.client.clone(), "default")
 }
 
-async fn put_kubeconfig(workspace: &Workspace, kubeconfig: &Value) -> anyhow::Result<()> {
+pub(crate) async fn put_kubeconfig(workspace: &Workspace, kubeconfig: &Value) -> anyhow::Result<()> {
     let secret: Secret = serde_json::from_value(json!({
         "apiVersion": "v1", "kind": "Secret", "type": "annex.sh/managed-environment",
         "metadata": { "name": "own", "labels": { "annex.sh/managed": "true" } },
@@ -26,7 +26,13 @@ async fn put_kubeconfig(workspace: &Workspace, kubeconfig: &Value) -> anyhow::Re
     Ok(())
 }
 
-fn is_ready(install: &Install) -> bool {
+/// Lets environments be where the cluster is.
+pub(crate) fn allowed(world: &'static World) -> anyhow::Result<Reconfigured> {
+    let node = world.stack.compute()?.ingress_http().0;
+    Reconfigured::start(world, &["--environment-allowed-networks", &format!("{node}/32")], &[])
+}
+
+pub(crate) fn is_ready(install: &Install) -> bool {
     condition(install, "Ready").is_some_and(|ready| ready.status == "True")
 }
 
@@ -42,7 +48,7 @@ async fn an_install_runs_on_the_tenants_own_cluster_with_their_credentials_alone
         { "apiGroups": ["serving.knative.dev"], "resources": ["services", "domainmappings"], "verbs": all },
     ]))
     .await?;
-    let _allowed = Reconfigured::start(world, &["--environment-allowed-networks", "10.0.0.0/8"], &[])?;
+    let _allowed = allowed(world)?;
 
     let workspace = world.user("alice").await?.tenant("kn-own").await?;
     put_kubeconfig(&workspace, &kubeconfig).await?;
