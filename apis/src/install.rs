@@ -189,6 +189,11 @@ pub struct InstallStatus {
     /// Where the extension opens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// What answers on which host: every lookup is answered by this, and it is written before the host is asked whether it
+    /// answers. One entry; two while the install moves from one host to another; none where it is to answer nowhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub routes: Vec<Route>,
     /// What serves the extension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner_ref: Option<RunnerReference>,
@@ -218,6 +223,16 @@ pub struct InstallStatus {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// What answers on a host.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Route {
+    /// The host name, which the install holds.
+    pub host: String,
+    /// The content hash of the bundle that answers, `sha256:` and 64 hex digits.
+    pub content_hash: String,
 }
 
 /// A namespace on a cluster.

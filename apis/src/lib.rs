@@ -26,7 +26,8 @@ pub use extension_version::{
 };
 pub use install::{
     DeletionPolicy, DependencyPolicy, DependencyStatus, Flow, FlowAction, FlowRecord, FlowStage, Install,
-    InstallSpec, InstallStatus, OnFailure, PlaceReference, RunnerReference, StageStatus, UpgradePolicy,
+    InstallSpec, InstallStatus, OnFailure, PlaceReference, Route, RunnerReference, StageStatus,
+    UpgradePolicy,
 };
 pub use managed_environment::{
     KUBECONFIG_KEY, MANAGED_ENVIRONMENT_SECRET_TYPE, ManagedEnvironment, ManagedEnvironmentSpec,

@@ -1,5 +1,6 @@
 use std::{future::Future, time::Duration};
 
+use kube::core::Status;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
@@ -45,7 +46,7 @@ pub(crate) enum WriteError {
     Timeout(&'static str),
     /// No client.
     #[error(transparent)]
-    Connect(#[from] kube_kcp::ConnectError),
+    Connect(#[from] kube_kcp::NoClient),
 }
 
 impl WriteError {
@@ -59,10 +60,28 @@ impl WriteError {
         self.code() == Some(404)
     }
 
+    /// There is no right to.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.code() == Some(403)
+    }
+
+    /// What was to be written, or read.
+    pub(crate) fn what(&self) -> &'static str {
+        match self {
+            Self::Refused { what, .. } | Self::Unread { what, .. } | Self::Timeout(what) => what,
+            Self::Connect(_) => "client",
+        }
+    }
+
     fn code(&self) -> Option<u16> {
+        self.status().map(|status| status.code)
+    }
+
+    /// The server's own words, where it has answered.
+    pub(crate) fn status(&self) -> Option<&Status> {
         match self {
             Self::Refused { error, .. } | Self::Unread { error, .. } => match &**error {
-                kube::Error::Api(status) => Some(status.code),
+                kube::Error::Api(status) => Some(status),
                 _ => None,
             },
             Self::Timeout(_) | Self::Connect(_) => None,

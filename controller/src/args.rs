@@ -1,12 +1,13 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use annex_core::{AddressPolicy, DomainRoot, HostName, IpNet};
-use annex_initializer::SeedArgs;
+use annex_initializer::{KcpArgs, SeedArgs};
 use annex_service::{LogFormat, OperationsTlsArgs, TlsArgs};
 use jiff::{Span, SpanRelativeTo};
 
 use crate::{
     compute::{ComputeArgs, DomainMode},
+    lead::LeaseArgs,
     runner::Runner,
     workspace::SHORTEST_AGE,
 };
@@ -15,9 +16,10 @@ use crate::{
 #[derive(clap::Parser, Clone, Debug)]
 #[command(version)]
 pub(crate) struct Args {
-    /// A kubeconfig whose current context is the provider's workspace.
-    #[arg(long, env = "KUBECONFIG")]
-    pub(crate) kubeconfig: PathBuf,
+    #[command(flatten)]
+    pub(crate) kcp: KcpArgs,
+    #[command(flatten)]
+    pub(crate) lease: LeaseArgs,
     /// Where `/healthz`, `/readyz` and `/metrics` are served.
     #[arg(long, env = "ANNEX_LISTEN", default_value = "127.0.0.1:8090")]
     pub(crate) listen: SocketAddr,

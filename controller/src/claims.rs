@@ -72,6 +72,13 @@ impl<R: Clone + Eq + Hash> Claims<R> {
         Verdict { holder: entry.holder.clone(), wake }
     }
 
+    /// Nobody holds or waits for anything.
+    pub(crate) fn clear(&self) {
+        let mut state = self.state.lock();
+        state.entries.clear();
+        state.claimed.clear();
+    }
+
     /// Everyone who holds `resource` or waits for it.
     pub(crate) fn claimants(&self, resource: &R) -> Vec<ObjectKey> {
         let state = self.state.lock();
@@ -128,12 +135,7 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> ObjectKey {
-        ObjectKey {
-            shard: "https://s".parse().unwrap(),
-            cluster: "c".parse().unwrap(),
-            namespace: "default".into(),
-            name: name.into(),
-        }
+        ObjectKey { cluster: "c".parse().unwrap(), namespace: "default".into(), name: name.into() }
     }
 
     fn rank(unrecorded: bool, created: i64) -> Rank {

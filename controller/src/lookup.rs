@@ -78,12 +78,8 @@ mod tests {
     /// Asks a lookup that knows one host.
     async fn answer(query: &str, complete: bool) -> (u16, Value) {
         let routes = Arc::new(Routes::default());
-        let install = ObjectKey {
-            shard: "https://s".parse().unwrap(),
-            cluster: "acme".parse().unwrap(),
-            namespace: "default".into(),
-            name: "hello".into(),
-        };
+        let install =
+            ObjectKey { cluster: "acme".parse().unwrap(), namespace: "default".into(), name: "hello".into() };
         routes.set(&install, &HOST.parse().unwrap(), identity());
         let request =
             Request::get(format!("/api/installs/lookup-by-host{query}")).body(Body::empty()).unwrap();

@@ -1,5 +1,6 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use annex_apis::Route;
 use annex_core::{HostName, InstallIdentity};
 use kube_kcp::ObjectKey;
 use parking_lot::RwLock;
@@ -64,6 +65,36 @@ impl Routes {
         hosts
     }
 
+    /// `install` answers on these hosts and on no other.
+    pub(crate) fn follow(&self, install: &ObjectKey, routes: Vec<(HostName, InstallIdentity)>) {
+        let hosts: HashSet<HostName> = routes.iter().map(|(host, _)| host.clone()).collect();
+        for (host, identity) in routes {
+            self.add(install, &host, identity);
+        }
+        let mut state = self.state.write();
+        let Some(held) = state.of.get_mut(install) else { return };
+        let dropped: Vec<HostName> = held.extract_if(.., |host| !hosts.contains(host)).collect();
+        if held.is_empty() {
+            state.of.remove(install);
+        }
+        for host in dropped {
+            state.hosts.remove(&host);
+        }
+    }
+
+    /// Where `install` answers, and with what.
+    pub(crate) fn of(&self, install: &ObjectKey) -> Vec<Route> {
+        let state = self.state.read();
+        let hosts = state.of.get(install).into_iter().flatten();
+        hosts
+            .filter_map(|host| {
+                let (_, identity) = state.hosts.get(host)?;
+                let content_hash = identity.content_hash.to_string();
+                Some(Route { host: host.to_string(), content_hash })
+            })
+            .collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.state.read().hosts.len()
     }
@@ -74,12 +105,7 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> ObjectKey {
-        ObjectKey {
-            shard: "https://s".parse().unwrap(),
-            cluster: "c".parse().unwrap(),
-            namespace: String::new(),
-            name: name.into(),
-        }
+        ObjectKey { cluster: "c".parse().unwrap(), namespace: String::new(), name: name.into() }
     }
 
     fn identity(tenant: &str) -> InstallIdentity {
@@ -87,6 +113,22 @@ mod tests {
             "tenant_id": tenant, "extension_id": "com.example.hello", "content_hash": format!("sha256:{}", "0a".repeat(32)),
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn a_follower_answers_where_the_status_says_and_nowhere_else() {
+        let routes = Routes::default();
+        let (a, b): (HostName, HostName) = ("a.test".parse().unwrap(), "b.test".parse().unwrap());
+        routes.follow(&key("x"), vec![(a.clone(), identity("x")), (b.clone(), identity("x"))]);
+        assert_eq!(routes.of(&key("x")).len(), 2);
+        routes.follow(&key("x"), vec![(b.clone(), identity("x"))]);
+        assert!(routes.lookup(&a).is_none() && routes.lookup(&b).is_some());
+        // Of two events that come in the wrong order, the later one of the other install stands.
+        routes.follow(&key("y"), vec![(b.clone(), identity("y"))]);
+        routes.follow(&key("x"), Vec::new());
+        assert_eq!(routes.lookup(&b), Some(identity("y")));
+        routes.follow(&key("y"), Vec::new());
+        assert!(routes.state.read().of.is_empty() && routes.len() == 0);
     }
 
     #[test]

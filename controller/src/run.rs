@@ -1,8 +1,5 @@
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -10,15 +7,10 @@ use annex_apis::provider::EXPORT_NAME;
 use annex_initializer::Seed;
 use annex_service::{Certificates, Operations, Shutdown, Status, serve};
 use anyhow::Context as _;
-use kube::{
-    Api, Resource,
-    config::{KubeConfigOptions, Kubeconfig},
-    core::PartialObjectMeta,
-    runtime::watcher,
-};
+use kube::{Api, Resource, core::PartialObjectMeta, runtime::watcher};
 use kube_kcp::{
-    Backoff, Change, Connection, Endpoints, Gate, Index, Limits, Metrics, ObjectKey, Outcome, Readiness,
-    WorkQueue, export_endpoints, run_workers, spawn_metadata_watch, spawn_object_watch,
+    Backoff, Change, Connection, Fence, Gate, Index, Lease, LeaseMetrics, Metrics, ObjectKey, Outcome,
+    Readiness, VirtualWorkspace, VirtualWorkspaceOptions, WorkMetrics, WorkQueue,
 };
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -34,50 +26,76 @@ use crate::{
     context::{Context, Key, TenantSide},
     environment::{self, Environments},
     gauges::Gauges,
-    install, lookup,
+    install,
+    lead::{Counted, lead},
+    lookup,
     routes::Routes,
     store::{self, Store, Told},
     triggers,
     workspace::{self, SeedMemory},
 };
 
-/// A reconcile makes a handful of requests, each bounded by itself; this is the last resort.
-const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
-/// Environments that are looked at at a time. Most of that is waiting for servers that are not ours.
-const ENVIRONMENTS: usize = 32;
+/// A shard that cannot be listed is waited for so long; then work begins on the others. What one of its Installs may hold, a host name
+/// that nobody is known to have, is still given to nobody.
+const SHARD_PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let seed_config = args.seed.load()?;
-    let kubeconfig = Kubeconfig::read_from(&args.kubeconfig)
-        .with_context(|| format!("--kubeconfig {} cannot be used", args.kubeconfig.display()))?;
-    let client_config =
-        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-
     let mut registry = Registry::with_prefix("annex_controller");
     let metrics = Metrics::register(&mut registry);
+    let work_metrics = WorkMetrics::register(&mut registry);
     let certificates = Certificates::register(&mut registry);
     let operations_tls = certificates.listener("operations", args.operations_tls.files())?;
     let lookup_tls = certificates.listener("lookup", args.tls.files())?;
-    let environment_metrics = Metrics::register(registry.sub_registry_with_prefix("environments"));
+    let counted = Counted {
+        installs: work_metrics,
+        environments: WorkMetrics::register(registry.sub_registry_with_prefix("environments")),
+        elsewhere: WorkMetrics::register(registry.sub_registry_with_prefix("own_clusters")),
+    };
+    let lease_metrics = LeaseMetrics::register(&mut registry);
     let readiness = Readiness::default();
-    let connection = Connection::new(client_config)?;
+    let unfenced = args.kcp.connection().await?;
+    let lease = Lease::new(
+        unfenced.home(),
+        &args.lease.lease_namespace,
+        &args.lease.lease_name,
+        args.lease.options(),
+        lease_metrics,
+    )?;
+    let (identity, leader) = (lease.identity().to_owned(), lease.holder());
+    let fence = Fence::default();
+    let connection = unfenced.fenced(&fence);
+    let workspaces = VirtualWorkspace::of_export(
+        &connection,
+        EXPORT_NAME,
+        VirtualWorkspaceOptions {
+            hosts: args.kcp.shard_hosts.clone(),
+            patience: Some(SHARD_PATIENCE),
+            ..VirtualWorkspaceOptions::default()
+        },
+        metrics.clone(),
+        readiness.gate("the APIExport's endpoint slice"),
+    );
+    workspaces.health().register(&mut registry);
     let writes = ApiWrites::register(&mut registry);
     let (notices, cluster_notices) = mpsc::unbounded_channel();
     let options = args.compute.options()?;
-    let platform = platform(&args.compute, options.clone(), writes.clone()).await?;
+    let platform = platform(&args.compute, options.clone(), writes.clone(), &fence).await?;
     let context = Arc::new(Context {
         queue: Arc::new(WorkQueue::new(Backoff::default(), args.concurrency_per_workspace)),
         tenants: TenantSide::default(),
         catalog: Arc::new(Catalog::default()),
-        environments: Arc::new(Environments::new(&args.environment)),
+        environments: Arc::new(Environments::new(&args.environment, &fence)),
         extension_claims: Claims::default(),
         host_claims: Claims::default(),
         routes: Arc::new(Routes::default()),
         vanished: Mutex::default(),
+        deleted: Mutex::default(),
         runner: args.runner()?,
         elsewhere: Elsewhere::default(),
         undone: Mutex::default(),
         orphans: Mutex::default(),
+        left: Mutex::default(),
         places: Places::new(platform, options, writes.clone(), notices),
         writes,
         domain: args.domain.clone(),
@@ -86,7 +104,9 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         seed_config,
         seeds: SeedMemory::default(),
         token_max_age: args.token_max_age,
-        connection: connection.clone(),
+        leads: AtomicBool::new(false),
+        provider: connection.home(),
+        workspaces,
     });
     if args.allow_unsigned {
         tracing::warn!("--allow-unsigned: versions that nobody verified are installed");
@@ -95,8 +115,11 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let status = {
         let (readiness, context) = (readiness.clone(), context.clone());
+        let (installs, environments) = (counted.installs.clone(), counted.environments.clone());
         Box::new(move || {
             gauges.refresh(&context);
+            installs.refresh(&context.queue);
+            environments.refresh(&context.environments.queue);
             let routes = context.routes.len();
             Status {
                 waiting_for: readiness.waiting_for(),
@@ -104,7 +127,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
                     format!(
                         "installs: {}, hosts: {routes}, queued: {}",
                         context.tenants.installs.len(),
-                        context.queue.depth()
+                        context.queue.depth() + context.elsewhere.queue.depth()
                     ),
                     format!(
                         "environments: {}, open: {}, queued: {}",
@@ -114,10 +137,16 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
                     ),
                 ]
                 .into_iter()
+                .chain([match &*leader.borrow() {
+                    Some(holder) if *holder == identity => "leads".to_owned(),
+                    Some(holder) => format!("stands by; {holder} leads"),
+                    None => "stands by; nobody is known to lead".to_owned(),
+                }])
                 .chain(context.runner.as_ref().map(|runner| {
                     let answers = *runner.reachable().borrow();
                     format!("runner: {}", if answers { "answers" } else { "does not answer" })
                 }))
+                .chain(context.workspaces.health().shards().iter().map(ToString::to_string))
                 .chain(
                     context
                         .places
@@ -129,45 +158,24 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         })
     };
     let operations = Operations { status, registry, certificates }.router();
-    let routes_restored = Arc::new(AtomicBool::new(false));
     let lookup = {
-        let (readiness, restored) = (readiness.clone(), routes_restored.clone());
-        let complete = move || restored.load(Ordering::Acquire) && readiness.waiting_for().is_empty();
-        lookup::router(context.routes.clone(), complete)
+        let (readiness, context) = (readiness.clone(), context.clone());
+        let routes = context.routes.clone();
+        lookup::router(routes, move || readiness.waiting_for().is_empty() && context.all_is_synced())
     };
 
-    let endpoints =
-        export_endpoints(connection.home(), EXPORT_NAME, readiness.gate("the APIExport's endpoint slice"));
-    let mut followers = follow(&context, &endpoints, &metrics, &readiness);
+    let mut followers = follow(&context, &readiness);
     followers.push(tokio::spawn(triggers::follow_clusters(context.clone(), cluster_notices)));
-    let ended = shutdown.clone();
     // The lookup goes on until the work has ended: whether an install at work answers is asked through it.
     let (at_work, work_ended) = tokio::sync::oneshot::channel::<()>();
     let workers = async {
         let _at_work = at_work;
         tokio::select! {
             () = readiness.wait() => {}
-            () = ended.requested() => return Ok(()),
+            () = shutdown.requested() => return Ok(()),
         }
-        context.restore_routes();
-        context.sweep_tenants();
-        routes_restored.store(true, Ordering::Release);
-        tracing::info!(installs = context.tenants.installs.len(), "synced; work begins");
-        let installs = run_workers(
-            context.queue.clone(),
-            Limits { concurrency: args.concurrency, timeout: RECONCILE_TIMEOUT },
-            metrics.clone(),
-            ended.requested(),
-            |key| reconcile(context.clone(), key),
-        );
-        let environments = run_workers(
-            context.environments.queue.clone(),
-            Limits { concurrency: ENVIRONMENTS, timeout: RECONCILE_TIMEOUT },
-            environment_metrics,
-            ended.requested(),
-            |key| reconcile_environment(context.clone(), key),
-        );
-        tokio::join!(installs, environments);
+        tracing::info!(installs = context.tenants.installs.len(), "synced");
+        lead(context.clone(), lease, &fence, args.concurrency, &counted, &shutdown).await;
         Ok(())
     };
     let served = tokio::try_join!(
@@ -183,25 +191,26 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     served.map(drop)
 }
 
+/// A process that is asked to end lets its reconciles end.
 /// The platform's own cluster, in Knative mode.
 async fn platform(
     args: &ComputeArgs,
     options: Option<Options>,
     writes: ApiWrites,
+    fence: &Fence,
 ) -> anyhow::Result<Option<Setup>> {
     if args.domain_mode == DomainMode::Direct {
         return Ok(None);
     }
-    let config = match &args.compute_kubeconfig {
-        Some(path) => {
-            let failed = || format!("--compute-kubeconfig {} cannot be used", path.display());
-            let kubeconfig = Kubeconfig::read_from(path).with_context(failed)?;
-            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                .await
-                .with_context(failed)?
+    let connection = match &args.compute_kubeconfig {
+        Some(path) => Connection::from_kubeconfig(path, |_| ())
+            .await
+            .with_context(|| format!("--compute-kubeconfig {} cannot be used", path.display()))?,
+        None => {
+            let config = kube::Config::incluster()
+                .context("--compute-kubeconfig is not given, and this runs in no cluster")?;
+            Connection::new(config)?
         }
-        None => kube::Config::incluster()
-            .context("--compute-kubeconfig is not given, and this runs in no cluster")?,
     };
     let layout = match args.shared() {
         Some(SharedRunner { namespace, kservice }) => Layout::Shared { namespace, kservice },
@@ -210,7 +219,7 @@ async fn platform(
     Ok(Some(Setup {
         id: PlaceId::Platform,
         label: "platform".to_owned(),
-        client: Connection::new(config)?.home(),
+        client: connection.fenced(fence).home(),
         layout,
         claims: args.auto_create_domain_claims,
         tls_secret: args.tls_secret()?,
@@ -219,25 +228,24 @@ async fn platform(
     }))
 }
 
-async fn reconcile(context: Arc<Context>, key: Key) -> Outcome {
+pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Outcome {
     match key {
         Key::Install(key) => install::reconcile(&context, &key).await,
-        Key::Workspace(shard, cluster) => workspace::reconcile(&context, &shard, &cluster).await,
+        Key::Workspace(cluster) => workspace::reconcile(&context, &cluster).await,
     }
 }
 
-async fn reconcile_environment(context: Arc<Context>, key: ObjectKey) -> Outcome {
+pub(crate) async fn reconcile_elsewhere(context: Arc<Context>, key: ObjectKey) -> Outcome {
+    install::reconcile_elsewhere(&context, &key).await
+}
+
+pub(crate) async fn reconcile_environment(context: Arc<Context>, key: ObjectKey) -> Outcome {
     environment::reconcile(&context, &key).await
 }
 
 /// Starts everything that is followed.
-fn follow(
-    context: &Arc<Context>,
-    endpoints: &Endpoints,
-    metrics: &Metrics,
-    readiness: &Readiness,
-) -> Vec<JoinHandle<()>> {
-    let watches = Watches { context, endpoints, metrics, readiness };
+fn follow(context: &Arc<Context>, readiness: &Readiness) -> Vec<JoinHandle<()>> {
+    let watches = Watches { context, readiness };
     let side = &context.tenants;
     let (health, platform) = (context.clone(), context.clone());
     vec![
@@ -273,8 +281,6 @@ fn follow(
 
 struct Watches<'a> {
     context: &'a Arc<Context>,
-    endpoints: &'a Endpoints,
-    metrics: &'a Metrics,
     readiness: &'a Readiness,
 }
 
@@ -284,14 +290,8 @@ impl Watches<'_> {
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
     {
         let context = self.context.clone();
-        spawn_object_watch(
-            &self.context.connection,
-            self.endpoints.clone(),
-            index.clone(),
-            self.metrics.clone(),
-            self.gate::<K>(),
-            move |change| on_change(&context, change),
-        )
+        let workspaces = &self.context.workspaces;
+        workspaces.objects(index, self.gate::<K>(), move |change| on_change(&context, change))
     }
 
     fn metadata<K>(
@@ -303,14 +303,8 @@ impl Watches<'_> {
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
     {
         let context = self.context.clone();
-        spawn_metadata_watch(
-            &self.context.connection,
-            self.endpoints.clone(),
-            index.clone(),
-            self.metrics.clone(),
-            self.gate::<K>(),
-            move |change| on_change(&context, change),
-        )
+        let workspaces = &self.context.workspaces;
+        workspaces.metadata(index, self.gate::<K>(), move |change| on_change(&context, change))
     }
 
     fn catalog<K>(
@@ -324,12 +318,12 @@ impl Watches<'_> {
     {
         let (context, store) = (self.context.clone(), store.clone());
         let (api, gate) =
-            (Api::all(self.context.connection.home()), self.readiness.gate(format!("the list of {what}")));
+            (Api::all(self.context.provider.clone()), self.readiness.gate(format!("the list of {what}")));
         tokio::spawn(async move {
             let told = |told: Told<'_, K>| match told {
                 Told::Changed(object) => on_change(&context, object),
                 Told::Synced => gate.open(),
-                Told::Failed(_) | Told::Full => {}
+                Told::Heard | Told::Failed(_) | Told::Full => {}
             };
             store::follow(api, watcher::Config::default(), store, what, told).await;
         })

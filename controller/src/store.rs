@@ -3,8 +3,9 @@ use std::{
     fmt::Debug,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use futures::StreamExt as _;
@@ -44,7 +45,41 @@ impl Name {
 pub(crate) struct Store<K> {
     state: RwLock<State<K>>,
     synced: AtomicBool,
-    capacity: usize,
+    limits: Option<Limits<K>>,
+}
+
+/// What a store takes in at the most, of a server that may send anything.
+#[derive(Debug)]
+pub(crate) struct Limits<K> {
+    pub(crate) objects: usize,
+    /// For the objects of this store, and of all others that share it.
+    pub(crate) room: Arc<Room>,
+    /// Takes away what need not be kept of an object.
+    pub(crate) prune: fn(&mut K),
+    /// How much room an object takes.
+    pub(crate) weight: fn(&K) -> usize,
+}
+
+/// Bytes that several stores share.
+#[derive(Debug)]
+pub(crate) struct Room {
+    taken: AtomicUsize,
+    most: usize,
+}
+
+impl Room {
+    pub(crate) fn of(most: usize) -> Self {
+        Self { taken: AtomicUsize::new(0), most }
+    }
+
+    /// Takes `more` and gives `less` back. False: that is too much, and nothing has changed.
+    fn change(&self, less: usize, more: usize) -> bool {
+        let change = |taken: usize| {
+            Some(taken.saturating_sub(less).saturating_add(more))
+                .filter(|taken| *taken <= self.most || more == 0)
+        };
+        self.taken.try_update(Ordering::Relaxed, Ordering::Relaxed, change).is_ok()
+    }
 }
 
 #[derive(Debug)]
@@ -53,22 +88,30 @@ struct State<K> {
     /// The uids of what was deleted last. The answer to a write may be taken in after the watch has told that the object is gone
     /// again; nothing would ever take out what is put back then.
     buried: VecDeque<String>,
+    /// Something was not taken in.
+    full: bool,
 }
 
+/// How long a store that was full stays empty: whoever has too much has to remove some of it, and each look costs a list.
+const FULL_FOR: Duration = Duration::from_secs(60);
 /// Longer than any write is under way, at whatever rate objects go.
 const BURIED: usize = 256;
 
 impl<K> Default for Store<K> {
     fn default() -> Self {
-        Self::holding(usize::MAX)
+        Self::of(None)
     }
 }
 
 impl<K> Store<K> {
-    /// A store that takes in at most so many objects; see [`Told::Full`].
-    pub(crate) fn holding(capacity: usize) -> Self {
-        let state = State { objects: BTreeMap::new(), buried: VecDeque::new() };
-        Self { state: RwLock::new(state), synced: AtomicBool::new(false), capacity }
+    /// A store that takes in so much and no more; see [`Told::Full`].
+    pub(crate) fn within(limits: Limits<K>) -> Self {
+        Self::of(Some(limits))
+    }
+
+    fn of(limits: Option<Limits<K>>) -> Self {
+        let state = State { objects: BTreeMap::new(), buried: VecDeque::new(), full: false };
+        Self { state: RwLock::new(state), synced: AtomicBool::new(false), limits }
     }
 }
 
@@ -77,11 +120,13 @@ impl<K> Store<K> {
 pub(crate) enum Told<'a, K> {
     /// An object is new, changed or gone; as it is, or was last seen.
     Changed(&'a K),
+    /// Something has come of a watch, so that one works.
+    Heard,
     /// A list has ended: from now on, what is not in the store is not there.
     Synced,
     /// The watch is interrupted, and begins again by itself.
     Failed(String),
-    /// There are more objects than the store takes. It is no longer followed.
+    /// There is more than the store takes. It has let go of everything, and is followed anew after a while.
     Full,
 }
 
@@ -131,17 +176,41 @@ impl<K: Resource> Store<K> {
         self.put(&mut self.state.write(), Name::of(&object), object)
     }
 
-    fn put(&self, state: &mut State<K>, name: Name, object: K) -> Option<Arc<K>> {
-        if state.objects.len() >= self.capacity && !state.objects.contains_key(&name) {
-            return None;
+    fn put(&self, state: &mut State<K>, name: Name, mut object: K) -> Option<Arc<K>> {
+        if let Some(limits) = &self.limits {
+            (limits.prune)(&mut object);
+            let known = state.objects.get(&name);
+            let less = known.map_or(0, |known| (limits.weight)(known));
+            if (known.is_none() && state.objects.len() >= limits.objects)
+                || !limits.room.change(less, (limits.weight)(&object))
+            {
+                state.full = true;
+                return None;
+            }
         }
         let object = Arc::new(object);
         state.objects.insert(name, object.clone());
         Some(object)
     }
 
+    fn give_back(&self, gone: &K) {
+        if let Some(limits) = &self.limits {
+            limits.room.change((limits.weight)(gone), 0);
+        }
+    }
+
     fn is_full(&self) -> bool {
-        self.state.read().objects.len() >= self.capacity
+        self.state.read().full
+    }
+
+    /// As if it had never been followed.
+    fn clear(&self) {
+        let mut state = self.state.write();
+        self.synced.store(false, Ordering::Release);
+        for object in std::mem::take(&mut state.objects).into_values() {
+            self.give_back(&object);
+        }
+        state.full = false;
     }
 
     fn remove(&self, deleted: &K) -> Option<Arc<K>> {
@@ -152,7 +221,7 @@ impl<K: Resource> Store<K> {
             }
             state.buried.push_back(uid);
         }
-        state.objects.remove(&Name::of(deleted))
+        state.objects.remove(&Name::of(deleted)).inspect(|gone| self.give_back(gone))
     }
 
     /// Takes out what no longer parses.
@@ -161,7 +230,7 @@ impl<K: Resource> Store<K> {
             namespace: deleted.namespace.clone().unwrap_or_default(),
             name: deleted.name.clone().unwrap_or_default(),
         };
-        self.state.write().objects.remove(&name)
+        self.state.write().objects.remove(&name).inspect(|gone| self.give_back(gone))
     }
 
     fn retain(&self, listed: &BTreeSet<Name>) -> Vec<Arc<K>> {
@@ -169,6 +238,7 @@ impl<K: Resource> Store<K> {
         self.state.write().objects.retain(|name, object| {
             let keep = listed.contains(name);
             if !keep {
+                self.give_back(object);
                 gone.push(object.clone());
             }
             keep
@@ -193,9 +263,30 @@ pub(crate) async fn follow<K>(
 ) where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let mut events = watcher(api, config).backoff(WatchBackoff::default()).boxed();
+    loop {
+        follow_until_full(&api, &config, &store, what, &told).await;
+        tracing::warn!(what, "there is too much; all of it is let go, and listed anew after a while");
+        store.clear();
+        told(Told::Full);
+        tokio::time::sleep(FULL_FOR).await;
+    }
+}
+
+async fn follow_until_full<K>(
+    api: &Api<DeserializeGuard<K>>,
+    config: &watcher::Config,
+    store: &Store<K>,
+    what: &str,
+    told: &(impl Fn(Told<'_, K>) + Send),
+) where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let mut events = watcher(api.clone(), config.clone()).backoff(WatchBackoff::default()).boxed();
     let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
+        if let Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_)) = &event {
+            told(Told::Heard);
+        }
         match event {
             Ok(watcher::Event::Init) => listed.clear(),
             Ok(watcher::Event::InitApply(object)) => {
@@ -232,8 +323,6 @@ pub(crate) async fn follow<K>(
             }
         }
         if store.is_full() {
-            tracing::warn!(what, "there are too many objects; they are not followed any longer");
-            told(Told::Full);
             return;
         }
     }
@@ -296,14 +385,51 @@ mod tests {
         assert_eq!(version_of(&store).as_deref(), Some("4"), "another one of the name");
     }
 
+    fn limited(objects: usize, room: &Arc<Room>) -> Store<ConfigMap> {
+        Store::within(Limits {
+            objects,
+            room: room.clone(),
+            prune: |object| object.immutable = None,
+            weight: |object| object.data.iter().flatten().map(|(_, value)| value.len()).sum(),
+        })
+    }
+
+    fn heavy(name: &str, bytes: usize) -> ConfigMap {
+        let data = [("a".to_owned(), "x".repeat(bytes))].into();
+        ConfigMap { data: Some(data), immutable: Some(true), ..object(name, "1", "1") }
+    }
+
     #[test]
-    fn a_store_takes_no_more_than_it_holds() {
-        let store = Store::holding(1);
+    fn a_store_takes_no_more_objects_than_it_may() {
+        let store = limited(1, &Arc::new(Room::of(usize::MAX)));
         store.wrote(object("a", "1", "1"));
+        assert!(!store.is_full());
         store.wrote(object("b", "1", "1"));
         assert!(store.is_full() && store.named("b").is_none());
         store.wrote(object("a", "1", "2"));
         assert_eq!(version_of(&store).as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn stores_share_their_room_and_give_it_back() {
+        let room = Arc::new(Room::of(100));
+        let (first, second) = (limited(9, &room), limited(9, &room));
+        first.wrote(heavy("a", 60));
+        assert_eq!(first.named("a").unwrap().immutable, None, "it is kept pruned");
+        second.wrote(heavy("a", 60));
+        assert!(second.is_full() && second.named("a").is_none());
+        second.clear();
+        first.wrote(heavy("a", 10));
+        second.wrote(heavy("a", 60));
+        second.wrote(heavy("b", 30));
+        assert!(!second.is_full() && !first.is_full());
+        second.remove(&heavy("a", 60));
+        first.retain(&BTreeSet::new());
+        first.wrote(heavy("a", 70));
+        assert!(!first.is_full());
+        first.clear();
+        second.clear();
+        assert_eq!(room.taken.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -1,74 +1,144 @@
 //! Which keys a change wakes.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use annex_apis::{Install, ManagedEnvironment};
 use annex_initializer::NAMESPACE;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt as _, core::PartialObjectMeta};
-use kube_kcp::{Change, ClusterName, ObjectKey, RemovedBecause, ShardUrl, kinds::APIBinding};
+use kube_kcp::{Change, ClusterName, ObjectKey, RemovedBecause, kinds::APIBinding};
 use tokio::sync::mpsc;
 
 use crate::{
     claims::Rank,
     compute::{About, Notice, PlaceId},
     context::{Context, Key},
-    install::{recorded_host, route_of_status},
+    environment,
+    install::{recorded_host, routes_of_status},
     runner::Runner,
 };
 
 impl Context {
-    /// An Install came, changed or went. What its status says it holds is claimed before anything is reconciled, so that a
-    /// restart gives nobody's host away.
+    /// This replica leads from now on: what it decides by is made anew from what statuses say. Another has led, and may have given
+    /// to others what this one remembers.
+    pub(crate) fn begin(&self) {
+        self.host_claims.clear();
+        self.extension_claims.clear();
+        self.vanished.lock().clear();
+        self.deleted.lock().clear();
+        self.orphans.lock().clear();
+        self.left.lock().clear();
+        self.undone.lock().clear();
+        // What changes meanwhile claims for itself; twice does no harm.
+        self.leads.store(true, Ordering::Release);
+        for (key, install) in self.tenants.installs.all() {
+            self.claim_recorded(&key, &install);
+        }
+        self.restore_routes();
+        self.sweep_tenants();
+        self.wake_all();
+        for (key, _) in self.tenants.environments.all() {
+            self.environments.queue.add(key);
+        }
+    }
+
+    /// This replica leads no longer, and answers by what statuses say.
+    pub(crate) fn end(&self) {
+        self.leads.store(false, Ordering::Release);
+        self.follow_routes(self.tenants.installs.all());
+    }
+
+    fn leads(&self) -> bool {
+        self.leads.load(Ordering::Acquire)
+    }
+
+    /// An Install came, changed or went. A replica that does not lead answers for it as its status says.
     pub(crate) fn install_changed(&self, change: &Change<Install>) {
-        if let Change::Removed { key, last, .. } = change {
-            let uid = last.uid().unwrap_or_default();
-            let places = last.status.as_ref().map_or(0, |status| status.places.len());
-            if !self.undone.lock().remove(&uid) && places > 0 {
-                self.orphans.lock().insert(key.clone(), last.clone());
-            }
-        }
-        match change {
-            Change::Removed { key, because: RemovedBecause::Relist, .. } => {
-                self.vanished.lock().insert(key.clone());
-            }
-            Change::Removed { .. } => {}
-            Change::Applied { key, .. } => {
-                self.vanished.lock().remove(key);
-            }
-        }
-        if let Change::Applied { key, object, previous: None } = change
-            && object.metadata.deletion_timestamp.is_none()
-        {
-            if object.status.as_ref().is_some_and(|status| status.installed_version.is_some()) {
-                let resource = (key.cluster.clone(), object.spec.extension.clone());
-                self.wake(self.extension_claims.claim(&resource, key, rank(object, false)).wake);
-            }
-            if let Some(host) = recorded_host(object) {
-                self.wake(self.host_claims.claim(&host, key, rank(object, false)).wake);
+        if self.leads() {
+            self.install_noted(change);
+        } else {
+            match change {
+                Change::Applied { key, object, .. } => self.follow_routes([(key.clone(), object.clone())]),
+                Change::Removed { key, because: RemovedBecause::Deleted, .. } => {
+                    self.routes.follow(key, Vec::new());
+                }
+                // Nobody said that it is gone; the one that leads asks, and what it was it goes on being until then.
+                Change::Removed { .. } => {}
             }
         }
         self.queue.add(Key::Install(change.key().clone()));
     }
 
-    /// Answers for every host that a status records, before the first reconcile: a restart must not make a host unknown for as
-    /// long as it takes to look at every Install again. Called once, when all that is watched was listed.
-    pub(crate) fn restore_routes(&self) {
-        for (key, install) in self.tenants.installs.all() {
-            if let Some((host, identity)) =
-                recorded_host(&install).zip(route_of_status(&self.catalog, &key, &install))
-                && self.host_claims.claim(&host, &key, rank(&install, false)).holder == key
-            {
-                self.routes.set(&key, &host, identity);
+    fn follow_routes(&self, installs: impl IntoIterator<Item = (ObjectKey, Arc<Install>)>) {
+        for (key, install) in installs {
+            self.routes.follow(&key, routes_of_status(&self.catalog, &key, &install));
+        }
+    }
+
+    /// What the status of an Install says it holds is claimed before anything is reconciled, so that a restart gives nobody's host
+    /// away.
+    fn claim_recorded(&self, key: &ObjectKey, install: &Install) {
+        if install.metadata.deletion_timestamp.is_some() {
+            return;
+        }
+        if install.status.as_ref().is_some_and(|status| status.installed_version.is_some()) {
+            let resource = (key.cluster.clone(), install.spec.extension.clone());
+            self.wake(self.extension_claims.claim(&resource, key, rank(install, false)).wake);
+        }
+        if let Some(host) = recorded_host(install) {
+            self.wake(self.host_claims.claim(&host, key, rank(install, false)).wake);
+        }
+    }
+
+    fn install_noted(&self, change: &Change<Install>) {
+        match change {
+            Change::Removed { key, last, because } => {
+                let uid = last.uid().unwrap_or_default();
+                let places = last.status.as_ref().map_or(0, |status| status.places.len());
+                if !self.undone.lock().remove(&uid) && places > 0 {
+                    self.orphans.lock().insert(key.clone(), last.clone());
+                }
+                match because {
+                    RemovedBecause::Relist | RemovedBecause::ShardGone | RemovedBecause::LetGo => {
+                        drop(self.vanished.lock().insert(key.clone(), last.clone()))
+                    }
+                    RemovedBecause::Deleted => drop(self.deleted.lock().insert(key.clone())),
+                }
+                self.left.lock().remove(&uid);
+                // For what it may have left behind.
+                self.queue.add(Key::Workspace(key.cluster.clone()));
             }
+            Change::Applied { key, object, .. } => {
+                self.vanished.lock().remove(key);
+                self.deleted.lock().remove(key);
+                // A list did not hold it, and it is there. Of another one by its name nothing is said.
+                let mut orphans = self.orphans.lock();
+                if orphans.get(key).is_some_and(|orphan| orphan.uid() == object.uid()) {
+                    orphans.remove(key);
+                }
+            }
+        }
+        if let Change::Applied { key, object, previous: None } = change {
+            self.claim_recorded(key, object);
+        }
+    }
+
+    /// Answers for every host that a status records and that its Install holds, before the first reconcile: a new leader must not make
+    /// a host unknown for as long as it takes to look at every Install again.
+    fn restore_routes(&self) {
+        for (key, install) in self.tenants.installs.all() {
+            let mut routes = routes_of_status(&self.catalog, &key, &install);
+            routes
+                .retain(|(host, _)| self.host_claims.claim(host, &key, rank(&install, false)).holder == key);
+            self.routes.follow(&key, routes);
         }
     }
 
     /// A binding came, changed or went: its workspace is looked at, and all that is installed there.
     pub(crate) fn binding_changed(&self, change: &Change<APIBinding>) {
         let key = change.key();
-        self.queue.add(Key::Workspace(key.shard.clone(), key.cluster.clone()));
-        self.wake_cluster(&key.shard, &key.cluster);
+        self.queue.add(Key::Workspace(key.cluster.clone()));
+        self.wake_cluster(&key.cluster);
     }
 
     /// A labelled Secret came, changed or went: environments that name it are looked at, and of Installs those to which it came
@@ -76,7 +146,7 @@ impl Context {
     pub(crate) fn secret_changed(&self, change: &Change<PartialObjectMeta<Secret>>) {
         self.seeded_changed(change);
         let at = change.key();
-        for (key, environment) in self.tenants.environments.in_cluster(&at.shard, &at.cluster) {
+        for (key, environment) in self.tenants.environments.in_cluster(&at.cluster) {
             if environment.spec.credentials_secret_ref.name == at.name && key.namespace == at.namespace {
                 self.environments.queue.add(key);
             }
@@ -84,7 +154,7 @@ impl Context {
         if let Change::Applied { previous: Some(_), .. } = change {
             return;
         }
-        for (key, install) in self.tenants.installs.in_cluster(&at.shard, &at.cluster) {
+        for (key, install) in self.tenants.installs.in_cluster(&at.cluster) {
             let named = install.spec.secrets.iter().any(|secret| secret.name == at.name)
                 || install.spec.parameters_from.iter().any(|from| from.name == at.name);
             if named && key.namespace == at.namespace {
@@ -104,8 +174,12 @@ impl Context {
         {
             return;
         }
-        self.environments.queue.add(change.key().clone());
-        self.wake(self.installs_naming(change.key()));
+        let key = change.key();
+        self.environments.queue.add(key.clone());
+        for next in environment::let_in(self, &key.cluster) {
+            self.environments.queue.add(next);
+        }
+        self.wake(self.installs_naming(key));
     }
 
     /// What is known of an environment has changed: whatever runs there is looked at. A way in that was withdrawn is not used any
@@ -125,7 +199,7 @@ impl Context {
             spec == Some(&environment.name)
                 || places.into_iter().any(|place| place.environment.as_ref() == Some(&environment.name))
         };
-        let there = self.tenants.installs.in_cluster(&environment.shard, &environment.cluster);
+        let there = self.installs_of(&environment.cluster);
         there
             .into_iter()
             .filter(|(key, install)| key.namespace == environment.namespace && named(install))
@@ -138,27 +212,28 @@ impl Context {
     pub(crate) fn seeded_changed<T>(&self, change: &Change<T>) {
         let key = change.key();
         if key.namespace.is_empty() || key.namespace == NAMESPACE {
-            self.queue.add(Key::Workspace(key.shard.clone(), key.cluster.clone()));
+            self.queue.add(Key::Workspace(key.cluster.clone()));
         }
     }
 
     /// A quota changed, which only the platform may do: its workspace is looked at.
     pub(crate) fn quota_changed<T>(&self, change: &Change<T>) {
         let key = change.key();
-        self.queue.add(Key::Workspace(key.shard.clone(), key.cluster.clone()));
+        self.queue.add(Key::Workspace(key.cluster.clone()));
     }
 
-    /// A Tenant changed: its workspace is looked at, and all that is installed there. One without a binding is looked for on
-    /// every shard: its workspace may have been deleted while nobody watched.
+    /// A Tenant changed: its workspace is looked at, and all that is installed there. It may have been deleted while nobody watched.
     pub(crate) fn tenant_changed(&self, name: &str) {
         let Ok(cluster) = name.parse::<ClusterName>() else { return };
-        for shard in self.tenants.bindings.shards() {
-            self.queue.add(Key::Workspace(shard.clone(), cluster.clone()));
-            self.wake_cluster(&shard, &cluster);
+        if !self.leads() {
+            // A name of the tenant's is part of what is answered.
+            self.follow_routes(self.tenants.installs.in_cluster(&cluster));
         }
+        self.queue.add(Key::Workspace(cluster.clone()));
+        self.wake_cluster(&cluster);
     }
 
-    /// Every Tenant is looked at. Called once, when all that is watched was listed.
+    /// Every Tenant is looked at: when all that is watched was listed, and when the platform's cluster came to be known.
     pub(crate) fn sweep_tenants(&self) {
         for tenant in self.catalog.tenants.filter(|_| true) {
             self.tenant_changed(&tenant.name_any());
@@ -174,13 +249,6 @@ impl Context {
         }
     }
 
-    /// Every workspace that binds the API is looked at.
-    fn wake_workspaces(&self) {
-        for (key, _) in self.tenants.bindings.all() {
-            self.queue.add(Key::Workspace(key.shard, key.cluster));
-        }
-    }
-
     /// Every Install is looked at.
     pub(crate) fn wake_all(&self) {
         self.wake(self.tenants.installs.all().into_iter().map(|(key, _)| key));
@@ -192,8 +260,8 @@ impl Context {
         }
     }
 
-    fn wake_cluster(&self, shard: &ShardUrl, cluster: &ClusterName) {
-        self.wake(self.tenants.installs.in_cluster(shard, cluster).into_iter().map(|(key, _)| key));
+    fn wake_cluster(&self, cluster: &ClusterName) {
+        self.wake(self.tenants.installs.in_cluster(cluster).into_iter().map(|(key, _)| key));
     }
 }
 
@@ -218,15 +286,12 @@ pub(crate) async fn follow_runner(context: Arc<Context>) {
 pub(crate) async fn follow_clusters(context: Arc<Context>, mut notices: mpsc::UnboundedReceiver<Notice>) {
     while let Some(Notice { place, about }) = notices.recv().await {
         match (about, place) {
-            (About::Workspace(cluster), _) => {
-                for shard in context.tenants.bindings.shards() {
-                    context.wake_cluster(&shard, &cluster);
-                }
-            }
+            (About::Workspace(cluster), _) => context.wake_cluster(&cluster),
             (About::Host(host), _) => context.wake(context.host_claims.claimants(&host)),
             (About::Everything, PlaceId::Platform) => {
                 context.wake_all();
-                context.wake_workspaces();
+                // Those too that are gone: what was made for them goes when the cluster can be looked at.
+                context.sweep_tenants();
             }
             (About::Everything, PlaceId::Environment(at)) => context.wake(context.installs_naming(&at)),
         }

@@ -16,6 +16,8 @@ pub enum Bench {
     Install,
     /// What Annex adds to the time until a domain answers through Envoy
     Knative,
+    /// What kube-kcp costs, and what a noisy workspace costs the others
+    Kcp,
 }
 
 /// Measures; the last line of the output is JSON. Nothing stays running.
@@ -25,6 +27,7 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
         Bench::Seed => "seed",
         Bench::Install => "install",
         Bench::Knative => "knative",
+        Bench::Kcp => "kcp",
     };
     let mut command = checkout.cargo();
     command.args(["run", "--release", "--quiet", "--package", "annex-e2e", "--bin", "bench", "--", name]);

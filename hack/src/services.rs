@@ -62,6 +62,8 @@ pub(crate) fn launch(
             ));
         }
         Part::Controller => {
+            // Whoever kills it here does not want to wait for long until the next one leads.
+            env.push(("ANNEX_LEASE_SECONDS".to_owned(), "9".to_owned()));
             match knative {
                 None => {
                     arg("--lookup-listen", listen(settings.lookup_port()));

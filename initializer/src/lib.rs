@@ -4,6 +4,7 @@
 
 mod config;
 mod drift;
+mod kcp;
 mod kubeconfig;
 mod objects;
 mod seed;
@@ -11,6 +12,7 @@ mod token;
 
 pub use config::{SeedArgs, SeedConfig, SeedConfigError};
 pub use drift::{Drift, Kept, is_managed};
+pub use kcp::KcpArgs;
 pub use seed::{
     ENVIRONMENT, INITIALIZED_ANNOTATION, KUBECONFIG_SECRET, NAMESPACE, SERVICE_ACCOUNT, Seed, SeedObject,
 };

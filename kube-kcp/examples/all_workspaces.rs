@@ -10,8 +10,8 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use kube::Config;
 use kube_kcp::{
-    Backoff, Connection, Index, Limits, Metrics, ObjectKey, Outcome, PATH_ANNOTATION, Readiness, WorkQueue,
-    export_endpoints, kinds::APIBinding, run_workers, spawn_object_watch,
+    Backoff, Connection, Index, Limits, Metrics, ObjectKey, Outcome, PATH_ANNOTATION, Readiness, Stop,
+    VirtualWorkspace, WorkMetrics, WorkQueue, kinds::APIBinding, run_workers,
 };
 use prometheus_client::registry::Registry;
 
@@ -19,29 +19,32 @@ use prometheus_client::registry::Registry;
 async fn main() -> anyhow::Result<()> {
     let export = std::env::args().nth(1).context("give the APIExport's name")?;
     let connection = Connection::new(Config::infer().await?)?;
-    let metrics = Metrics::register(&mut Registry::default());
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let work_metrics = WorkMetrics::register(&mut registry);
     let readiness = Readiness::default();
 
-    let shards = export_endpoints(connection.home(), &export, readiness.gate("the endpoint slice"));
+    let workspaces = VirtualWorkspace::of_export(
+        &connection,
+        &export,
+        Default::default(),
+        metrics.clone(),
+        readiness.gate("the endpoint slice"),
+    );
     let bindings: Arc<Index<APIBinding>> = Arc::default();
     let queue = Arc::new(WorkQueue::new(Backoff::default(), 1));
     let changed = queue.clone();
-    let _watch = spawn_object_watch(
-        &connection,
-        shards,
-        bindings.clone(),
-        metrics.clone(),
-        readiness.gate("the list of bindings"),
-        move |change| changed.add(change.key().clone()),
-    );
+    let listed = readiness.gate("the list of bindings");
+    let _watch = workspaces.objects(&bindings, listed, move |change| changed.add(change.key().clone()));
     readiness.wait().await;
     println!("{} bindings; ctrl-c ends this", bindings.len());
 
     let stop = async {
         let _ = tokio::signal::ctrl_c().await;
+        Stop::Drain
     };
     let limits = Limits { concurrency: 8, timeout: Duration::from_secs(10) };
-    run_workers(queue, limits, metrics, stop, move |key| {
+    run_workers(queue, limits, work_metrics, stop, move |key| {
         let bindings = bindings.clone();
         async move { describe(&bindings, &key) }
     })

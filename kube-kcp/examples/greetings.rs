@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Config, api::PostParams};
 use kube_kcp::{
-    Backoff, Connection, Index, Limits, Metrics, ObjectKey, Outcome, Readiness, WorkQueue, export_endpoints,
-    run_workers, spawn_object_watch,
+    Backoff, Connection, Index, Limits, Metrics, ObjectKey, Outcome, Readiness, Stop, VirtualWorkspace,
+    WorkMetrics, WorkQueue, run_workers,
 };
 use prometheus_client::registry::Registry;
 
@@ -18,34 +18,36 @@ use prometheus_client::registry::Registry;
 async fn main() -> anyhow::Result<()> {
     // The kubeconfig's current context is the workspace that holds the APIExport.
     let connection = Connection::new(Config::infer().await?)?;
-    let metrics = Metrics::register(&mut Registry::default());
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let work_metrics = WorkMetrics::register(&mut registry);
     let readiness = Readiness::default();
 
-    let shards =
-        export_endpoints(connection.home(), "greetings.example.com", readiness.gate("the endpoint slice"));
+    let workspaces = VirtualWorkspace::of_export(
+        &connection,
+        "greetings.example.com",
+        Default::default(),
+        metrics.clone(),
+        readiness.gate("the endpoint slice"),
+    );
     let index: Arc<Index<ConfigMap>> = Arc::default();
     // At most four ConfigMaps of one workspace are worked on at a time.
     let queue = Arc::new(WorkQueue::new(Backoff::default(), 4));
     let changed = queue.clone();
-    let _watch = spawn_object_watch(
-        &connection,
-        shards,
-        index.clone(),
-        metrics.clone(),
-        readiness.gate("the list of ConfigMaps"),
-        move |change| changed.add(change.key().clone()),
-    );
+    let listed = readiness.gate("the list of ConfigMaps");
+    let _watch = workspaces.objects(&index, listed, move |change| changed.add(change.key().clone()));
     // Before everything was listed, that an object is absent means nothing.
     readiness.wait().await;
 
     let limits = Limits { concurrency: 32, timeout: Duration::from_secs(60) };
     let stop = async {
         let _ = tokio::signal::ctrl_c().await;
+        Stop::Drain
     };
-    run_workers(queue, limits, metrics, stop, move |key| {
-        let (connection, index) = (connection.clone(), index.clone());
+    run_workers(queue, limits, work_metrics, stop, move |key| {
+        let (workspaces, index) = (workspaces.clone(), index.clone());
         async move {
-            match greet(&connection, &index, &key).await {
+            match greet(&workspaces, &index, &key).await {
                 Ok(()) => Outcome::Done,
                 Err(error) => {
                     eprintln!("{key} is tried again: {error}");
@@ -58,7 +60,11 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn greet(connection: &Connection, index: &Index<ConfigMap>, key: &ObjectKey) -> anyhow::Result<()> {
+async fn greet(
+    workspaces: &VirtualWorkspace,
+    index: &Index<ConfigMap>,
+    key: &ObjectKey,
+) -> anyhow::Result<()> {
     // It may be gone since the key was queued.
     let Some(seen) = index.get(key) else { return Ok(()) };
     let data = seen.data.clone().unwrap_or_default();
@@ -71,7 +77,7 @@ async fn greet(connection: &Connection, index: &Index<ConfigMap>, key: &ObjectKe
     wanted.data.get_or_insert_default().insert("greeting".to_owned(), greeting);
     // Replaced with the resourceVersion that was read: through a virtual workspace, server-side apply never removes a
     // field, and of two writers one is to conflict.
-    let workspace = connection.workspace(&key.shard, &key.cluster)?;
+    let workspace = workspaces.client(&key.cluster)?;
     let config_maps: Api<ConfigMap> = Api::namespaced(workspace, &key.namespace);
     config_maps.replace(&key.name, &PostParams::default(), &wanted).await?;
     Ok(())

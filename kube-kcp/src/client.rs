@@ -1,6 +1,7 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -22,20 +23,45 @@ use hyper_util::{
 use kube::{
     Client, Config,
     client::{Body, ConfigExt as _, middleware::BaseUriLayer},
+    config::KubeconfigError,
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tower::{BoxError, Layer as _, Service, ServiceBuilder, service_fn, util::BoxCloneSyncService};
 
 use crate::{
-    ClusterName, ShardUrl,
+    ClusterName, Fence, ShardUrl,
     answer::{Answer, Size},
+    lanes::{Lane, Lanes, Source},
 };
 
-type Shared = BoxCloneSyncService<Request<Body>, Response<Answer<Incoming>>, BoxError>;
+pub(crate) type Shared = BoxCloneSyncService<Request<Body>, Response<Answer<Incoming>>, BoxError>;
 
 const LANES: usize = 8;
 
-/// How long the head of an answer may take. A watch is exempt: its head comes at once, its body never ends.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long is waited for a server that says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection.
+    pub connect: Duration,
+    /// For the head of an answer. The body may take longer, and a watch's never ends.
+    pub answer: Duration,
+    /// An HTTP/2 connection is asked for a sign of life after so much silence ...
+    pub ping_after: Duration,
+    /// ... and is taken for dead if none comes for so long.
+    pub ping: Duration,
+}
+
+impl Default for Timeouts {
+    /// 10 s for a connection, 30 s for an answer; a connection that is half open is noticed within 30 s.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            answer: Duration::from_secs(30),
+            ping_after: Duration::from_secs(20),
+            ping: Duration::from_secs(10),
+        }
+    }
+}
 
 /// How long a connection that nobody uses stays open.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
@@ -64,6 +90,42 @@ pub enum ConnectError {
     /// A URL that cannot be asked.
     #[error("not a URL: {0}")]
     Url(#[from] http::uri::InvalidUri),
+    /// The kubeconfig's file.
+    #[error("{path} cannot be read: {error}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What happened.
+        error: std::io::Error,
+    },
+    /// What the kubeconfig says.
+    #[error("{path} is no kubeconfig that can be used: {error}")]
+    Kubeconfig {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        error: KubeconfigError,
+    },
+    /// Certificates that are none.
+    #[error("not a PEM file with certificates")]
+    NotPem,
+}
+
+/// Makes `config` also trust the authorities of a PEM file: those of shards, where they are not the front proxy's. Where the
+/// configuration names no authority of its own, these are trusted in place of the machine's.
+///
+/// # Errors
+/// The file holds no certificate, or something that looks like one and is none.
+pub fn trust_also(config: &mut Config, pem: &[u8]) -> Result<(), ConnectError> {
+    let certificates: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(pem)
+        .map(|certificate| certificate.map(|certificate| certificate.to_vec()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| ConnectError::NotPem)?;
+    if certificates.is_empty() {
+        return Err(ConnectError::NotPem);
+    }
+    config.root_cert.get_or_insert_default().extend(certificates);
+    Ok(())
 }
 
 /// One pool of connections, TLS configuration and identity for every workspace of a kcp, over HTTP/2 where the server speaks
@@ -76,11 +138,11 @@ pub enum ConnectError {
 /// queue busy, so the queue backs off instead.
 #[derive(Clone)]
 pub struct Connection {
-    first: Shared,
-    others: Arc<[Shared]>,
+    lanes: Arc<Lanes>,
     next: Arc<AtomicUsize>,
     home: Uri,
     default_namespace: String,
+    fence: Option<Fence>,
 }
 
 impl Connection {
@@ -93,10 +155,33 @@ impl Connection {
     /// # Errors
     /// Certificates or credentials of the configuration cannot be used.
     pub fn new(config: Config) -> Result<Self, ConnectError> {
-        let open = || lane(&config, HttpConnector::new(), IDLE_TIMEOUT, Size::UNBOUNDED);
-        let others = (1..LANES).map(|_| open()).collect::<Result<Vec<_>, _>>()?;
-        let first = open()?;
-        Ok(Self::of(config, first, others))
+        Self::with(config, Timeouts::default())
+    }
+
+    /// Like [`Connection::new`], with other patience.
+    ///
+    /// # Errors
+    /// Certificates or credentials of the configuration cannot be used.
+    pub fn with(config: Config, timeouts: Timeouts) -> Result<Self, ConnectError> {
+        let lanes = Lanes::fixed(lanes(&config, timeouts)?);
+        Ok(Self::of(config, lanes))
+    }
+
+    /// Prepares a connection with what the current context of a kubeconfig says, after `adapt` has changed it, and follows the file: when
+    /// the server refuses the credentials (401), or cannot be talked to, and the file holds something else by then, that is used from the
+    /// next request on. So credentials and certificates may be replaced while the process runs. The server's address is that of the
+    /// beginning.
+    ///
+    /// # Errors
+    /// The file cannot be read, or what it holds cannot be used.
+    pub async fn from_kubeconfig(
+        path: impl Into<PathBuf>,
+        adapt: impl Fn(&mut Config) + Send + Sync + 'static,
+    ) -> Result<Self, ConnectError> {
+        let source = Source::new(path.into(), Box::new(adapt));
+        let config = source.config(&source.read().await?).await?;
+        let lanes = Lanes::following(lanes(&config, Timeouts::default())?, source);
+        Ok(Self::of(config, lanes))
     }
 
     /// Prepares a connection to a server that is not trusted, within `bounds`. No name is looked up, no redirect followed and no
@@ -110,18 +195,25 @@ impl Connection {
         let fixed = service_fn(move |_: Name| {
             futures::future::ready(Ok::<_, Infallible>(addresses.clone().into_iter()))
         });
-        let first = lane(&config, HttpConnector::new_with_resolver(fixed), BOUNDED_IDLE_TIMEOUT, most)?;
-        Ok(Self::of(config, first, Vec::new()))
+        let http = HttpConnector::new_with_resolver(fixed);
+        let only = lane(&config, http, BOUNDED_IDLE_TIMEOUT, most, Timeouts::default())?;
+        Ok(Self::of(config, Lanes::fixed([only].into())))
     }
 
-    fn of(config: Config, first: Shared, others: Vec<Shared>) -> Self {
+    fn of(config: Config, lanes: Lanes) -> Self {
         Self {
-            first,
-            others: others.into(),
+            lanes: Arc::new(lanes),
             next: Arc::default(),
             home: config.cluster_url,
             default_namespace: config.default_namespace,
+            fence: None,
         }
+    }
+
+    /// The same connections, with `fence` before every write: of the clients made from it, and not of those made from this one.
+    #[must_use]
+    pub fn fenced(&self, fence: &Fence) -> Self {
+        Self { fence: Some(fence.clone()), ..self.clone() }
     }
 
     /// The client of the configuration's own workspace.
@@ -150,10 +242,16 @@ impl Connection {
     /// The client of any base URL, with this connection's pool, TLS and identity.
     #[must_use]
     pub fn client(&self, base: Uri) -> Client {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % LANES;
-        let lane = self.others.get(turn).unwrap_or(&self.first).clone();
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let lane = Lane { lanes: self.lanes.clone(), turn };
+        let lane = ServiceBuilder::new().option_layer(self.fence.clone()).service(lane);
         Client::new(BaseUriLayer::new(base).layer(lane), self.default_namespace.clone())
     }
+}
+
+/// Several connections, by which clients are spread.
+pub(crate) fn lanes(config: &Config, timeouts: Timeouts) -> Result<Arc<[Shared]>, ConnectError> {
+    (0..LANES).map(|_| lane(config, HttpConnector::new(), IDLE_TIMEOUT, Size::UNBOUNDED, timeouts)).collect()
 }
 
 /// One connection, reopened when it breaks.
@@ -162,6 +260,7 @@ fn lane<R>(
     mut http: HttpConnector<R>,
     idle_timeout: Duration,
     most: Size,
+    timeouts: Timeouts,
 ) -> Result<Shared, ConnectError>
 where
     R: Service<Name> + Clone + Send + Sync + 'static,
@@ -170,7 +269,7 @@ where
     R::Future: Send,
 {
     http.enforce_http(false);
-    http.set_connect_timeout(Some(Duration::from_secs(10)));
+    http.set_connect_timeout(Some(timeouts.connect));
     http.set_nodelay(true);
     let https = hyper_rustls::HttpsConnectorBuilder::new()
         .with_tls_config(config.rustls_client_config()?)
@@ -186,9 +285,9 @@ where
         // back every other stream.
         .http2_initial_stream_window_size(1 << 20)
         .http2_initial_connection_window_size(64 << 20)
-        // A half-open connection is noticed after 30 s instead of never.
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .http2_keep_alive_timeout(Duration::from_secs(10))
+        // A half-open connection is noticed soon instead of never.
+        .http2_keep_alive_interval(timeouts.ping_after)
+        .http2_keep_alive_timeout(timeouts.ping)
         .http2_keep_alive_while_idle(true)
         .build(https);
     let stack = ServiceBuilder::new()
@@ -197,7 +296,9 @@ where
         .map_err(BoxError::from)
         .service(client);
     let limited = move |answer: Response<Incoming>| answer.map(|body| Answer::new(body, most));
-    let stack = ServiceBuilder::new().map_response(limited).service(AnswerTimeout { inner: stack });
+    let stack = ServiceBuilder::new()
+        .map_response(limited)
+        .service(AnswerTimeout { inner: stack, timeout: timeouts.answer });
     Ok(BoxCloneSyncService::new(stack))
 }
 
@@ -211,6 +312,7 @@ impl std::fmt::Debug for Connection {
 #[derive(Clone)]
 struct AnswerTimeout<S> {
     inner: S,
+    timeout: Duration,
 }
 
 impl<S> Service<Request<Body>> for AnswerTimeout<S>
@@ -228,11 +330,11 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let answer = self.inner.call(request);
+        let (answer, timeout) = (self.inner.call(request), self.timeout);
         async move {
-            tokio::time::timeout(ANSWER_TIMEOUT, answer)
+            tokio::time::timeout(timeout, answer)
                 .await
-                .map_err(|_| BoxError::from(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs())))?
+                .map_err(|_| BoxError::from(format!("no answer in {} s", timeout.as_secs_f64())))?
         }
         .boxed()
     }
@@ -246,7 +348,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::AnswerTooLarge;
+    use crate::{AnswerTooLarge, NotLeader};
 
     /// Answers one request with 100 bytes and two objects, and returns its head.
     async fn answer_once(listener: TcpListener) -> String {
@@ -281,6 +383,34 @@ mod tests {
             assert!(head.contains(&format!("host: server.invalid:{}", address.port())), "{head}");
             assert_eq!(answer.is_err(), refused.is_some(), "{answer:?}");
             assert_eq!(answer.err().and_then(|error| AnswerTooLarge::cause_of(&error)), refused);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fenced_connection_refuses_writes_and_leaves_the_one_it_was_made_of_as_it_is() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let fence = Fence::default();
+        for (method, uses_fence) in [("GET", true), ("GET", false), ("PUT", true), ("PUT", false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut config = Config::new(format!("http://{address}").parse().unwrap());
+            config.root_cert = Some(Vec::new());
+            let connection = Connection::new(config).unwrap();
+            let fenced = connection.fenced(&fence);
+            let connection = if uses_fence { fenced } else { connection };
+            let request = || Request::builder().method(method).uri("/a").body(Vec::new()).unwrap();
+            if method == "PUT" && uses_fence {
+                let shard = format!("http://{address}").parse().unwrap();
+                let workspace = connection.workspace(&shard, &"1s8uv2zt5c3nc1hy".parse().unwrap()).unwrap();
+                for client in [connection.home(), connection.wildcard(&shard).unwrap(), workspace] {
+                    let refused = client.request_text(request()).await.unwrap_err();
+                    assert_eq!(NotLeader::cause_of(&refused), Some(NotLeader::Refused));
+                }
+            } else {
+                let client = connection.home();
+                let (head, _) = tokio::join!(answer_once(listener), client.request_text(request()));
+                assert!(head.starts_with(&format!("{method} /a ")), "{head}");
+            }
         }
     }
 }

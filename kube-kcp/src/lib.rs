@@ -2,25 +2,30 @@
 
 mod answer;
 mod backoff;
+mod brake;
 mod brief;
 mod client;
-mod endpoints;
 mod index;
 pub mod kinds;
+mod lanes;
+mod lease;
 mod metrics;
 mod names;
 mod queue;
 mod readiness;
 mod schema;
+mod virtual_workspace;
 mod watch;
+mod work_metrics;
 mod worker;
 
 pub use answer::AnswerTooLarge;
 pub use backoff::{Backoff, WatchBackoff};
+pub use brake::Brake;
 pub use brief::Brief;
-pub use client::{Bounds, ConnectError, Connection};
-pub use endpoints::{Endpoints, export_endpoints, initializing_endpoints};
-pub use index::{Change, Index, RemovedBecause};
+pub use client::{Bounds, ConnectError, Connection, Timeouts, trust_also};
+pub use index::{Change, Held, Index, RemovedBecause};
+pub use lease::{Claim, Fence, Fenced, Leadership, Lease, LeaseError, LeaseMetrics, LeaseOptions, NotLeader};
 pub use metrics::Metrics;
 pub use names::{
     CLUSTER_ANNOTATION, ClusterName, MissingCluster, NameError, ObjectKey, PATH_ANNOTATION, ShardUrl,
@@ -29,5 +34,10 @@ pub use names::{
 pub use queue::{Lane, Outcome, WorkQueue};
 pub use readiness::{Gate, Readiness};
 pub use schema::{SchemaError, resource_schema};
-pub use watch::{spawn_metadata_watch, spawn_object_watch};
-pub use worker::{Limits, run_workers};
+pub use virtual_workspace::{
+    Health, LET_GO_ANNOTATION, NoClient, ShardHealth, ShardHost, ShardHostError, VirtualWorkspace,
+    VirtualWorkspaceOptions,
+};
+pub use watch::{WatchError, WatchOptions};
+pub use work_metrics::WorkMetrics;
+pub use worker::{Limits, Stop, run_workers};

@@ -1,27 +1,17 @@
-use std::time::Duration;
-
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-    },
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
-/// The metrics of watches and queues. Labels are kinds and outcomes, never tenants: their number is bounded.
+/// The metrics of watches. Labels are kinds, never tenants: their number is bounded.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     events: Family<Kind, Counter>,
     relists: Family<Kind, Counter>,
-    errors: Family<Kind, Counter>,
+    errors: Family<ErrorLabel, Counter>,
     skipped: Family<Kind, Counter>,
     objects: Family<Kind, Gauge>,
-    reconciles: Family<OutcomeLabel, Counter>,
-    duration: Histogram,
-    depth: Gauge,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -30,8 +20,9 @@ struct Kind {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
+struct ErrorLabel {
+    kind: String,
+    error: &'static str,
 }
 
 impl Metrics {
@@ -43,9 +34,6 @@ impl Metrics {
             errors: Family::default(),
             skipped: Family::default(),
             objects: Family::default(),
-            reconciles: Family::default(),
-            duration: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
-            depth: Gauge::default(),
         };
         let kcp = registry.sub_registry_with_prefix("kube_kcp");
         kcp.register("watch_events", "Events received from watches", metrics.events.clone());
@@ -54,16 +42,13 @@ impl Metrics {
             "Lists begun, the first one of each shard included",
             metrics.relists.clone(),
         );
-        kcp.register("watch_errors", "Interrupted watches", metrics.errors.clone());
+        kcp.register("watch_errors", "Interrupted watches, by why", metrics.errors.clone());
         kcp.register(
             "objects_skipped",
             "Objects that do not parse or name no cluster",
             metrics.skipped.clone(),
         );
         kcp.register("objects_indexed", "Objects in the index", metrics.objects.clone());
-        kcp.register("reconciles", "Ended reconciles", metrics.reconciles.clone());
-        kcp.register("reconcile_duration_seconds", "How long a reconcile took", metrics.duration.clone());
-        kcp.register("queue_depth", "Keys that are ready and wait for a worker", metrics.depth.clone());
         metrics
     }
 
@@ -75,8 +60,8 @@ impl Metrics {
         self.relists.get_or_create(&Kind { kind: kind.to_owned() }).inc();
     }
 
-    pub(crate) fn watch_error(&self, kind: &str) {
-        self.errors.get_or_create(&Kind { kind: kind.to_owned() }).inc();
+    pub(crate) fn watch_error(&self, kind: &str, error: &'static str) {
+        self.errors.get_or_create(&ErrorLabel { kind: kind.to_owned(), error }).inc();
     }
 
     pub(crate) fn skipped(&self, kind: &str) {
@@ -87,14 +72,5 @@ impl Metrics {
         self.objects
             .get_or_create(&Kind { kind: kind.to_owned() })
             .set(i64::try_from(objects).unwrap_or(i64::MAX));
-    }
-
-    pub(crate) fn reconciled(&self, outcome: &'static str, took: Duration) {
-        self.reconciles.get_or_create(&OutcomeLabel { outcome }).inc();
-        self.duration.observe(took.as_secs_f64());
-    }
-
-    pub(crate) fn queued(&self, depth: usize) {
-        self.depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
     }
 }

@@ -69,7 +69,7 @@ impl fmt::Display for ClusterName {
 }
 
 /// The base URL of one shard's virtual workspace, without `/clusters/…` and without a slash at the end. Resource versions
-/// compare only within one shard, so the shard is part of every key.
+/// compare only within one shard.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardUrl(std::sync::Arc<str>);
 
@@ -101,11 +101,13 @@ impl fmt::Display for ShardUrl {
     }
 }
 
-/// Where one object is: which shard, which logical cluster, which namespace (empty for cluster-scoped), which name.
+/// Which object: of which logical cluster, which namespace (empty for cluster-scoped), which name.
+///
+/// The shard is not part of it. A logical cluster is on one shard, and its name is unique over all of them; the shard's URL may
+/// change, and what is known of an object by its key must not be lost with it. Where a cluster is now, says
+/// [`VirtualWorkspace::shard_of`](crate::VirtualWorkspace::shard_of).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
-    /// The shard that it was read from.
-    pub shard: ShardUrl,
     /// The logical cluster that it lives in.
     pub cluster: ClusterName,
     /// Its namespace, empty where it has none.
@@ -115,14 +117,13 @@ pub struct ObjectKey {
 }
 
 impl ObjectKey {
-    /// The key of an object that was read over `shard`'s wildcard.
+    /// The key of an object that was read over a wildcard.
     ///
     /// # Errors
     /// The object does not say which logical cluster it lives in. That is an error and never a default: taking it for
     /// another workspace's object would let one tenant act on another's.
-    pub fn of(shard: &ShardUrl, meta: &ObjectMeta) -> Result<Self, MissingCluster> {
+    pub fn of(meta: &ObjectMeta) -> Result<Self, MissingCluster> {
         Ok(Self {
-            shard: shard.clone(),
             cluster: cluster_of(meta)?,
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
@@ -181,8 +182,7 @@ mod tests {
 
     #[test]
     fn an_object_without_cluster_has_no_key() {
-        let shard = "https://a".parse().unwrap();
         let meta = ObjectMeta { name: Some("x".into()), ..Default::default() };
-        assert!(ObjectKey::of(&shard, &meta).is_err());
+        assert!(ObjectKey::of(&meta).is_err());
     }
 }

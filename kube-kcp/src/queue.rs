@@ -1,17 +1,28 @@
+mod failing;
+mod lanes;
+mod state;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    fmt::Debug,
+    fmt,
     hash::Hash,
+    num::NonZeroU32,
+    panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{Backoff, ClusterName};
+use state::State;
 
 /// What a key's turn is counted against: usually the workspace. Lanes are served in turn, so that a workspace with ten
-/// thousand keys does not hold back one with a single key.
+/// thousand keys does not hold back one with a single key. Keys that are equal are of the same lane.
 pub trait Lane {
     /// The workspace.
     fn lane(&self) -> &ClusterName;
@@ -32,370 +43,218 @@ pub enum Outcome {
     Again(Duration),
     /// Failed; to be tried again after the key's backoff.
     Failed,
+    /// Failed, and the server said how long to wait, as an API server does with status 429 (see [`Outcome::failed`]). The key waits
+    /// that long or for its backoff, whichever is longer, and nothing brings it forward to before that time. The time is stretched at
+    /// random by up to a half, so that what was told the same does not come back together. Of one that is longer than
+    /// [`Backoff::most`], only that much is believed.
+    FailedFor(Duration),
+}
+
+impl Outcome {
+    /// Failed because of this: [`Outcome::FailedFor`] if it is an answer that says how long to wait, else [`Outcome::Failed`].
+    #[must_use]
+    pub fn failed(error: &kube::Error) -> Self {
+        let kube::Error::Api(status) = error else { return Self::Failed };
+        match status.details.as_ref().map_or(0, |details| details.retry_after_seconds) {
+            0 => Self::Failed,
+            seconds => Self::FailedFor(Duration::from_secs(seconds.into())),
+        }
+    }
 }
 
 /// Keys to work on: each at most once at a time, and at most once in the queue.
 ///
-/// A key that is added while it is worked on comes again afterwards. A key is failed for ever with backoff, never dropped: after
-/// fifty failures the fifty-first try may succeed. Adding a key that waits for its backoff makes it ready at once but leaves its
-/// count of failures. The queue is unbounded in keys, but holds each key once, so its size is bounded by the objects watched.
-#[derive(Debug)]
+/// A key that is added while it is worked on comes again afterwards. The queue is unbounded in keys, but holds each key once, so its
+/// size is bounded by the objects watched. A key that is done is forgotten. No operation takes longer than the logarithm of the
+/// number of keys and lanes.
+///
+/// # Turns
+///
+/// Lanes take turns. In its turn a lane hands out one key, or as many as it [weighs](WorkQueue::weighed), and then stands behind all
+/// others that have a ready key. A lane with no ready key, or with as many at work as it may have, is passed over and loses the rest
+/// of its turn. So a worker never waits while there is a key that it may have, and between two turns of a lane each other lane has at
+/// most one. Within a lane the keys come in the order in which they became ready.
+///
+/// # Failures
+///
+/// A key that fails is tried for ever, never dropped: after fifty failures the fifty-first try may succeed.
+///
+/// - A failed try counts if it was the first, or if the key's backoff had run out when it began. With each that counts, the backoff
+///   begins anew and is longer.
+/// - Adding a key that waits for its backoff brings it forward: to now, but not to before [`Backoff::first`] (or what the server
+///   [said](Outcome::FailedFor)) has passed since its last failure. Nor is it put off, if its backoff ends sooner.
+/// - If such a try fails, it does not count. The key waits for what is left of the backoff that it was in, and at least for
+///   [`Backoff::first`].
+/// - A key that is added while it is worked on, and then fails, is as one that is added right after that.
+/// - A success forgets all failures.
+///
+/// So triggers that have nothing to do with the failure neither make a key wait longer, nor have it tried without a pause.
 pub struct WorkQueue<K> {
     state: Mutex<State<K>>,
     changed: Notify,
     backoff: Backoff,
-    per_lane: usize,
+    weigh: Option<Box<Weigh>>,
 }
 
-#[derive(Debug)]
-struct State<K> {
-    lanes: HashMap<ClusterName, LaneState<K>>,
-    /// The lanes that have a ready key and room for it, in their turn.
-    turn: VecDeque<ClusterName>,
-    delayed: BTreeMap<(Instant, u64), K>,
-    keys: HashMap<K, KeyState>,
-    sequence: u64,
-    ready: usize,
+type Weigh = dyn Fn(&ClusterName) -> NonZeroU32 + Send + Sync;
+
+/// A delay that is longer is as long as this. Whoever asks for more, a server perhaps, is not to make a sum overflow.
+const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+fn later(now: Instant, delay: Duration) -> Instant {
+    now + delay.min(FAR)
 }
 
-#[derive(Debug)]
-struct LaneState<K> {
-    ready: VecDeque<K>,
-    active: usize,
-    in_turn: bool,
+/// What the queue's metrics show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Figures {
+    pub(crate) ready: usize,
+    pub(crate) oldest: Option<Duration>,
+    pub(crate) delayed: usize,
+    pub(crate) stuck: usize,
 }
 
-#[derive(Debug, Default)]
-struct KeyState {
-    queued: bool,
-    active: bool,
-    /// Added while active.
-    dirty: bool,
-    failures: u32,
-    due: Option<(Instant, u64)>,
-}
-
-impl KeyState {
-    fn forgettable(&self) -> bool {
-        !self.queued && !self.active && self.failures == 0 && self.due.is_none()
-    }
-}
-
-impl<K: Lane + Clone + Eq + Hash + Debug> WorkQueue<K> {
+impl<K: Lane + Clone + Eq + Hash> WorkQueue<K> {
     /// An empty queue, of whose keys at most `per_lane` of one lane (at least one) are worked on at a time.
     #[must_use]
     pub fn new(backoff: Backoff, per_lane: usize) -> Self {
+        let most = backoff.most.min(FAR);
         Self {
-            state: Mutex::new(State {
-                lanes: HashMap::new(),
-                turn: VecDeque::new(),
-                delayed: BTreeMap::new(),
-                keys: HashMap::new(),
-                sequence: 0,
-                ready: 0,
-            }),
+            state: Mutex::new(State::new(per_lane)),
             changed: Notify::new(),
-            backoff,
-            per_lane: per_lane.max(1),
+            backoff: Backoff { first: backoff.first.min(most), most },
+            weigh: None,
         }
+    }
+
+    /// How many keys a lane may hand out in one turn; without this, one. It is asked whenever the turn of a lane begins, so what it
+    /// says may change, and outside of any lock, so it may ask the queue; it must not block. Where it panics, the lane weighs one.
+    ///
+    /// A weight is about whose key is next, not about how many are worked on: the limit per lane is the same for all.
+    #[must_use]
+    pub fn weighed(self, weigh: impl Fn(&ClusterName) -> NonZeroU32 + Send + Sync + 'static) -> Self {
+        Self { weigh: Some(Box::new(weigh)), ..self }
     }
 
     /// The key is to be worked on now.
     pub fn add(&self, key: K) {
-        self.state.lock().make_ready(key, self.per_lane);
-        self.changed.notify_one();
+        self.add_after(key, Duration::ZERO);
     }
 
     /// The key is to be worked on after `delay`, unless it comes sooner for another reason.
     pub fn add_after(&self, key: K, delay: Duration) {
-        self.state.lock().delay(key, Instant::now() + delay);
+        let (mut state, now) = self.state();
+        state.wish(key, later(now, delay), now);
+        drop(state);
         self.changed.notify_one();
     }
 
-    /// How many keys are ready and wait for a worker.
+    /// How many keys are ready and wait for a worker, or for their lane to have fewer at work.
     pub fn depth(&self) -> usize {
-        self.state.lock().ready
+        self.state().0.lanes.ready()
     }
 
-    /// How often the work on `key` has failed in a row.
+    /// How long the key that has been ready for the longest time is ready, also if nobody takes keys.
+    pub fn oldest(&self) -> Option<Duration> {
+        self.figures().oldest
+    }
+
+    /// How often the work on `key` has failed in a row. Not every failed try [counts](WorkQueue#failures).
     pub fn failures(&self, key: &K) -> u32 {
-        self.state.lock().keys.get(key).map_or(0, |state| state.failures)
+        self.state().0.failures(key)
     }
 
-    /// The next key, in the turn of its lane. Each key that is given out must be handed back with [`WorkQueue::finish`].
+    /// The next key, in the turn of its lane. Each key that is given out must be handed back with [`WorkQueue::finish`] or
+    /// [`WorkQueue::put_back`]. If this is dropped before it is ready, no key is lost.
     pub async fn next(&self) -> K {
+        self.start().await.0
+    }
+
+    /// The next key, and how long it was ready.
+    pub(crate) async fn start(&self) -> (K, Duration) {
+        // However this ends, it may be the only one that was told of a change: another one that waits is to look as well.
+        let _told = PassOn(&self.changed);
         loop {
             let changed = self.changed.notified();
-            let (key, due) = {
-                let mut state = self.state.lock();
-                state.release_due(Instant::now(), self.per_lane);
-                let key = state.take(self.per_lane);
-                (key, state.delayed.keys().next().map(|(due, _)| *due))
-            };
-            if let Some(key) = key {
-                // Another waiter may have been passed over for this one.
-                self.changed.notify_one();
-                return key;
-            }
-            match due {
-                Some(due) => tokio::select! {
+            match self.try_start() {
+                Ok(started) => return started,
+                Err(None) => changed.await,
+                Err(Some(due)) => tokio::select! {
                     () = changed => {}
                     () = tokio::time::sleep_until(due) => {}
                 },
-                None => changed.await,
             }
+        }
+    }
+
+    /// Without a ready key, when there will be one.
+    fn try_start(&self) -> Result<(K, Duration), Option<Instant>> {
+        loop {
+            let (mut state, now) = self.state();
+            if let (Some(weigh), Some(lane)) = (&self.weigh, state.lanes.unweighed()) {
+                let lane = lane.clone();
+                drop(state);
+                let weight = catch_unwind(AssertUnwindSafe(|| weigh(&lane))).unwrap_or(NonZeroU32::MIN);
+                self.state.lock().lanes.weigh(&lane, weight);
+                continue;
+            }
+            let (since, key) = state.take(now).ok_or_else(|| state.due())?;
+            drop(state);
+            return Ok(((*key).clone(), now - since));
         }
     }
 
     /// The work on `key` has ended.
     pub fn finish(&self, key: &K, outcome: Outcome) {
-        let mut state = self.state.lock();
-        let Some(entry) = state.keys.get_mut(key) else { return };
-        entry.active = false;
-        let dirty = std::mem::take(&mut entry.dirty);
-        let again = match outcome {
-            Outcome::Done => {
-                entry.failures = 0;
-                None
-            }
-            Outcome::Again(delay) => {
-                entry.failures = 0;
-                Some(delay)
-            }
-            Outcome::Failed => {
-                entry.failures = entry.failures.saturating_add(1);
-                Some(self.backoff.after(entry.failures))
-            }
-        };
-        state.leave_lane(key.lane(), self.per_lane);
-        if dirty {
-            state.make_ready(key.clone(), self.per_lane);
-        } else if let Some(delay) = again {
-            state.delay(key.clone(), Instant::now() + delay);
-        }
-        if state.keys.get(key).is_some_and(KeyState::forgettable) {
-            state.keys.remove(key);
-        }
+        let (mut state, now) = self.state();
+        state.finish(key, outcome, self.backoff, now);
         drop(state);
         self.changed.notify_one();
     }
-}
 
-impl<K: Lane + Clone + Eq + Hash> State<K> {
-    fn make_ready(&mut self, key: K, per_lane: usize) {
-        let entry = self.keys.entry(key.clone()).or_default();
-        if let Some(due) = entry.due.take() {
-            self.delayed.remove(&due);
-        }
-        if entry.active {
-            entry.dirty = true;
-            return;
-        }
-        if std::mem::replace(&mut entry.queued, true) {
-            return;
-        }
-        let name = key.lane().clone();
-        let lane = self.lanes.entry(name.clone()).or_insert_with(|| LaneState {
-            ready: VecDeque::new(),
-            active: 0,
-            in_turn: false,
-        });
-        lane.ready.push_back(key);
-        self.ready += 1;
-        if !lane.in_turn && lane.active < per_lane {
-            lane.in_turn = true;
-            self.turn.push_back(name);
+    /// The work on `key` was broken off for a reason that is none of the key's: it is ready again, and its failures are as they were.
+    pub fn put_back(&self, key: &K) {
+        let (mut state, now) = self.state();
+        state.put_back(key, now);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        let (state, now) = self.state();
+        Figures {
+            ready: state.lanes.ready(),
+            oldest: state.lanes.oldest().map(|since| now - since),
+            delayed: state.delayed(),
+            stuck: state.stuck(),
         }
     }
 
-    fn delay(&mut self, key: K, due: Instant) {
-        let entry = self.keys.entry(key.clone()).or_default();
-        if entry.queued || entry.due.is_some_and(|(earlier, _)| earlier <= due) {
-            return;
-        }
-        if let Some(later) = entry.due.take() {
-            self.delayed.remove(&later);
-        }
-        self.sequence += 1;
-        entry.due = Some((due, self.sequence));
-        self.delayed.insert((due, self.sequence), key);
+    /// Whether nothing is held for any key.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.lock().is_empty()
     }
 
-    fn release_due(&mut self, now: Instant, per_lane: usize) {
-        while let Some(entry) = self.delayed.first_entry() {
-            if entry.key().0 > now {
-                return;
-            }
-            let key = entry.remove();
-            if let Some(state) = self.keys.get_mut(&key) {
-                state.due = None;
-            }
-            self.make_ready(key, per_lane);
-        }
-    }
-
-    fn take(&mut self, per_lane: usize) -> Option<K> {
-        let name = self.turn.pop_front()?;
-        let lane = self.lanes.get_mut(&name)?;
-        lane.in_turn = false;
-        let key = lane.ready.pop_front()?;
-        lane.active += 1;
-        self.ready -= 1;
-        if !lane.ready.is_empty() && lane.active < per_lane {
-            lane.in_turn = true;
-            self.turn.push_back(name);
-        }
-        if let Some(entry) = self.keys.get_mut(&key) {
-            entry.queued = false;
-            entry.active = true;
-        }
-        Some(key)
-    }
-
-    fn leave_lane(&mut self, name: &ClusterName, per_lane: usize) {
-        let Some(lane) = self.lanes.get_mut(name) else { return };
-        lane.active = lane.active.saturating_sub(1);
-        if !lane.ready.is_empty() && !lane.in_turn && lane.active < per_lane {
-            lane.in_turn = true;
-            self.turn.push_back(name.clone());
-        } else if lane.ready.is_empty() && lane.active == 0 {
-            self.lanes.remove(name);
-        }
+    /// As it is now. The time is read under the lock, so it never goes back.
+    fn state(&self) -> (MutexGuard<'_, State<K>>, Instant) {
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        state.release_due(now);
+        (state, now)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use futures::FutureExt as _;
+struct PassOn<'a>(&'a Notify);
 
-    #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-    struct Key(ClusterName, u32);
-
-    impl Lane for Key {
-        fn lane(&self) -> &ClusterName {
-            &self.0
-        }
+impl Drop for PassOn<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
+}
 
-    fn key(lane: &str, number: u32) -> Key {
-        Key(lane.parse().unwrap(), number)
-    }
-
-    fn queue(per_lane: usize) -> WorkQueue<Key> {
-        WorkQueue::new(Backoff::default(), per_lane)
-    }
-
-    fn now<K>(next: impl Future<Output = K>) -> Option<K> {
-        next.now_or_never()
-    }
-
-    #[tokio::test]
-    async fn lanes_are_served_in_turn() {
-        let queue = queue(10);
-        for number in 0..3 {
-            queue.add(key("noisy", number));
-        }
-        queue.add(key("quiet", 0));
-        let order: Vec<_> = [queue.next().await, queue.next().await, queue.next().await].into();
-        assert_eq!(order, [key("noisy", 0), key("quiet", 0), key("noisy", 1)]);
-    }
-
-    #[tokio::test]
-    async fn a_lane_has_its_cap() {
-        let queue = queue(1);
-        queue.add(key("a", 1));
-        queue.add(key("a", 2));
-        let first = queue.next().await;
-        assert_eq!(now(queue.next()), None);
-        queue.finish(&first, Outcome::Done);
-        assert_eq!(now(queue.next()), Some(key("a", 2)));
-    }
-
-    #[tokio::test]
-    async fn a_key_is_queued_once_and_comes_again_when_added_at_work() {
-        let queue = queue(10);
-        queue.add(key("a", 1));
-        queue.add(key("a", 1));
-        let first = queue.next().await;
-        assert_eq!(now(queue.next()), None);
-        queue.add(key("a", 1));
-        assert_eq!(now(queue.next()), None, "never twice at a time");
-        queue.finish(&first, Outcome::Done);
-        assert_eq!(now(queue.next()), Some(key("a", 1)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn backoff_grows_is_capped_and_begins_anew() {
-        let queue = queue(1);
-        queue.add(key("a", 1));
-        let mut waits = Vec::new();
-        for _ in 0..51 {
-            let started = Instant::now();
-            let taken = queue.next().await;
-            waits.push(started.elapsed());
-            queue.finish(&taken, Outcome::Failed);
-        }
-        assert!(waits[1] >= Duration::from_millis(50) && waits[1] <= Duration::from_millis(101), "{waits:?}");
-        assert!(waits[50] >= Duration::from_secs(30) && waits[50] <= Duration::from_secs(61), "{waits:?}");
-        assert_eq!(queue.failures(&key("a", 1)), 51);
-        let taken = queue.next().await;
-        queue.finish(&taken, Outcome::Done);
-        assert_eq!(queue.failures(&key("a", 1)), 0);
-        assert!(queue.state.lock().keys.is_empty(), "a key that is done is forgotten");
-        assert!(queue.state.lock().lanes.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_unrelated_trigger_comes_at_once_and_leaves_the_count() {
-        let queue = queue(1);
-        queue.add(key("a", 1));
-        let taken = queue.next().await;
-        queue.finish(&taken, Outcome::Failed);
-        queue.add(key("a", 1));
-        assert_eq!(now(queue.next()), Some(key("a", 1)));
-        assert_eq!(queue.failures(&key("a", 1)), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_earlier_of_two_delays_counts() {
-        let queue = queue(1);
-        queue.add_after(key("a", 1), Duration::from_secs(60));
-        queue.add_after(key("a", 1), Duration::from_secs(5));
-        queue.add_after(key("a", 1), Duration::from_secs(30));
-        let started = Instant::now();
-        let taken = queue.next().await;
-        assert_eq!(started.elapsed().as_secs(), 5);
-        queue.finish(&taken, Outcome::Done);
-        assert!(queue.state.lock().delayed.is_empty());
-    }
-
-    proptest::proptest! {
-        /// Whatever is added and however it ends: no key is lost, none is worked on twice at a time, no lane is over its cap.
-        #[test]
-        fn nothing_is_lost(steps in proptest::collection::vec((0u8..3, 0u32..3, 0u32..4), 1..200)) {
-            let queue = queue(2);
-            let mut wanted = std::collections::HashSet::new();
-            let mut active: Vec<Key> = Vec::new();
-            for (step, lane, number) in steps {
-                match step {
-                    0 => { let k = key(&format!("l{lane}"), number); queue.add(k.clone()); wanted.insert(k); }
-                    1 => if let Some(k) = now(queue.next()) {
-                        proptest::prop_assert!(!active.contains(&k));
-                        wanted.remove(&k);
-                        active.push(k);
-                        proptest::prop_assert!(active.iter().filter(|other| other.0 == active.last().unwrap().0).count() <= 2);
-                    },
-                    _ => if !active.is_empty() {
-                        let k = active.remove(number as usize % active.len());
-                        queue.finish(&k, Outcome::Done);
-                    },
-                }
-            }
-            for k in active { queue.finish(&k, Outcome::Done); }
-            while let Some(k) = now(queue.next()) { wanted.remove(&k); queue.finish(&k, Outcome::Done); }
-            proptest::prop_assert!(wanted.is_empty());
-            proptest::prop_assert!(queue.state.lock().keys.is_empty());
-        }
+impl<K> fmt::Debug for WorkQueue<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkQueue").field("backoff", &self.backoff).finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use tokio::{
     time::{Duration, Instant},
 };
 
-use crate::{Lane, Metrics, Outcome, WorkQueue};
+use crate::{Lane, Outcome, WorkMetrics, WorkQueue};
 
 /// How much is done at a time.
 #[derive(Clone, Copy, Debug)]
@@ -18,14 +18,25 @@ pub struct Limits {
     pub timeout: Duration,
 }
 
-/// Works on the queue's keys until `stop` is ready, then lets what is at work end.
+/// How work stops. Either way, what has not begun stays in the queue, and another [`run_workers`] on it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// What is at work ends first.
+    Drain,
+    /// What is at work is dropped, and its keys are ready again: for who may not write any more, as when a lease is lost. A
+    /// reconcile is dropped where it awaits; one that blocks is waited for.
+    Abort,
+}
+
+/// Works on the queue's keys until `stop` is ready. When this returns, none of its reconciles runs any more.
 ///
-/// A reconcile that panics or takes too long is a failed one: its key comes again after its backoff, and the others go on.
+/// A reconcile that panics or takes too long is a failed one: its key comes again after its backoff, and the others go on. If this is
+/// dropped, that is as [`Stop::Abort`], but nobody waits until the reconciles are dropped.
 pub async fn run_workers<K, F>(
     queue: Arc<WorkQueue<K>>,
     limits: Limits,
-    metrics: Metrics,
-    stop: impl Future<Output = ()>,
+    metrics: WorkMetrics,
+    stop: impl Future<Output = Stop>,
     reconcile: impl Fn(K) -> F,
 ) where
     K: Lane + Clone + Eq + Hash + Debug + Send + Sync + 'static,
@@ -34,97 +45,98 @@ pub async fn run_workers<K, F>(
     let room = Arc::new(Semaphore::new(limits.concurrency.max(1)));
     let mut running = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
-    loop {
+    let how = loop {
         let permit = tokio::select! {
             biased;
-            () = &mut stop => break,
+            how = &mut stop => break how,
             permit = room.clone().acquire_owned() => permit,
         };
-        let key = tokio::select! {
+        let (key, waited) = tokio::select! {
             biased;
-            () = &mut stop => break,
-            key = queue.next() => key,
+            how = &mut stop => break how,
+            started = queue.start() => started,
         };
-        metrics.queued(queue.depth());
         while running.try_join_next().is_some() {}
-        let work = AssertUnwindSafe(reconcile(key.clone())).catch_unwind();
-        let (queue, metrics) = (queue.clone(), metrics.clone());
-        running.spawn(async move {
-            let _permit = permit;
-            let started = Instant::now();
-            let outcome = match tokio::time::timeout(limits.timeout, work).await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(_)) => {
-                    tracing::error!(?key, "a reconcile panicked");
-                    Outcome::Failed
-                }
-                Err(_) => {
-                    tracing::warn!(?key, "a reconcile took too long");
-                    Outcome::Failed
-                }
-            };
-            let label = match outcome {
-                Outcome::Done | Outcome::Again(_) => "done",
-                Outcome::Failed => "failed",
-            };
-            metrics.reconciled(label, started.elapsed());
-            queue.finish(&key, outcome);
-            metrics.queued(queue.depth());
-        });
+        let at_work = AtWork::begin(queue.clone(), metrics.clone(), key, waited);
+        // It may also panic before there is a future.
+        match std::panic::catch_unwind(AssertUnwindSafe(|| reconcile(at_work.key.clone()))) {
+            Ok(work) => {
+                running.spawn(async move {
+                    let _permit = permit;
+                    at_work.run(work, limits.timeout).await;
+                });
+            }
+            Err(_) => at_work.panicked(),
+        }
+    };
+    if how == Stop::Abort {
+        running.abort_all();
     }
     while running.join_next().await.is_some() {}
+    metrics.refresh(&queue);
+}
+
+/// A key that was given out. However the work on it ends, the queue is told: a key that nobody hands back would be at work for ever.
+struct AtWork<K: Lane + Clone + Eq + Hash + Debug> {
+    queue: Arc<WorkQueue<K>>,
+    metrics: WorkMetrics,
+    key: K,
+    started: Instant,
+    ended: bool,
+}
+
+impl<K: Lane + Clone + Eq + Hash + Debug> AtWork<K> {
+    fn begin(queue: Arc<WorkQueue<K>>, metrics: WorkMetrics, key: K, waited: Duration) -> Self {
+        metrics.started(waited);
+        metrics.refresh(&queue);
+        Self { queue, metrics, key, started: Instant::now(), ended: false }
+    }
+
+    async fn run(self, work: impl Future<Output = Outcome>, timeout: Duration) {
+        match tokio::time::timeout(timeout, AssertUnwindSafe(work).catch_unwind()).await {
+            Ok(Ok(outcome)) => self.end(outcome),
+            Ok(Err(_)) => self.panicked(),
+            Err(_) => {
+                tracing::warn!(key = ?self.key, "a reconcile took too long");
+                self.end(Outcome::Failed);
+            }
+        }
+    }
+
+    fn panicked(self) {
+        tracing::error!(key = ?self.key, "a reconcile panicked");
+        self.end(Outcome::Failed);
+    }
+
+    fn end(mut self, outcome: Outcome) {
+        self.finish(outcome);
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        let label = match outcome {
+            Outcome::Done | Outcome::Again(_) => "done",
+            Outcome::Failed | Outcome::FailedFor(_) => "failed",
+        };
+        self.metrics.reconciled(label, self.started.elapsed());
+        self.ended = true;
+        self.queue.finish(&self.key, outcome);
+        self.metrics.refresh(&self.queue);
+    }
+}
+
+impl<K: Lane + Clone + Eq + Hash + Debug> Drop for AtWork<K> {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        if std::thread::panicking() {
+            // A future that took too long panicked when it was dropped. Put back, it would come at once, again and again.
+            self.finish(Outcome::Failed);
+        } else {
+            self.queue.put_back(&self.key);
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Backoff, ClusterName};
-    use parking_lot::Mutex;
-    use prometheus_client::registry::Registry;
-
-    #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-    struct Key(ClusterName);
-
-    impl Lane for Key {
-        fn lane(&self) -> &ClusterName {
-            &self.0
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_panic_and_a_hang_are_failures_that_come_again() {
-        let queue = Arc::new(WorkQueue::new(Backoff::default(), 1));
-        for name in ["panics", "hangs", "works"] {
-            queue.add(Key(name.parse().unwrap()));
-        }
-        let tries: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (done, stop) = tokio::sync::oneshot::channel::<()>();
-        let done = Arc::new(Mutex::new(Some(done)));
-        let limits = Limits { concurrency: 2, timeout: Duration::from_secs(5) };
-        let metrics = Metrics::register(&mut Registry::default());
-        let seen = tries.clone();
-        let stop = async {
-            let _ = stop.await;
-        };
-        run_workers(queue, limits, metrics, stop, move |Key(name)| {
-            let (seen, done) = (seen.clone(), done.clone());
-            async move {
-                seen.lock().push(name.to_string());
-                let before = seen.lock().iter().filter(|other| *other == name.as_str()).count();
-                match name.as_str() {
-                    "panics" if before == 1 => panic!("on purpose"),
-                    "hangs" if before == 1 => std::future::pending().await,
-                    "hangs" => {
-                        done.lock().take().map(|done| done.send(()));
-                    }
-                    _ => {}
-                }
-                Outcome::Done
-            }
-        })
-        .await;
-        let tries = tries.lock();
-        assert_eq!(tries.iter().filter(|name| *name == "panics").count(), 2);
-        assert_eq!(tries.iter().filter(|name| *name == "works").count(), 1);
-    }
-}
+mod tests;

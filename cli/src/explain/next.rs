@@ -104,12 +104,17 @@ impl Step<'_> {
                 &self.namespaced(&["get", "managedenvironments.annex.sh"]),
             ),
             "EnvironmentNotReady" => self.explain_environment(),
+            "TooManyEnvironments" if self.situation.kind == Kind::ManagedEnvironment => self.of(
+                "delete environments that nobody needs; this one is looked at by itself when it is among the oldest",
+                &["get", "managedenvironments.annex.sh", "--all-namespaces"],
+            ),
             "NamespaceRequired" | "TooManyEnvironments" => self.of(
                 "change the environment as the message says, or name another one",
                 &self.namespaced(&["get", "managedenvironments.annex.sh"]),
             ),
             "KnativeNotInstalled" | "ComputeUnreachable" | "ComputeRefused" | "RunnerNotFound"
-            | "CertificateNotFound" | "NoRunnerImage" | "NamespaceConflict" | "RunnerConflict" => self.watch(
+            | "RunnerNotReady" | "CertificateNotFound" | "NoRunnerImage" | "NamespaceConflict"
+            | "RunnerConflict" => self.watch(
                 "tell whoever runs the cluster what the message says (the platform's operator, unless \
                  spec.environmentRef names a cluster of your own); it goes on by itself afterwards",
             ),
@@ -146,6 +151,7 @@ impl Step<'_> {
                 "ask the platform's operator for another slug, because the host is taken; it goes on by itself \
                  afterwards",
             ),
+            "NotSynced" => self.watch("wait; part of the platform cannot be read just now, and it goes on by itself"),
             "DomainInvalid" => self.watch(
                 "tell the platform's operator what the message says; it goes on by itself once that is mended",
             ),

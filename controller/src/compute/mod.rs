@@ -3,13 +3,16 @@
 
 mod desired;
 mod elsewhere;
+mod failing;
 mod follow;
+mod kept;
 mod kind;
 mod observed;
 mod options;
 mod place;
 mod places;
 mod provision;
+mod quantity;
 mod removal;
 mod requests;
 

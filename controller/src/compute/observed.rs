@@ -15,6 +15,9 @@ use super::{
 /// Longest message of Knative's that is passed on. It may hold the whole output of a container that fails to start.
 const LONGEST_MESSAGE: usize = 512;
 
+/// The conditions that anything is decided by.
+pub(super) const READ_CONDITIONS: [&str; 2] = ["Ready", "DomainClaimed"];
+
 /// Whether an object of Knative's does what it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {

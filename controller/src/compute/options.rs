@@ -3,6 +3,8 @@ use std::{env, path::PathBuf};
 use annex_core::IpNet;
 use anyhow::{Context as _, bail};
 
+use super::quantity::canonical;
+
 /// How domains reach a runner, and the cluster that runs it.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct ComputeArgs {
@@ -160,11 +162,16 @@ impl ComputeArgs {
         {
             bail!("--runner-registry-url must be http or https, without user information");
         }
-        for network in &self.runner_egress_blocked {
-            // As strict as the API server, which would refuse the policy of every workspace.
-            let parsed = network.parse::<IpNet>().ok();
-            if !parsed.is_some_and(|parsed| parsed.addr() == parsed.network() && parsed.prefix_len() > 0) {
-                bail!("--runner-egress-blocked: {network:?} is no network such as 10.0.0.0/8");
+        for text in &self.runner_egress_blocked {
+            let Ok(network) = text.parse::<IpNet>() else {
+                bail!("--runner-egress-blocked: {text:?} is no network such as 10.0.0.0/8");
+            };
+            // The API server would refuse these later, in each NetworkPolicy.
+            if network.prefix_len() == 0 {
+                bail!("--runner-egress-blocked: {text:?} is everything, and only parts of it can be blocked");
+            }
+            if network.trunc().to_string() != *text {
+                bail!("--runner-egress-blocked: {text:?} must be written as {}", network.trunc());
             }
         }
         if self.runner_max_scale < self.runner_min_scale.max(1) {
@@ -190,8 +197,14 @@ impl ComputeArgs {
             credentials: self.runner_credentials_secret.clone(),
             min_scale: self.runner_min_scale,
             max_scale: self.runner_max_scale,
-            cpu: (self.runner_cpu_request.clone(), self.runner_cpu_limit.clone()),
-            memory: (self.runner_memory_request.clone(), self.runner_memory_limit.clone()),
+            cpu: (
+                quantity("--runner-cpu-request", &self.runner_cpu_request)?,
+                quantity("--runner-cpu-limit", &self.runner_cpu_limit)?,
+            ),
+            memory: (
+                quantity("--runner-memory-request", &self.runner_memory_request)?,
+                quantity("--runner-memory-limit", &self.runner_memory_limit)?,
+            ),
             timeout_seconds: self.runner_timeout_seconds,
             progress_deadline_seconds: self.runner_progress_deadline_seconds,
             namespace_pods: self.runner_namespace_pods,
@@ -221,6 +234,10 @@ impl ComputeArgs {
             _ => bail!("EXT_DOMAIN_TLS_SECRET must be namespace/name, not {text:?}"),
         }
     }
+}
+
+fn quantity(flag: &str, text: &str) -> anyhow::Result<String> {
+    canonical(text).with_context(|| format!("{flag}: {text:?} is no quantity such as 100m, 1 or 256Mi"))
 }
 
 /// Refuses to go on with what would otherwise be left out without a word, or be in the open.
@@ -258,26 +275,33 @@ mod tests {
     use super::*;
 
     #[derive(clap::Parser)]
-    struct Line {
+    struct Args {
         #[command(flatten)]
         compute: ComputeArgs,
     }
 
-    fn options(more: &[&str]) -> anyhow::Result<Options> {
-        let always = ["controller", "--runner-image", "r/i:1", "--runner-registry-url", "http://lookup"];
-        let line = Line::try_parse_from(always.iter().chain(more))?;
-        Ok(line.compute.options()?.expect("image and registry are given"))
+    fn options(more: &[&str]) -> Result<Options, String> {
+        let given = ["annex", "--runner-image", "i", "--runner-registry-url", "http://registry"];
+        let args = Args::try_parse_from(given.iter().chain(more)).map_err(|error| error.to_string())?;
+        args.compute.options().map(Option::unwrap).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn a_network_is_one_that_the_api_server_takes() {
-        for good in ["10.0.0.0/8", "169.254.169.254/32", "fd00:ec2::254/128,10.0.0.0/8"] {
-            assert!(options(&["--runner-egress-blocked", good]).is_ok(), "{good}");
+    fn what_the_api_server_would_refuse_stops_the_start() {
+        assert_eq!(options(&[]).unwrap().egress_blocked, ["169.254.0.0/16", "fd00:ec2::254/128"]);
+        for bad in
+            ["10.0.0.0/200", "10.0.0.0", "10.0.0.1/8", "fd00::1/64", "FD00::/64", "0.0.0.0/0", "::/0", "x"]
+        {
+            let error = options(&["--runner-egress-blocked", bad]).unwrap_err();
+            assert!(error.contains("--runner-egress-blocked") && error.contains(bad), "{error}");
         }
-        for bad in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/200", "10.0.0.1/8", "0.0.0.0/0", "::/0", "a/8"] {
-            let error = options(&["--runner-egress-blocked", bad]).expect_err(bad).to_string();
-            assert!(error.contains("is no network"), "{bad}: {error}");
-        }
+        assert!(options(&["--runner-memory-limit", "1gb"]).unwrap_err().contains("--runner-memory-limit"));
+    }
+
+    #[test]
+    fn a_quantity_is_asked_for_as_it_will_be_stored() {
+        let options = options(&["--runner-cpu-limit", "2000m", "--runner-memory-limit", "1024Mi"]).unwrap();
+        assert_eq!((options.cpu.1.as_str(), options.memory.1.as_str()), ("2", "1Gi"));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, atomic::AtomicBool},
-    time::Instant,
 };
 
 use annex_core::HostName;
@@ -11,10 +10,16 @@ use kube::{Client, core::DynamicObject};
 use kube_kcp::{ClusterName, ObjectKey};
 use parking_lot::{Mutex, RwLock};
 
-use super::{follow::MOST_ELSEWHERE, kind::Kind, options::Options};
+use super::{
+    failing::Failing,
+    follow::{MOST_BYTES_ELSEWHERE, MOST_ELSEWHERE},
+    kept::{prune, weight},
+    kind::Kind,
+    options::Options,
+};
 use crate::{
     api_writes::ApiWrites,
-    store::{Name, Store},
+    store::{Limits, Name, Room, Store},
 };
 
 /// Which cluster.
@@ -62,8 +67,8 @@ pub(crate) struct Place {
     pub(super) certificate: Arc<Store<DynamicObject>>,
     pub(super) mappings: RwLock<Option<&'static str>>,
     pub(super) state: RwLock<State>,
-    /// The kinds whose watch fails, since when and why.
-    pub(super) failing: Mutex<HashMap<Kind, (Instant, String)>>,
+    /// The watches that fail.
+    pub(super) failing: Failing,
     /// Something has changed on a tenant's cluster that has not been told yet.
     pub(super) changed: AtomicBool,
     /// One at a time makes the runners of a workspace: two would write everything twice.
@@ -148,11 +153,14 @@ impl Place {
         if claims {
             kinds.push(Kind::ClusterDomainClaim);
         }
-        let capacity = match &id {
-            PlaceId::Platform => usize::MAX,
-            PlaceId::Environment(_) => MOST_ELSEWHERE,
+        let room = Arc::new(Room::of(MOST_BYTES_ELSEWHERE));
+        let store = || match &id {
+            PlaceId::Platform => Store::default(),
+            PlaceId::Environment(_) => {
+                Store::within(Limits { objects: MOST_ELSEWHERE, room: room.clone(), prune, weight })
+            }
         };
-        let stores = kinds.into_iter().map(|kind| (kind, Arc::new(Store::holding(capacity)))).collect();
+        let stores = kinds.into_iter().map(|kind| (kind, Arc::new(store()))).collect();
         Self {
             id,
             label,
@@ -166,7 +174,7 @@ impl Place {
             certificate: Arc::default(),
             mappings: RwLock::new(None),
             state: RwLock::new(State::Listing),
-            failing: Mutex::default(),
+            failing: Failing::default(),
             changed: AtomicBool::new(false),
             turns: Mutex::default(),
         }
@@ -238,8 +246,11 @@ impl Place {
         turn.lock_owned().await
     }
 
-    /// Nothing of the workspace is here any more.
+    /// Nothing of the workspace is here any more. Whoever waits for the turn keeps it: who comes next has to wait for them.
     pub(super) fn forget_turn(&self, cluster: &ClusterName) {
-        self.turns.lock().remove(cluster);
+        let mut turns = self.turns.lock();
+        if turns.get(cluster).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            turns.remove(cluster);
+        }
     }
 }

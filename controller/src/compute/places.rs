@@ -88,9 +88,8 @@ impl Places {
         {
             return Ok(known.place.clone());
         }
-        let others = opened.keys().filter(|other| {
-            other.cluster == environment.cluster && other.shard == environment.shard && *other != environment
-        });
+        let others =
+            opened.keys().filter(|other| other.cluster == environment.cluster && *other != environment);
         if others.count() >= MOST_OPEN {
             return Err(NotOpened::TooMany);
         }
@@ -108,6 +107,11 @@ impl Places {
         let entry = Opened { place: place.clone(), access: access.clone(), follower };
         opened.insert(environment.clone(), entry);
         Ok(place)
+    }
+
+    /// The cluster of an environment, if it is open.
+    pub(crate) fn opened(&self, environment: &ObjectKey) -> Option<Arc<Place>> {
+        self.opened.lock().get(environment).map(|opened| opened.place.clone())
     }
 
     /// Nobody may use the environment's cluster any more, or nobody does.

@@ -64,6 +64,10 @@ pub(crate) enum Trouble {
 
 impl From<WriteError> for Trouble {
     fn from(error: WriteError) -> Self {
+        if error.is_conflict() {
+            // Whatever has changed is on its way through the watch.
+            return Self::waiting("Provisioning", "something on the cluster has changed meanwhile");
+        }
         Self::Write(error)
     }
 }
@@ -73,16 +77,38 @@ impl Trouble {
         Self::Waiting { reason: reason.into(), message: message.into() }
     }
 
-    /// The reason and message of a condition.
-    pub(crate) fn because(&self) -> (Cow<'static, str>, String) {
+    /// The reason and message of a condition of an Install that is to run at `place`.
+    pub(crate) fn because(&self, place: &Place) -> (Cow<'static, str>, String) {
         match self {
             Self::Foreign { reason, message } => ((*reason).into(), message.clone()),
             Self::Waiting { reason, message } => (reason.clone(), message.clone()),
             Self::Write(error) => {
-                ("ComputeRefused".into(), short(&format!("{error}; it is tried again by itself")))
+                let why = if place.is_elsewhere() { error.to_string() } else { plainly(error) };
+                ("ComputeRefused".into(), short(&format!("{why}; it is tried again by itself")))
             }
         }
     }
+}
+
+/// What a tenant is told of a write that the platform's cluster refused. Not in the server's words: they name its webhooks, its
+/// addresses and accounts.
+fn plainly(error: &WriteError) -> String {
+    let why = match error.status() {
+        None => "the compute cluster did not answer".to_owned(),
+        Some(status) => {
+            let says = |words: &str| status.message.contains(words);
+            match status.code {
+                _ if says("exceeded quota") => "a quota of the compute cluster is full".to_owned(),
+                _ if says("calling webhook") => "a webhook of the compute cluster does not answer".to_owned(),
+                _ if says("admission webhook") || says("ValidatingAdmissionPolicy") => {
+                    "a policy of the compute cluster does not allow it".to_owned()
+                }
+                403 => "Annex has no right to on the compute cluster".to_owned(),
+                code => format!("the compute cluster answers {code}"),
+            }
+        }
+    };
+    format!("the {} cannot be made: {why}; the platform's operator finds more in the log", error.what())
 }
 
 impl Place {
@@ -163,7 +189,18 @@ impl Place {
     fn shared_runner(&self, services: &Services) -> Result<(), Trouble> {
         let Services { namespace, runner, .. } = services;
         match self.get(Kind::Service, &Name::within(namespace, runner)) {
-            Some(service) => ready(&service, "the platform's runner"),
+            Some(service) => match condition(&service, "Ready") {
+                Condition::True => Ok(()),
+                // What Knative says of it may be the last words of a container that serves others, too. It is in the log.
+                Condition::Not { .. } if is_false(&service, "Ready") => Err(Trouble::waiting(
+                    "RunnerNotReady",
+                    "the platform's runner does not start; the platform's operator finds more in the log",
+                )),
+                Condition::Not { .. } => Err(Trouble::waiting(
+                    "Provisioning",
+                    "the platform's runner is not ready: Knative is at work on it",
+                )),
+            },
             None => Err(Trouble::waiting(
                 "RunnerNotFound",
                 format!(
@@ -199,7 +236,7 @@ impl Place {
             Layout::NamespacePerWorkspace => self.get(desired.kind, &desired.name),
             Layout::Within { .. } | Layout::Shared { .. } => self.found_or_made(desired).await?,
         };
-        let Some(seen) = seen else { return Ok(self.apply(desired).await?) };
+        let Some(seen) = seen else { return Ok(self.apply(desired, None).await?) };
         if seen.metadata.deletion_timestamp.is_some() {
             let what = format!("the {} {} is being removed", desired.kind.name(), desired.name.name);
             return Err(Trouble::waiting("BeingRemoved", what));
@@ -246,7 +283,7 @@ impl Place {
                 ),
             });
         }
-        if holds(&seen, desired) { Ok(seen) } else { Ok(self.apply(desired).await?) }
+        if holds(&seen, desired) { Ok(seen) } else { Ok(self.apply(desired, Some(&seen)).await?) }
     }
 
     async fn ensure_certificate(&self, cluster: &ClusterName, namespace: &str) -> Result<(), Trouble> {
@@ -370,4 +407,89 @@ fn ready(object: &DynamicObject, what: &str) -> Result<(), Trouble> {
 fn only_asked_for(seen: &DynamicObject, desired: &Desired) -> bool {
     let tls = |value: &serde_json::Value| value.pointer("/spec/tls").is_some_and(|tls| !tls.is_null());
     tls(&seen.data) == tls(&desired.body)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{compute::PlaceId, compute::Setup, scripted};
+
+    fn refused(code: u16, message: &str) -> Trouble {
+        let status = Status { code, message: message.to_owned(), ..Status::default() };
+        Trouble::Write(WriteError::Refused {
+            what: "Service",
+            error: Box::new(kube::Error::Api(Box::new(status))),
+        })
+    }
+
+    fn place(id: PlaceId, layout: Layout) -> Place {
+        let setup = scripted::platform(scripted::cluster(|_| None));
+        Place::new(Setup { id, layout, ..setup })
+    }
+
+    fn mine() -> PlaceId {
+        PlaceId::Environment(kube_kcp::ObjectKey {
+            cluster: "acme".parse().unwrap(),
+            namespace: "default".to_owned(),
+            name: "mine".to_owned(),
+        })
+    }
+
+    #[tokio::test]
+    async fn what_the_platforms_cluster_says_of_itself_is_told_to_nobody_else() {
+        let account = r#"services is forbidden: User "system:serviceaccount:annex-system:annex-controller" cannot create"#;
+        let webhook = r#"failed calling webhook "w.knative.dev": Post "https://webhook.knative-serving.svc:443": dial tcp 10.96.3.7:443"#;
+        let denied = r#"admission webhook "policy.internal" denied the request: other-tenant has it"#;
+        let quota = "exceeded quota: acme-internal, requested: services=1, used: services=7";
+        let (platform, own) = (
+            place(PlaceId::Platform, Layout::NamespacePerWorkspace),
+            place(mine(), Layout::NamespacePerWorkspace),
+        );
+        for (code, message, plain) in [
+            (403, account, "no right"),
+            (500, webhook, "a webhook of the compute cluster does not answer"),
+            (400, denied, "a policy of the compute cluster"),
+            (403, quota, "a quota of the compute cluster is full"),
+            (502, "bad gateway at edge-7.internal", "answers 502"),
+        ] {
+            let (reason, told) = refused(code, message).because(&platform);
+            assert_eq!(reason, "ComputeRefused");
+            assert!(told.contains(plain), "{told}");
+            for secret in ["annex-system", "svc", "10.96", "internal", "other-tenant"] {
+                assert!(!told.contains(secret), "{told}");
+            }
+            // Whose cluster it is may read what it says.
+            assert!(refused(code, message).because(&own).1.contains(message));
+        }
+        let lost = Trouble::Write(WriteError::Timeout("Service"));
+        assert!(lost.because(&platform).1.contains("did not answer"));
+    }
+
+    fn shared(ready: Value) -> Result<(), Trouble> {
+        let layout = Layout::Shared { namespace: "annex-runner".to_owned(), kservice: "runner".to_owned() };
+        let place = place(PlaceId::Platform, layout);
+        let service = json!({
+            "apiVersion": "serving.knative.dev/v1", "kind": "Service",
+            "metadata": { "name": "runner", "namespace": "annex-runner", "generation": 1 },
+            "status": { "observedGeneration": 1, "conditions": [ready] },
+        });
+        place.stores[&Kind::Service].wrote(serde_json::from_value(service).unwrap());
+        place.shared_runner(&place.services(&"acme".parse().unwrap()))
+    }
+
+    #[tokio::test]
+    async fn what_the_runner_of_all_says_at_its_end_is_told_to_none() {
+        let host = "other--hello.apps.test";
+        let crashed = json!({ "type": "Ready", "status": "False", "reason": "ExitCode1", "message": format!("container failed with: GET {host}") });
+        let Err(Trouble::Waiting { reason, message }) = shared(crashed) else { panic!() };
+        assert_eq!(reason, "RunnerNotReady");
+        assert!(!message.contains(host) && message.contains("operator"), "{message}");
+        let starts = json!({ "type": "Ready", "status": "Unknown", "reason": "Deploying", "message": host });
+        let Err(Trouble::Waiting { reason, message }) = shared(starts) else { panic!() };
+        assert!(reason == "Provisioning" && !message.contains(host), "{message}");
+        assert!(shared(json!({ "type": "Ready", "status": "True" })).is_ok());
+    }
 }

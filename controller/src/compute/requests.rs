@@ -104,13 +104,21 @@ impl Place {
         Ok(self.wrote(desired.kind, made))
     }
 
-    /// Makes or repairs what can only be ours, in a namespace or by a name that is.
-    pub(super) async fn apply(&self, desired: &Desired) -> Result<Arc<DynamicObject>, WriteError> {
+    /// Makes or repairs what can only be ours, in a namespace or by a name that is. What was seen is repaired only if it has not
+    /// changed since: of two leaders, one that was stopped and goes on must not undo what the other has done.
+    pub(super) async fn apply(
+        &self,
+        desired: &Desired,
+        seen: Option<&DynamicObject>,
+    ) -> Result<Arc<DynamicObject>, WriteError> {
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(self.body(desired));
+        let mut body = self.body(desired);
+        if let Some(seen) = seen {
+            as_seen(&mut body, seen);
+        }
+        let patch = Patch::Apply(body);
         let api = self.api(desired.kind, &desired.name.namespace);
-        let made =
-            self.writes.count(desired.kind.name(), api.patch(&desired.name.name, &params, &patch)).await?;
+        let made = self.write(desired.kind, api.patch(&desired.name.name, &params, &patch)).await?;
         Ok(self.wrote(desired.kind, made))
     }
 
@@ -121,9 +129,7 @@ impl Place {
         seen: &DynamicObject,
     ) -> Result<Arc<DynamicObject>, WriteError> {
         let mut body = self.body(desired);
-        if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.insert("resourceVersion".to_owned(), json!(seen.resource_version()));
-        }
+        as_seen(&mut body, seen);
         // What is not asked for any more goes: a merge keeps what it is not told of.
         for (key, value) in seen.data.get("spec").and_then(Value::as_object).into_iter().flatten() {
             if let Some(Value::Object(spec)) = body.get_mut("spec")
@@ -156,6 +162,53 @@ impl Place {
     }
 }
 
+/// The write conflicts if the object has changed since it was seen.
+fn as_seen(body: &mut Value, seen: &DynamicObject) {
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("resourceVersion".to_owned(), json!(seen.resource_version()));
+    }
+}
+
 fn refused(kind: Kind, error: kube::Error) -> WriteError {
     WriteError::Refused { what: kind.name(), error: Box::new(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{
+        compute::{PlaceId, Setup, desired},
+        scripted,
+    };
+
+    /// Each holds a worker.
+    #[tokio::test(start_paused = true)]
+    async fn no_write_to_a_tenants_cluster_takes_longer_than_it_may() {
+        // The head of an answer to everything, and nothing after it.
+        let setup = || scripted::platform(scripted::client(|_| scripted::quiet()));
+        let id = PlaceId::Environment(kube_kcp::ObjectKey {
+            cluster: "acme".parse().unwrap(),
+            namespace: "default".to_owned(),
+            name: "mine".to_owned(),
+        });
+        for (place, limit) in
+            [(Place::new(Setup { id, ..setup() }), REQUEST_ELSEWHERE), (Place::new(setup()), TIMEOUT)]
+        {
+            let cluster = "acme".parse().unwrap();
+            let desired = desired::namespace(desired::Owner { cluster: &cluster, place: "p" }, "annex-acme");
+            let seen: DynamicObject = serde_json::from_value(desired.body.clone()).unwrap();
+            let began = Instant::now();
+            let lost =
+                |result: Result<(), WriteError>| assert!(matches!(result, Err(WriteError::Timeout(_))));
+            lost(place.create(&desired).await.map(drop));
+            lost(place.apply(&desired, None).await.map(drop));
+            lost(place.repair(&desired, &seen).await.map(drop));
+            lost(place.delete(Kind::Namespace, &seen).await);
+            lost(place.ask(Kind::Namespace, &desired.name).await.map(drop));
+            lost(place.list(Kind::Namespace, "", "").await.map(drop));
+            assert_eq!(began.elapsed().as_secs(), 6 * limit.as_secs());
+        }
+    }
 }

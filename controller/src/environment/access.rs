@@ -5,7 +5,7 @@ use std::{
 };
 
 use kube::Client;
-use kube_kcp::{Backoff, ObjectKey, WorkQueue};
+use kube_kcp::{Backoff, Fence, ObjectKey, WorkQueue};
 use parking_lot::Mutex;
 
 use super::{
@@ -93,11 +93,17 @@ enum Entry {
 }
 
 impl Environments {
-    pub(crate) fn new(args: &EnvironmentArgs) -> Self {
+    /// `fence` stands before every write on a tenant's own cluster.
+    pub(crate) fn new(args: &EnvironmentArgs, fence: &Fence) -> Self {
         Self {
             entries: Mutex::default(),
             queue: Arc::new(WorkQueue::new(Backoff::default(), PER_WORKSPACE)),
-            prober: Prober { policy: args.policy(), resolver: resolver::system(), deadline: DEADLINE },
+            prober: Prober {
+                policy: args.policy(),
+                resolver: resolver::system(),
+                deadline: DEADLINE,
+                fence: fence.clone(),
+            },
             allow_insecure_tls: args.allow_insecure_tls,
         }
     }
@@ -200,16 +206,14 @@ mod tests {
     use super::*;
 
     fn key() -> ObjectKey {
-        ObjectKey {
-            shard: "https://shard".parse().unwrap(),
-            cluster: "a".parse().unwrap(),
-            namespace: "n".to_owned(),
-            name: "e".to_owned(),
-        }
+        ObjectKey { cluster: "a".parse().unwrap(), namespace: "n".to_owned(), name: "e".to_owned() }
     }
 
     fn environments() -> Environments {
-        Environments::new(&EnvironmentArgs { allowed_networks: Vec::new(), allow_insecure_tls: false })
+        Environments::new(
+            &EnvironmentArgs { allowed_networks: Vec::new(), allow_insecure_tls: false },
+            &Fence::default(),
+        )
     }
 
     fn fingerprint(secret_version: &str) -> Fingerprint {

@@ -5,6 +5,7 @@ mod access;
 mod api_url;
 mod credentials;
 mod kubeconfig;
+mod limit;
 mod probe;
 mod reconcile;
 mod resolver;
@@ -12,4 +13,5 @@ mod status;
 mod validate;
 
 pub(crate) use access::{EnvironmentAccess, Environments};
+pub(crate) use limit::let_in;
 pub(crate) use reconcile::reconcile;

@@ -7,7 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use kube::{Client, client::Body};
-use kube_kcp::{AnswerTooLarge, Bounds, ConnectError, Connection};
+use kube_kcp::{AnswerTooLarge, Bounds, ConnectError, Connection, Fence};
 use serde_json::Value;
 
 use super::{api_url::ApiUrl, credentials::Credentials, resolver::Resolver};
@@ -28,6 +28,8 @@ pub(super) struct Prober {
     pub(super) policy: AddressPolicy,
     pub(super) resolver: Resolver,
     pub(super) deadline: Duration,
+    /// Before every write of whoever gets in.
+    pub(super) fence: Fence,
 }
 
 /// A server that let the credentials in.
@@ -156,7 +158,8 @@ impl Prober {
             answer_bytes: LONGEST_ANSWER,
             answer_objects: MOST_OBJECTS,
         };
-        let client = Connection::bounded(credentials.config(), bounds).map_err(ProbeError::Client)?.home();
+        let connection = Connection::bounded(credentials.config(), bounds).map_err(ProbeError::Client)?;
+        let client = connection.fenced(&self.fence).home();
         if namespaces.is_empty() {
             namespaces_can_be_listed(&client).await?;
         } else {

@@ -9,6 +9,7 @@ use kube_kcp::{ObjectKey, Outcome};
 use super::{
     access::{EnvironmentAccess, Fingerprint, Found, Noted},
     api_url::ApiUrl,
+    limit::{MOST, TOO_MANY, looked_at},
     status::status,
     validate::validate,
 };
@@ -41,7 +42,7 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
         }
         return Outcome::Done;
     };
-    if !context.tenants.is_synced(&key.shard) {
+    if !context.is_synced(&key.cluster) {
         return NOT_LISTED_YET;
     }
     match apply(context, key, &environment).await {
@@ -65,22 +66,30 @@ async fn apply(
     key: &ObjectKey,
     environment: &ManagedEnvironment,
 ) -> Result<Outcome, WriteError> {
-    let client = context.connection.workspace(&key.shard, &key.cluster)?;
+    let client = context.workspaces.client(&key.cluster)?;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
     let name = &environment.spec.credentials_secret_ref.name;
-    // The index holds the metadata of Secrets only. What is read here is dropped as soon as it is judged.
-    let looked = match secrets.get_opt(name).await {
-        Ok(secret) => look(context, key, environment, secret).await,
-        Err(kube::Error::Api(answer)) if answer.code == 403 => Look {
-            found: Found::Refused(Because::new(
-                "ClaimsNotAccepted",
-                "the workspace's APIBinding does not let Annex read labelled Secrets; accept the claim on secrets",
-            )),
-            asked: true,
-        },
-        // Ours to mend, and no news of the environment.
-        Err(error) => {
-            return Err(WriteError::Refused { what: "environment's Secret", error: Box::new(error) });
+    let looked = if !looked_at(context, &key.cluster).contains(key) {
+        // When one of the others goes, this one comes.
+        let message = format!(
+            "the {MOST} oldest environments of a workspace are looked at, and this is not one of them"
+        );
+        Look { found: Found::Refused(Because::new(TOO_MANY, message)), asked: false }
+    } else {
+        // The index holds the metadata of Secrets only. What is read here is dropped as soon as it is judged.
+        match secrets.get_opt(name).await {
+            Ok(secret) => look(context, key, environment, secret).await,
+            Err(kube::Error::Api(answer)) if answer.code == 403 => Look {
+                found: Found::Refused(Because::new(
+                    "ClaimsNotAccepted",
+                    "the workspace's APIBinding does not let Annex read labelled Secrets; accept the claim on secrets",
+                )),
+                asked: true,
+            },
+            // Ours to mend, and no news of the environment.
+            Err(error) => {
+                return Err(WriteError::Refused { what: "environment's Secret", error: Box::new(error) });
+            }
         }
     };
     // It may have been deleted while its server was asked.

@@ -4,7 +4,7 @@ use annex_apis::{InstallStatus, RunnerReference};
 use kube::ResourceExt as _;
 
 use super::{
-    conditions::{Because, Findings, READY, Stage},
+    conditions::{Because, Findings, Stage},
     facts::Facts,
     resolve::Resolved,
     site::Site,
@@ -71,15 +71,15 @@ async fn on_cluster(
         (Ok(()), Some(Ok(()))) => {}
         // Of two troubles the one that does not pass by itself.
         (_, Some(Err(trouble @ Trouble::Foreign { .. }))) => {
-            refused(findings, Stage::DomainReady, trouble);
+            refused(facts, place, findings, Stage::DomainReady, trouble);
             return Answer::Taken;
         }
-        (Ok(()), Some(Err(trouble))) => return refused(findings, Stage::DomainReady, trouble),
+        (Ok(()), Some(Err(trouble))) => return refused(facts, place, findings, Stage::DomainReady, trouble),
         (Err(trouble), domain) => {
             if let Some(Ok(())) = domain {
                 findings.passed(Stage::DomainReady, mapped(resolved));
             }
-            return refused(findings, Stage::RunnerReady, trouble);
+            return refused(facts, place, findings, Stage::RunnerReady, trouble);
         }
         (Ok(()), None) => {
             let waiting = Because::new("Waiting", "the runner's namespace is on its way");
@@ -87,10 +87,17 @@ async fn on_cluster(
             return Answer::Watched;
         }
     }
+    let (namespace, name) = place.runner_of(cluster);
+    let runner = RunnerReference {
+        mode: "knative".to_owned(),
+        namespace: Some(namespace),
+        name: Some(name),
+        environment: place.environment().map(|environment| environment.name.clone()),
+    };
     // Once it answered, Knative is believed: asking again would start every runner that sleeps.
     let platform = place.environment().is_none();
     if platform
-        && !has_answered(facts.install.status.as_ref(), resolved)
+        && !has_answered(facts.install.status.as_ref(), resolved, &runner)
         && !probe(context, resolved, findings).await
     {
         return Answer::No;
@@ -98,27 +105,23 @@ async fn on_cluster(
     findings.passed(Stage::DomainReady, mapped(resolved));
     findings.passed(Stage::RunnerReady, Because::new("RunnerReady", "Knative says that the runner is ready"));
     findings.passed(Stage::Installed, installed(resolved));
-    let (namespace, name) = place.runner_of(cluster);
-    Answer::Yes(RunnerReference {
-        mode: "knative".to_owned(),
-        namespace: Some(namespace),
-        name: Some(name),
-        environment: place.environment().map(|environment| environment.name.clone()),
-    })
+    Answer::Yes(runner)
 }
 
-fn has_answered(status: Option<&InstallStatus>, resolved: &Resolved) -> bool {
+/// Whether this very content has answered on the host through this runner. Not whether it is Ready: after every outage nothing is, and
+/// all runners would be started at once.
+fn has_answered(status: Option<&InstallStatus>, resolved: &Resolved, runner: &RunnerReference) -> bool {
     status.is_some_and(|status| {
-        status.conditions.iter().any(|condition| condition.type_ == READY && condition.status == "True")
+        status.runner_ref.as_ref() == Some(runner)
             && status.host.as_deref() == Some(resolved.host.as_str())
             && status.content_hash.as_deref() == Some(&resolved.identity.content_hash.to_string())
     })
 }
 
-fn refused(findings: &mut Findings, stage: Stage, trouble: Trouble) -> Answer {
-    let (reason, message) = trouble.because();
+fn refused(facts: &Facts, place: &Place, findings: &mut Findings, stage: Stage, trouble: Trouble) -> Answer {
+    let (reason, message) = trouble.because(place);
     if let Trouble::Write(error) = &trouble {
-        tracing::warn!(%error, "the compute cluster");
+        tracing::warn!(install = %facts.key, ?place, %error, "the cluster refuses");
     }
     findings.refused(stage, Because { reason, message });
     match trouble {
@@ -165,5 +168,45 @@ async fn probe(context: &Context, resolved: &Resolved, findings: &mut Findings) 
             );
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_has_answered_is_not_asked_again_after_an_outage() {
+        let hash = format!("sha256:{}", "0a".repeat(32));
+        let identity =
+            json!({ "tenant_id": "acme", "extension_id": "com.example.hello", "content_hash": hash });
+        let resolved = Resolved {
+            version: "1.0.0".to_owned(),
+            host: "acme--hello.apps.test".parse().unwrap(),
+            identity: serde_json::from_value(identity).unwrap(),
+        };
+        let runner = |name: &str| RunnerReference {
+            mode: "knative".to_owned(),
+            name: Some(name.to_owned()),
+            ..RunnerReference::default()
+        };
+        let away = json!({ "type": "Ready", "status": "False", "reason": "ComputeUnreachable", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z" });
+        let answered: InstallStatus = serde_json::from_value(json!({
+            "host": "acme--hello.apps.test", "contentHash": hash, "runnerRef": runner("runner"), "conditions": [away],
+        }))
+        .unwrap();
+        let has = |status: InstallStatus| has_answered(Some(&status), &resolved, &runner("runner"));
+        assert!(has(answered.clone()));
+        assert!(!has_answered(None, &resolved, &runner("runner")));
+        assert!(!has_answered(Some(&answered), &resolved, &runner("another")));
+        assert!(
+            !has(InstallStatus { runner_ref: None, ..answered.clone() }),
+            "it has only been given its host"
+        );
+        assert!(!has(InstallStatus { host: Some("other.apps.test".to_owned()), ..answered.clone() }));
+        assert!(!has(InstallStatus { content_hash: Some("sha256:0b".to_owned()), ..answered }));
     }
 }

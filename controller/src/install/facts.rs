@@ -4,7 +4,10 @@ use annex_apis::{Extension, ExtensionVersion, Install, Tenant};
 use annex_core::{HostName, InstallIdentity};
 use kube_kcp::{ClusterName, ObjectKey};
 
-use super::site::{Site, site};
+use super::{
+    conditions::READY,
+    site::{Site, site},
+};
 use crate::{catalog::Catalog, compute::State, context::Context, triggers::rank};
 
 /// Everything that deciding about an Install needs, read from the indexes in one go.
@@ -44,7 +47,7 @@ pub(super) fn dereference(
     install: Arc<Install>,
 ) -> Result<Facts, NotYet> {
     let tenants = &context.tenants;
-    let binding = tenants.binding(&key.shard, &key.cluster).ok_or(NotYet::Unbound)?;
+    let binding = context.binding(&key.cluster).ok_or(NotYet::Unbound)?;
     let tenant = context.catalog.tenants.named(key.cluster.as_str()).ok_or(NotYet::NoTenant)?;
     let spec = &install.spec;
     let site = site(context, key, &install);
@@ -95,14 +98,34 @@ pub(crate) fn recorded_host(install: &Install) -> Option<HostName> {
     install.status.as_ref()?.host.as_ref()?.parse().ok()
 }
 
-/// The identity that an Install's status records, for answering before the first reconcile. A status can be believed: the
-/// export's maximal permission policy lets nobody else write it.
-pub(crate) fn route_of_status(
+/// The identity of what is installed, as the status records it.
+pub(super) fn route_of_status(
     catalog: &Catalog,
     key: &ObjectKey,
     install: &Install,
 ) -> Option<InstallIdentity> {
-    let status = install.status.as_ref()?;
+    identity(catalog, key, install, install.status.as_ref()?.content_hash.as_ref()?)
+}
+
+/// Where the status says that the Install answers, and with what: for a replica that does not lead, and for one that begins to. A
+/// status can be believed: the export's maximal permission policy lets nobody else write it.
+pub(crate) fn routes_of_status(
+    catalog: &Catalog,
+    key: &ObjectKey,
+    install: &Install,
+) -> Vec<(HostName, InstallIdentity)> {
+    let Some(status) = &install.status else { return Vec::new() };
+    let route = |host: &str, hash: &str| Some((host.parse().ok()?, identity(catalog, key, install, hash)?));
+    if status.routes.is_empty() {
+        // As a release before this one left it, which recorded no routes.
+        let ready = status.conditions.iter().any(|ready| ready.type_ == READY && ready.status == "True");
+        let installed = status.host.as_ref().zip(status.content_hash.as_ref()).filter(|_| ready);
+        return installed.and_then(|(host, hash)| route(host, hash)).into_iter().collect();
+    }
+    status.routes.iter().filter_map(|recorded| route(&recorded.host, &recorded.content_hash)).collect()
+}
+
+fn identity(catalog: &Catalog, key: &ObjectKey, install: &Install, hash: &str) -> Option<InstallIdentity> {
     let tenant = catalog.tenants.named(key.cluster.as_str())?;
     if tenant.spec.suspended || install.metadata.deletion_timestamp.is_some() {
         return None;
@@ -110,6 +133,6 @@ pub(crate) fn route_of_status(
     Some(InstallIdentity {
         tenant_id: tenant_id(&tenant, &key.cluster).parse().ok()?,
         extension_id: install.spec.extension.parse().ok()?,
-        content_hash: status.content_hash.as_ref()?.parse().ok()?,
+        content_hash: hash.parse().ok()?,
     })
 }

@@ -9,7 +9,9 @@ mod resolve;
 mod site;
 mod status;
 mod undo;
+mod uses;
 mod writes;
 
-pub(crate) use facts::{recorded_host, route_of_status};
-pub(crate) use reconcile::{NOT_LISTED_YET, reconcile};
+pub(crate) use facts::{recorded_host, routes_of_status};
+pub(crate) use reconcile::{NOT_LISTED_YET, reconcile, reconcile_elsewhere};
+pub(crate) use uses::Runners;

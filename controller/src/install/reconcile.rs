@@ -3,8 +3,8 @@ use std::{sync::Arc, time::Duration};
 use annex_apis::{INSTALL_FINALIZER, Install, PlaceReference};
 use annex_core::HostName;
 use jiff::Timestamp;
-use kube::{Api, ResourceExt as _};
-use kube_kcp::{Brief, ObjectKey, Outcome};
+use kube::ResourceExt as _;
+use kube_kcp::{ObjectKey, Outcome};
 
 use super::{
     answer::{Answer, answer},
@@ -18,8 +18,9 @@ use super::{
 };
 use crate::{
     api_writes::WriteError,
+    certainty::object_at,
     compute::{Place, Tenancy, Undone},
-    context::Context,
+    context::{Context, Key},
     triggers::rank,
 };
 
@@ -38,9 +39,6 @@ const NOT_REMOVED_YET: Duration = Duration::from_secs(2);
 /// first Install on it would wait for half a minute longer.
 pub(crate) const NOT_LISTED_YET: Outcome = Outcome::Again(Duration::from_secs(1));
 
-/// Others are at work on tenants' own clusters.
-const NOT_THIS_TURN: Outcome = Outcome::Again(Duration::from_millis(500));
-
 /// What is to happen after the status is written.
 enum Next {
     Resync(Duration),
@@ -48,20 +46,44 @@ enum Next {
     Retry,
 }
 
+/// Looks at an Install. One in which a tenant's own cluster has a part is left to the workers that are there for that.
 pub(crate) async fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
+    let at_work = context.elsewhere.begin(key).filter(|_| !is_for_elsewhere(context, key));
+    let Some(_at_work) = at_work else {
+        // Or they are at work on it, and look again afterwards.
+        context.elsewhere.queue.add(key.clone());
+        return Outcome::Done;
+    };
+    look_at(context, key).await
+}
+
+/// The same, by those workers. What is not for them any more goes back.
+pub(crate) async fn reconcile_elsewhere(context: &Context, key: &ObjectKey) -> Outcome {
+    let at_work = context.elsewhere.begin(key).filter(|_| is_for_elsewhere(context, key));
+    let Some(_at_work) = at_work else {
+        context.queue.add(Key::Install(key.clone()));
+        return Outcome::Done;
+    };
+    look_at(context, key).await
+}
+
+/// Whether a tenant's own cluster has a part in it, or in what one of its name has left behind.
+fn is_for_elsewhere(context: &Context, key: &ObjectKey) -> bool {
+    let orphan = context.orphans.lock().get(key).cloned();
+    let installs = [context.tenants.installs.get(key), orphan];
+    installs.iter().flatten().any(|install| {
+        install.spec.environment_ref.is_some()
+            || recorded_places(install).iter().any(|place| place.environment.is_some())
+    })
+}
+
+async fn look_at(context: &Context, key: &ObjectKey) -> Outcome {
     let Some(install) = context.tenants.installs.get(key) else {
         return gone(context, key).await;
     };
-    if !context.tenants.is_synced(&key.shard) {
+    if !context.is_synced(&key.cluster) {
         return NOT_LISTED_YET;
     }
-    // The turn is held to the end of this function.
-    let _turn = if runs_elsewhere(&install) {
-        let Some(turn) = context.elsewhere.enter(&key.cluster) else { return NOT_THIS_TURN };
-        Some(turn)
-    } else {
-        None
-    };
     let result = if install.metadata.deletion_timestamp.is_some() {
         delete(context, key, &install).await
     } else {
@@ -81,55 +103,47 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
     }
 }
 
-/// Whether a tenant's own cluster has a part in it.
-fn runs_elsewhere(install: &Install) -> bool {
-    install.spec.environment_ref.is_some()
-        || recorded_places(install).iter().any(|place| place.environment.is_some())
-}
-
-/// The Install is in no list any more. Where the server reported its deletion, that is that. Where a relist just did not hold
-/// it, its workspace is asked first: a list that is empty by a fault must not give every host away.
+/// The Install is in no list any more. Where the server reported its deletion, that is that. Otherwise its workspace is asked
+/// first: a list that is empty by a fault must not give every host away.
 async fn gone(context: &Context, key: &ObjectKey) -> Outcome {
-    if context.vanished.lock().contains(key) {
-        let asked = match context.connection.workspace(&key.shard, &key.cluster) {
-            Ok(client) => Api::<Install>::namespaced(client, &key.namespace).get_opt(&key.name).await,
-            Err(error) => {
-                tracing::warn!(install = %key, %error, "it cannot be asked whether it is gone");
-                return Outcome::Failed;
-            }
-        };
-        match asked {
+    if !context.deleted.lock().contains(key) {
+        match object_at::<Install>(context, key).await {
             Ok(None) => {}
-            // The workspace itself is gone, or no longer ours to see.
-            Err(kube::Error::Api(status)) if status.code == 403 => {}
             Ok(Some(_)) => {
                 tracing::warn!(install = %key, "a list did not hold it, but it is there");
                 return Outcome::Failed;
             }
             Err(error) => {
-                tracing::warn!(install = %key, error = %Brief(&error), "it cannot be asked whether it is gone");
+                tracing::warn!(install = %key, %error, "it cannot be asked whether it is gone");
                 return Outcome::Failed;
             }
         }
         context.vanished.lock().remove(key);
+        context.deleted.lock().insert(key.clone());
     }
     silence(context, key);
-    if !removed_behind(context, key).await {
+    if !removed_behind(context, key, None).await {
         return Outcome::Again(UNDO_RESYNC);
     }
     release(context, key);
+    context.deleted.lock().remove(key);
     Outcome::Done
 }
 
-/// Removes what was made for an Install of this name that went without an undo: somebody took our finalizer away. True: nothing is
-/// left.
-async fn removed_behind(context: &Context, key: &ObjectKey) -> bool {
+/// Removes what was made for an Install of this name that went without an undo: somebody took our finalizer away. `there` is the
+/// one that has the name now. True: nothing is left.
+async fn removed_behind(context: &Context, key: &ObjectKey, there: Option<&Install>) -> bool {
     let Some(orphan) = context.orphans.lock().get(key).cloned() else { return true };
+    if there.is_some_and(|there| there.uid() == orphan.uid()) {
+        // A list did not hold it for a moment, and that it is back is being told just now.
+        return true;
+    }
     if let Undone::Waiting(what) = undo(context, key, &orphan).await {
         tracing::info!(install = %key, what, "it is gone; what was made for it waits");
         return false;
     }
     close_unused(context, key, &orphan);
+    context.left.lock().remove(&orphan.uid().unwrap_or_default());
     context.orphans.lock().remove(key);
     true
 }
@@ -157,8 +171,7 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Install) -> Result
         release(context, key);
         return Ok(Outcome::Done);
     }
-    let writer =
-        Writer { client: context.connection.workspace(&key.shard, &key.cluster)?, writes: &context.writes };
+    let writer = Writer { client: context.workspaces.client(&key.cluster)?, writes: &context.writes };
     if let Undone::Waiting(what) = undo(context, key, install).await {
         let status = uninstalling(install, &what, Timestamp::now());
         if install.status.as_ref() != Some(&status) {
@@ -188,7 +201,7 @@ fn close_unused(context: &Context, key: &ObjectKey, install: &Install) {
 }
 
 async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Result<Outcome, WriteError> {
-    if !removed_behind(context, key).await {
+    if !removed_behind(context, key, Some(&install)).await {
         return Ok(Outcome::Again(NOT_REMOVED_YET));
     }
     let mut facts = match dereference(context, key, install) {
@@ -198,8 +211,7 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
         Err(NotYet::NoTenant) => return Ok(Outcome::Failed),
         Err(NotYet::Listing) => return Ok(NOT_LISTED_YET),
     };
-    let writer =
-        Writer { client: context.connection.workspace(&key.shard, &key.cluster)?, writes: &context.writes };
+    let writer = Writer { client: context.workspaces.client(&key.cluster)?, writes: &context.writes };
     // Before anything is held that a deletion must give back.
     let held = facts.install.finalizers().iter().any(|finalizer| finalizer == INSTALL_FINALIZER);
     if !held {
@@ -209,7 +221,7 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
     let now = Timestamp::now();
     let installed = facts.install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
     let suspend = facts.install.spec.suspend && !facts.tenant.spec.suspended;
-    let (status, next) = if suspend && installed {
+    let (mut status, next) = if suspend && installed {
         (suspended(&facts.install, keep_answering(context, &facts), now), Next::Resync(RESYNC))
     } else {
         let mut findings = Findings::default();
@@ -239,6 +251,7 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
         }
         (status(&facts.install, &findings, &done, recorded, now), next)
     };
+    status.routes = context.routes.of(key);
     let install = &facts.install;
     if install.status.as_ref() != Some(&status) {
         let turned = turned(install.status.as_ref(), &status).cloned();
@@ -271,6 +284,11 @@ async fn install_it(
     let refused = || Ok((Done::default(), Next::Resync(REFUSED_RESYNC)));
     let Some(resolved) = resolve(facts, &context.domain.root, findings) else { return refused() };
     let host = resolved.host.clone();
+    if recorded_host(&facts.install).as_ref() != Some(&host) && !context.all_is_synced() {
+        let message = format!("part of the platform cannot be read just now, and {host} may be held there");
+        findings.refused(Stage::DomainReady, Because::new("NotSynced", message));
+        return Ok((Done::default(), Next::Retry));
+    }
     if let Err(holder) = hold_host(context, facts, &host) {
         let message = if holder.cluster == key.cluster {
             format!(
@@ -284,11 +302,9 @@ async fn install_it(
         findings.refused(Stage::DomainReady, Because::new("DomainConflict", message));
         return refused();
     }
-    if let Site::Cluster(place, _) = facts.site.clone() {
-        record_place(writer, facts, &place).await?;
-    }
     // Where it answers already it goes on answering until it does so here.
     context.routes.add(&key, &host, resolved.identity.clone());
+    record(context, writer, facts).await?;
     let (answers, next) = match answer(context, facts, &resolved, findings).await {
         Answer::Yes(runner) => (Some(runner), Next::Resync(RESYNC)),
         Answer::Watched => (None, Next::Resync(REFUSED_RESYNC)),
@@ -328,15 +344,24 @@ fn is_in_its_own_way(context: &Context, facts: &Facts, place: &Place, host: &Hos
     place.is_mapped_elsewhere(whose, host)
 }
 
-/// Writes where something is about to be made, so that whatever happens next it is known where to remove it.
-async fn record_place(writer: &Writer<'_>, facts: &mut Facts, place: &Place) -> Result<(), WriteError> {
-    let reference = place.reference(&facts.key.cluster);
-    if recorded_places(&facts.install).contains(&reference) {
-        return Ok(());
-    }
+/// Writes where something is about to be made, so that whatever happens next it is known where to remove it; and what the host is to
+/// answer, because whoever asks may be answered by another replica.
+async fn record(context: &Context, writer: &Writer<'_>, facts: &mut Facts) -> Result<(), WriteError> {
     let mut status = facts.install.status.clone().unwrap_or_default();
-    status.places.push(reference);
-    facts.install = Arc::new(writer.status(&facts.install, status).await?);
+    if let Site::Cluster(place, _) = &facts.site {
+        let reference = place.reference(&facts.key.cluster);
+        if let Some(left) = context.left.lock().get_mut(&facts.install.uid().unwrap_or_default()) {
+            // It is back.
+            left.retain(|other| *other != reference);
+        }
+        if !recorded_places(&facts.install).contains(&reference) {
+            status.places.push(reference);
+        }
+    }
+    status.routes = context.routes.of(&facts.key);
+    if facts.install.status.as_ref() != Some(&status) {
+        facts.install = Arc::new(writer.status(&facts.install, status).await?);
+    }
     Ok(())
 }
 
@@ -385,3 +410,6 @@ fn release_unused(context: &Context, facts: &Facts) {
         context.wake(context.extension_claims.release(key));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,17 @@
 use std::collections::HashSet;
 
-use annex_apis::{Install, PlaceReference};
+use annex_apis::{Install, ManagedEnvironment, PlaceReference};
 use annex_core::HostName;
 use kube::ResourceExt as _;
 use kube_kcp::ObjectKey;
 
-use super::site::{Site, site_named};
+use super::{
+    site::{Site, site_named},
+    uses::Runners,
+};
 use crate::{
     api_writes::WriteError,
+    certainty::object_at,
     compute::{Place, State, Tenancy, Undone},
     context::Context,
 };
@@ -19,7 +23,7 @@ pub(super) fn recorded_places(install: &Install) -> &[PlaceReference] {
 
 /// The uids of the other Installs of the workspace.
 pub(super) fn others(context: &Context, key: &ObjectKey) -> HashSet<String> {
-    let there = context.tenants.installs.in_cluster(&key.shard, &key.cluster);
+    let there = context.installs_of(&key.cluster);
     there.iter().filter(|(other, _)| other != key).filter_map(|(_, install)| install.uid()).collect()
 }
 
@@ -75,6 +79,11 @@ async fn leave(context: &Context, key: &ObjectKey, install: &Install, reference:
         }
         // Without an environment there is no way in. It is the tenant's own cluster, and they took the key away.
         Site::Gone => {
+            if let Some(name) = &reference.environment
+                && !is_gone(context, &ObjectKey { name: name.clone(), ..key.clone() }).await
+            {
+                return Undone::Waiting("the environment to be looked at".to_owned());
+            }
             tracing::warn!(install = %key, ?reference, "the environment is gone; what was made there stays");
             return Undone::Done;
         }
@@ -90,8 +99,34 @@ async fn leave(context: &Context, key: &ObjectKey, install: &Install, reference:
     if undone != Undone::Done {
         return undone;
     }
-    let used = || is_used(context, key, reference);
+    let runners = Runners {
+        cluster: &key.cluster,
+        place: reference,
+        environments: reference.environment.is_some().then_some(&key.namespace),
+    };
+    let used = async {
+        let used = runners.are_used(context, &uid).await?;
+        if used {
+            let mut left = context.left.lock();
+            let places = left.entry(uid.clone()).or_default();
+            if !places.contains(reference) {
+                places.push(reference.clone());
+            }
+        }
+        Ok(used)
+    };
     told(&place, place.remove_runners(&key.cluster, &reference.namespace, used).await)
+}
+
+/// Whether an environment that is not known is gone, and was not just missing in a list.
+async fn is_gone(context: &Context, environment: &ObjectKey) -> bool {
+    match object_at::<ManagedEnvironment>(context, environment).await {
+        Ok(found) => found.is_none_or(|found| found.metadata.deletion_timestamp.is_some()),
+        Err(error) => {
+            tracing::warn!(%environment, %error, "it cannot be asked whether it is gone");
+            false
+        }
+    }
 }
 
 /// A refusal is waited out like everything else, and said where the author of the Install sees it.
@@ -102,15 +137,27 @@ fn told(place: &Place, result: Result<Undone, WriteError>) -> Undone {
     })
 }
 
-/// Whether another Install of the workspace runs, or is to run, there.
-fn is_used(context: &Context, key: &ObjectKey, there: &PlaceReference) -> bool {
-    context.tenants.installs.in_cluster(&key.shard, &key.cluster).iter().any(|(other, install)| {
-        let spec = install.spec.environment_ref.as_ref().map(|environment| environment.name.as_str());
-        // An environment of the same name in another namespace is another one.
-        let same_environments = there.environment.is_none() || other.namespace == key.namespace;
-        other != key
-            && same_environments
-            && install.metadata.deletion_timestamp.is_none()
-            && (spec == there.environment.as_deref() || recorded_places(install).contains(there))
-    })
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::scripted::{self, Controller};
+
+    #[tokio::test]
+    async fn an_environment_is_gone_when_its_workspace_says_so() {
+        let kcp = |asked: scripted::Asked| match asked.what.rsplit('/').next().unwrap_or_default() {
+            "there" => scripted::object(json!({ "metadata": { "name": "there" } })),
+            "going" => scripted::object(
+                json!({ "metadata": { "name": "going", "deletionTimestamp": "2026-01-01T00:00:00Z" } }),
+            ),
+            "unknown" => scripted::refusal(500, "etcd is away"),
+            _ => scripted::refusal(404, "not found"),
+        };
+        let controller = Controller::start(kcp, None).await;
+        for (name, gone) in [("there", false), ("going", true), ("unknown", false), ("gone", true)] {
+            let key = controller.key("acme", name);
+            assert_eq!(is_gone(&controller.context, &key).await, gone, "{name}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use kube::{
     core::PartialObjectMeta,
     runtime::events::EventType,
 };
-use kube_kcp::{ClusterName, Index, ObjectKey, ShardUrl};
+use kube_kcp::{ClusterName, Index, ObjectKey};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{api_writes::WriteError, context::Context, object_writer::ObjectWriter};
@@ -16,7 +16,6 @@ use crate::{api_writes::WriteError, context::Context, object_writer::ObjectWrite
 /// Keeps the seed of one workspace: makes what is missing, puts right what was changed.
 pub(super) struct Keeper<'a> {
     pub(super) context: &'a Context,
-    pub(super) shard: &'a ShardUrl,
     pub(super) cluster: &'a ClusterName,
     pub(super) client: Client,
     /// The workspace has just bound the API. kcp shows an object that was there before only when it has labelled it for
@@ -48,12 +47,7 @@ pub(super) enum Repair {
 
 impl Keeper<'_> {
     pub(super) fn key(&self, namespace: &str, name: &str) -> ObjectKey {
-        ObjectKey {
-            shard: self.shard.clone(),
-            cluster: self.cluster.clone(),
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        }
+        ObjectKey { cluster: self.cluster.clone(), namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
     /// Makes the object if it is missing. For kinds of which the seed sets nothing but that they are there.
@@ -163,7 +157,7 @@ impl Keeper<'_> {
 
     async fn tell_hidden<K: Resource<DynamicType = ()>>(&self, object: &K) {
         let (kind, name) = (K::kind(&()), object.name_any());
-        if !self.context.seeds.tell(self.shard, self.cluster, format!("{kind} {name}")) {
+        if !self.context.seeds.tell(self.cluster, format!("{kind} {name}")) {
             return;
         }
         tracing::info!(cluster = %self.cluster, %kind, name, "an object without the label is in the seed's place and is left alone");
@@ -181,7 +175,7 @@ impl Keeper<'_> {
 
     fn mended<K: Resource<DynamicType = ()>>(&self, object: &K) {
         let what = format!("{} {}", K::kind(&()), object.name_any());
-        self.context.seeds.mended(self.shard, self.cluster, &what);
+        self.context.seeds.mended(self.cluster, &what);
     }
 
     fn key_of<K: Resource<DynamicType = ()>>(&self, object: &K) -> ObjectKey {

@@ -19,11 +19,13 @@ use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, PostParams, Preconditions},
 };
-use kube_kcp::{ClusterName, ObjectKey, Outcome, ShardUrl, kinds::APIBinding};
+use kube_kcp::{ClusterName, ObjectKey, Outcome, kinds::APIBinding};
 
 use crate::{
     api_writes::WriteError,
     bindings::{binds, is_bound},
+    certainty::ask,
+    compute::State,
     context::Context,
     install::NOT_LISTED_YET,
 };
@@ -38,22 +40,24 @@ const SETTLES_IN: Duration = Duration::from_secs(60);
 /// through the watches: without this, each new workspace would cost a dozen vain writes.
 const HANDED_OVER_IN: Duration = Duration::from_secs(3);
 
+/// The compute cluster cannot be looked at now; that it can is told.
+const NOT_KNOWN_YET: Duration = Duration::from_secs(60);
 /// What is left on the compute cluster goes within seconds.
 const NOT_SWEPT_YET: Duration = Duration::from_secs(5);
 
-pub(crate) async fn reconcile(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Outcome {
-    if !context.tenants.is_synced(shard) {
+pub(crate) async fn reconcile(context: &Context, cluster: &ClusterName) -> Outcome {
+    if !context.is_synced(cluster) {
         return NOT_LISTED_YET;
     }
-    let result = match context.tenants.binding(shard, cluster) {
+    let result = match context.binding(cluster) {
         None => {
-            context.seeds.forget(shard, cluster);
-            forget(context, shard, cluster).await
+            context.seeds.forget(cluster);
+            forget(context, cluster).await
         }
         Some(binding) if binding.metadata.deletion_timestamp.is_some() || !is_bound(&binding) => {
             Ok(Outcome::Done)
         }
-        Some(binding) => provide(context, shard, cluster, &binding).await,
+        Some(binding) => provide(context, cluster, &binding).await,
     };
     result.unwrap_or_else(|error| {
         tracing::warn!(%cluster, %error, "the workspace is tried again");
@@ -63,7 +67,6 @@ pub(crate) async fn reconcile(context: &Context, shard: &ShardUrl, cluster: &Clu
 
 async fn provide(
     context: &Context,
-    shard: &ShardUrl,
     cluster: &ClusterName,
     binding: &APIBinding,
 ) -> Result<Outcome, WriteError> {
@@ -72,27 +75,24 @@ async fn provide(
         // The rest follows once the Tenant has come through the watch.
         return Ok(Outcome::Done);
     };
-    ensure_quota(context, shard, cluster, &tenant).await?;
-    let swept = sweep::sweep(context, shard, cluster).await?;
-    let outcome = seed(context, shard, cluster, binding).await?;
+    ensure_quota(context, cluster, &tenant).await?;
+    let swept = match sweep::look(context, cluster) {
+        Some(leftovers) => leftovers.remove(context, cluster).await?,
+        None => true,
+    };
+    let outcome = seed(context, cluster, binding).await?;
     Ok(if swept { outcome } else { Outcome::Again(NOT_SWEPT_YET) })
 }
 
-async fn seed(
-    context: &Context,
-    shard: &ShardUrl,
-    cluster: &ClusterName,
-    binding: &APIBinding,
-) -> Result<Outcome, WriteError> {
-    if !context.seeds.was_whole(shard, cluster) && seeding::is_whole(context, shard, cluster) {
-        context.seeds.is_whole(shard, cluster);
+async fn seed(context: &Context, cluster: &ClusterName, binding: &APIBinding) -> Result<Outcome, WriteError> {
+    if !context.seeds.was_whole(cluster) && seeding::is_whole(context, cluster) {
+        context.seeds.is_whole(cluster);
     }
-    let settling =
-        left_of(SETTLES_IN, &binding.metadata).filter(|_| !context.seeds.was_whole(shard, cluster));
+    let settling = left_of(SETTLES_IN, &binding.metadata).filter(|_| !context.seeds.was_whole(cluster));
     if let Some(left) = settling
         && binding.annotations().contains_key(INITIALIZED_ANNOTATION)
     {
-        let left = match seeding::environment_of(context, shard, cluster) {
+        let left = match seeding::environment_of(context, cluster) {
             None => Some(left),
             Some(environment) => left_of(HANDED_OVER_IN, &environment.metadata),
         };
@@ -104,7 +104,7 @@ async fn seed(
         // Each Install says which; a change of the binding comes back here.
         return Ok(Outcome::Done);
     }
-    seeding::ensure(context, shard, cluster, settling.is_some()).await
+    seeding::ensure(context, cluster, settling.is_some()).await
 }
 
 /// What is left of a time that began when the object was made.
@@ -115,7 +115,7 @@ fn left_of(time: Duration, metadata: &ObjectMeta) -> Option<Duration> {
 }
 
 async fn ensure_tenant(context: &Context, cluster: &ClusterName) -> Result<(), WriteError> {
-    let tenants: Api<Tenant> = Api::all(context.connection.home());
+    let tenants: Api<Tenant> = Api::all(context.provider.clone());
     let tenant = Tenant::new(cluster.as_str(), TenantSpec::default());
     match context.writes.count("Tenant", tenants.create(&PostParams::default(), &tenant)).await {
         Err(error) if error.is_conflict() => Ok(()),
@@ -123,19 +123,9 @@ async fn ensure_tenant(context: &Context, cluster: &ClusterName) -> Result<(), W
     }
 }
 
-async fn ensure_quota(
-    context: &Context,
-    shard: &ShardUrl,
-    cluster: &ClusterName,
-    tenant: &Tenant,
-) -> Result<(), WriteError> {
-    let key = ObjectKey {
-        shard: shard.clone(),
-        cluster: cluster.clone(),
-        namespace: String::new(),
-        name: QUOTA_NAME.to_owned(),
-    };
-    let quotas: Api<ExecutionQuota> = Api::all(context.connection.workspace(shard, cluster)?);
+async fn ensure_quota(context: &Context, cluster: &ClusterName, tenant: &Tenant) -> Result<(), WriteError> {
+    let key = ObjectKey { cluster: cluster.clone(), namespace: String::new(), name: QUOTA_NAME.to_owned() };
+    let quotas: Api<ExecutionQuota> = Api::all(context.workspaces.client(cluster)?);
     let spec = ExecutionQuotaSpec { limits: tenant.spec.quota.clone() };
     let write = match context.tenants.quotas.get(&key) {
         Some(quota) if quota.spec == spec => return Ok(()),
@@ -159,22 +149,34 @@ async fn ensure_quota(
     }
 }
 
-/// The workspace has no binding of ours any more. Its Tenant goes too, unless an operator wrote something into it: that would
+/// The workspace has no binding of ours any more. What was made for it on the platform's cluster goes, if its Installs have not taken
+/// all of that along. Its Tenant goes too, unless an operator wrote something into it: that would
 /// be lost, and a tenant who unbinds and binds again must not shake off `suspended`.
-async fn forget(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Result<Outcome, WriteError> {
-    let Some(tenant) = context.catalog.tenants.named(cluster.as_str()) else { return Ok(Outcome::Done) };
-    if tenant.spec != TenantSpec::default() || elsewhere(context, shard, cluster) {
+async fn forget(context: &Context, cluster: &ClusterName) -> Result<Outcome, WriteError> {
+    let tenant = context.catalog.tenants.named(cluster.as_str());
+    let tenant = tenant.filter(|tenant| tenant.spec == TenantSpec::default());
+    let leftovers = sweep::look(context, cluster);
+    if tenant.is_none() && leftovers.is_none() {
         return Ok(Outcome::Done);
     }
-    // A shard that relists empty by a fault must not look like a mass deletion: the workspace itself is asked.
-    let bindings: Api<APIBinding> = Api::all(context.connection.workspace(shard, cluster)?);
-    match bindings.list(&ListParams::default()).await {
-        Ok(list) if list.items.iter().any(|binding| binds(binding, shard)) => return Ok(Outcome::Failed),
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {}
-        Err(error) => return Err(WriteError::Refused { what: "Tenant", error: Box::new(error) }),
+    if context.places.platform().is_some_and(|place| place.state() != State::Known) {
+        // Nobody would come back for what is left there once the Tenant is gone.
+        return Ok(Outcome::Again(NOT_KNOWN_YET));
     }
-    let tenants: Api<Tenant> = Api::all(context.connection.home());
+    if context.workspaces.clients(cluster).is_err() {
+        // No shard is listed, perhaps by a fault: there is nobody who could say that the workspace is gone.
+        return Ok(Outcome::Again(NOT_KNOWN_YET));
+    }
+    if is_bound_all_the_same(context, cluster).await? {
+        return Ok(Outcome::Failed);
+    }
+    if let Some(leftovers) = leftovers
+        && !leftovers.remove_of_unbound(context, cluster).await?
+    {
+        return Ok(Outcome::Again(NOT_SWEPT_YET));
+    }
+    let Some(tenant) = tenant else { return Ok(Outcome::Done) };
+    let tenants: Api<Tenant> = Api::all(context.provider.clone());
     // Not if an operator writes into it just now.
     let preconditions = Preconditions { uid: tenant.uid(), resource_version: tenant.resource_version() };
     let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
@@ -187,8 +189,15 @@ async fn forget(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> R
     }
 }
 
-/// Whether another shard has a binding in the cluster: a workspace that moved is not gone.
-fn elsewhere(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> bool {
-    let others = context.tenants.bindings.shards().into_iter().filter(|other| other != shard);
-    others.into_iter().any(|other| context.tenants.binding(&other, cluster).is_some())
+/// A shard that relists empty by a fault must not look like a mass deletion: the workspace itself is asked.
+async fn is_bound_all_the_same(context: &Context, cluster: &ClusterName) -> Result<bool, WriteError> {
+    for (shard, client) in context.workspaces.clients(cluster)? {
+        let bindings: Api<APIBinding> = Api::all(client);
+        let everything = ListParams::default();
+        let list = ask("APIBindings", bindings.list(&everything)).await?;
+        if list.is_some_and(|list| list.items.iter().any(|binding| binds(binding, &shard))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -4,7 +4,7 @@ use annex_apis::ManagedEnvironment;
 use annex_initializer::{ENVIRONMENT, KUBECONFIG_SECRET, NAMESPACE, Seed, SeedObject};
 use jiff::Timestamp;
 use kube::Api;
-use kube_kcp::{ClusterName, ObjectKey, Outcome, ShardUrl};
+use kube_kcp::{ClusterName, ObjectKey, Outcome};
 
 use super::{
     keeper::Keeper,
@@ -20,12 +20,11 @@ const AGAIN_SETTLING: Duration = Duration::from_secs(15);
 /// Keeps the workspace's seed, in the order that [`Seed`] tells.
 pub(super) async fn ensure(
     context: &Context,
-    shard: &ShardUrl,
     cluster: &ClusterName,
     settling: bool,
 ) -> Result<Outcome, WriteError> {
-    let client = context.connection.workspace(shard, cluster)?;
-    let keeper = Keeper { context, shard, cluster, client, settling };
+    let client = context.workspaces.client(cluster)?;
+    let keeper = Keeper { context, cluster, client, settling };
     let namespace = context.tenants.namespaces.get(&keeper.key("", NAMESPACE));
     if namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some()) {
         // Nothing can be made in it any more. When it has gone, the watch says so.
@@ -78,20 +77,15 @@ async fn environment(keeper: &Keeper<'_>) -> Result<(), WriteError> {
     let seeded = Seed::environment(&context.seed_config, keeper.cluster);
     let api = Api::namespaced(keeper.client.clone(), NAMESPACE);
     // Annex's own kind: no claim and no label decides whether it can be seen.
-    match environment_of(context, keeper.shard, keeper.cluster) {
+    match environment_of(context, keeper.cluster) {
         Some(current) => keeper.repair(&api, "SeedRepair", &*current, &seeded).await.map(drop),
         None => keeper.create(&api, "Seed", &seeded).await.map(drop),
     }
 }
 
 /// The environment that stands for the workspace itself.
-pub(super) fn environment_of(
-    context: &Context,
-    shard: &ShardUrl,
-    cluster: &ClusterName,
-) -> Option<Arc<ManagedEnvironment>> {
+pub(super) fn environment_of(context: &Context, cluster: &ClusterName) -> Option<Arc<ManagedEnvironment>> {
     context.tenants.environments.get(&ObjectKey {
-        shard: shard.clone(),
         cluster: cluster.clone(),
         namespace: NAMESPACE.to_owned(),
         name: ENVIRONMENT.to_owned(),
@@ -99,10 +93,9 @@ pub(super) fn environment_of(
 }
 
 /// Whether everything that the initializer writes can be seen.
-pub(super) fn is_whole(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> bool {
+pub(super) fn is_whole(context: &Context, cluster: &ClusterName) -> bool {
     let tenants = &context.tenants;
     let key = |namespace: &str, name: &str| ObjectKey {
-        shard: shard.clone(),
         cluster: cluster.clone(),
         namespace: namespace.to_owned(),
         name: name.to_owned(),
@@ -124,6 +117,6 @@ pub(super) fn is_whole(context: &Context, shard: &ShardUrl, cluster: &ClusterNam
     });
     objects
         && tenants.secrets.get(&key(NAMESPACE, KUBECONFIG_SECRET)).is_some()
-        && environment_of(context, shard, cluster).is_some()
-        && !tokens::seen(context, shard, cluster).tokens.is_empty()
+        && environment_of(context, cluster).is_some()
+        && !tokens::seen(context, cluster).tokens.is_empty()
 }

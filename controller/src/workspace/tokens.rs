@@ -11,7 +11,7 @@ use kube::{
     api::{DeleteParams, PostParams},
     runtime::events::EventType,
 };
-use kube_kcp::{ClusterName, ShardUrl};
+use kube_kcp::ClusterName;
 
 use super::{
     keeper::{Created, Keeper, Repair, as_read, unless_changed},
@@ -43,9 +43,9 @@ pub(super) struct Seen {
 }
 
 /// Needs no client.
-pub(super) fn seen(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -> Seen {
+pub(super) fn seen(context: &Context, cluster: &ClusterName) -> Seen {
     let mut seen = Seen { tokens: BTreeMap::new(), fingerprint: Fingerprint::new() };
-    for (key, secret) in context.tenants.secrets.in_cluster(shard, cluster) {
+    for (key, secret) in context.tenants.secrets.in_cluster(cluster) {
         if key.namespace != NAMESPACE {
             continue;
         }
@@ -62,10 +62,10 @@ pub(super) fn seen(context: &Context, shard: &ShardUrl, cluster: &ClusterName) -
 
 /// Reads nothing while nothing has changed and the token is not due.
 pub(super) async fn keep(keeper: &Keeper<'_>) -> Result<Tokens, WriteError> {
-    let (context, shard, cluster) = (keeper.context, keeper.shard, keeper.cluster);
+    let (context, cluster) = (keeper.context, keeper.cluster);
     let now = Timestamp::now();
-    let seen = seen(context, shard, cluster);
-    if let Some(due) = context.seeds.checked(shard, cluster, &seen.fingerprint)
+    let seen = seen(context, cluster);
+    if let Some(due) = context.seeds.checked(cluster, &seen.fingerprint)
         && due > now
     {
         return Ok(Tokens::Settled { due });
@@ -74,7 +74,7 @@ pub(super) async fn keep(keeper: &Keeper<'_>) -> Result<Tokens, WriteError> {
     for _ in 0..PASSES {
         match secrets.look(&seen, now).await? {
             Look::Fine { due } => {
-                context.seeds.remember(shard, cluster, seen.fingerprint, due);
+                context.seeds.remember(cluster, seen.fingerprint, due);
                 return Ok(Tokens::Settled { due });
             }
             Look::Waiting => return Ok(Tokens::Waiting),

@@ -2,6 +2,7 @@
 
 mod figures;
 mod install;
+mod kcp;
 mod knative;
 mod seed;
 
@@ -16,13 +17,20 @@ enum Bench {
     Install,
     /// What Annex adds to the time until a domain answers through Envoy.
     Knative,
+    /// What kube-kcp costs, and what a noisy workspace costs the others.
+    Kcp,
+    #[command(hide = true)]
+    KcpClient(kcp::Client),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    annex_service::install_tls_provider();
     match Bench::parse() {
         Bench::Seed => seed::run().await,
         Bench::Install => install::run().await,
         Bench::Knative => knative::run().await,
+        Bench::Kcp => kcp::run().await,
+        Bench::KcpClient(client) => client.run().await,
     }
 }

@@ -1,10 +1,7 @@
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-};
+use std::path::{Path, PathBuf};
 
 use annex_apis::{ExecutionQuota, ManagedEnvironment, provider::accepted_claims};
-use annex_e2e::{Workspace, World, when};
+use annex_e2e::{Workspace, when};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api,
@@ -15,7 +12,7 @@ use serde_json::json;
 
 use xtask::Part;
 
-use crate::environment::{publish, shared};
+use crate::{environment::shared, replica::Replica};
 
 /// A kubeconfig file with what the seeded Secret holds.
 pub(crate) async fn seeded_kubeconfig(workspace: &Workspace) -> anyhow::Result<PathBuf> {
@@ -136,7 +133,7 @@ pub(crate) async fn bind(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_initializer_does_not_disturb_and_many_workspaces_come_at_once() -> anyhow::Result<()> {
     let (world, _turn) = shared().await;
-    let mut second = Replica::start(world, Part::Initializer, &["--listen"])?;
+    let mut second = Replica::start(world, Part::Initializer, &["--listen"], &[])?;
     let alice = world.user("alice").await?;
     let names: Vec<String> = (0..12).map(|number| format!("acme-many-{number}")).collect();
     let orders = names.iter().map(|name| async { alice.order(name, "root:annex", "annex-tenant").await });
@@ -151,59 +148,6 @@ async fn a_second_initializer_does_not_disturb_and_many_workspaces_come_at_once(
     }
     assert!(second.runs()?, "the second one did not give up");
     Ok(())
-}
-
-/// A second process of a service, which ends with this value.
-struct Replica(std::process::Child);
-
-impl Replica {
-    fn start(world: &World, part: Part, listeners: &[&str]) -> anyhow::Result<Self> {
-        let mut args = Vec::new();
-        for listener in listeners {
-            let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-            args.extend([(*listener).to_owned(), format!("127.0.0.1:{port}")]);
-        }
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        Ok(Self(world.stack.command(part, &args)?.stderr(Stdio::null()).spawn()?))
-    }
-
-    fn runs(&mut self) -> anyhow::Result<bool> {
-        Ok(self.0.try_wait()?.is_none())
-    }
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-/// One replica of the controller is what the docs ask for, but a rolling restart has two for a moment.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_controller_ends_in_the_same_state() -> anyhow::Result<()> {
-    let (world, _turn) = shared().await;
-    let mut second = Replica::start(world, Part::Controller, &["--listen", "--lookup-listen"])?;
-    let alice = world.user("alice").await?;
-    let workspace = alice.tenant("acme-two-controllers").await?;
-    let names: Vec<String> = (0..6).map(|number| format!("com.example.two{number}")).collect();
-    for name in &names {
-        publish(world, name, &["1.0.0"]).await?;
-    }
-    futures::future::try_join_all(names.iter().map(|name| workspace.install(name, name, json!({})))).await?;
-    let mut hosts = std::collections::BTreeSet::new();
-    for name in &names {
-        hosts.insert(workspace.installed(name).await?.status.expect("a status").host.expect("a host"));
-    }
-    assert_eq!(hosts.len(), names.len());
-    assert!(second.runs()?, "the second one did not give up");
-    for name in &names {
-        workspace.installs().delete(name, &Default::default()).await?;
-    }
-    let gone = || async {
-        Ok(workspace.installs().list(&ListParams::default()).await?.items.is_empty().then_some(()))
-    };
-    annex_e2e::until("all are uninstalled", gone).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -208,7 +208,7 @@ async fn an_install_gets_ready_where_the_services_are_pods_under_their_own_ident
 
     let level = cluster.get(Kind::Namespace, "", SYSTEM).await?.context("the namespace")?;
     assert_eq!(level.labels()["pod-security.kubernetes.io/enforce"], "restricted");
-    assert_pods(&cluster, "controller", 1, "annex-controller", true).await?;
+    assert_pods(&cluster, "controller", 2, "annex-controller", true).await?;
     assert_pods(&cluster, "initializer", 2, "default", false).await?;
     assert_policies(&cluster, &["annex-lookup", "annex-nobody-else", "annex-operations"]).await?;
     assert_budget(&cluster, "controller", 1).await?;
@@ -293,7 +293,7 @@ async fn an_install_gets_ready_where_everything_is_pods_in_direct_mode_under_tls
         kubectl.run(&["-n", SYSTEM, "patch", "service", "annex-runner", "--patch", &exposed.to_string()])
     })?;
 
-    assert_pods(&cluster, "controller", 1, "annex-controller", false).await?;
+    assert_pods(&cluster, "controller", 2, "annex-controller", false).await?;
     assert_pods(&cluster, "initializer", 2, "default", false).await?;
     assert_pods(&cluster, "runner", 2, "default", false).await?;
     let policies = ["annex-lookup", "annex-nobody-else", "annex-operations", "annex-runner-public"];

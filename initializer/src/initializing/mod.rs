@@ -4,16 +4,15 @@ mod finish;
 mod progress;
 mod steps;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use annex_apis::provider::WORKSPACE_TYPE;
-use annex_initializer::{Seed, SeedArgs, SeedConfig};
+use annex_initializer::{KcpArgs, Seed, SeedArgs, SeedConfig};
 use annex_service::{Certificates, LogFormat, Operations, OperationsTlsArgs, Shutdown, Status, serve};
-use anyhow::Context as _;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube_kcp::{
-    Backoff, Change, Connection, Index, Limits, Metrics, ObjectKey, Outcome, Readiness, ShardUrl, WorkQueue,
-    initializing_endpoints, kinds::LogicalCluster, run_workers, spawn_object_watch,
+    Backoff, Brake, Change, Connection, Index, Limits, Metrics, ObjectKey, Outcome, Readiness, ShardUrl,
+    Stop, VirtualWorkspace, VirtualWorkspaceOptions, WorkMetrics, WorkQueue, kinds::LogicalCluster,
+    run_workers,
 };
 use prometheus_client::registry::Registry;
 
@@ -31,9 +30,8 @@ const REQUESTS: usize = 6;
 #[derive(clap::Parser, Clone, Debug)]
 #[command(version)]
 pub(crate) struct Args {
-    /// A kubeconfig whose current context is the provider's workspace.
-    #[arg(long, env = "KUBECONFIG")]
-    kubeconfig: PathBuf,
+    #[command(flatten)]
+    kcp: KcpArgs,
     /// Where `/healthz`, `/readyz` and `/metrics` are served.
     #[arg(long, env = "ANNEX_LISTEN", default_value = "127.0.0.1:8092")]
     listen: SocketAddr,
@@ -53,8 +51,8 @@ pub(crate) struct Args {
 }
 
 struct Context {
-    connection: Connection,
-    workspaces: Arc<Index<LogicalCluster>>,
+    workspaces: VirtualWorkspace,
+    waiting: Arc<Index<LogicalCluster>>,
     config: SeedConfig,
     seed: Seed,
     progress: Progress,
@@ -63,26 +61,31 @@ struct Context {
 
 pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let config = args.seed.load()?;
-    let kubeconfig = Kubeconfig::read_from(&args.kubeconfig)
-        .with_context(|| format!("--kubeconfig {} cannot be used", args.kubeconfig.display()))?;
-    let client_config =
-        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-
     let mut registry = Registry::with_prefix("annex_initializer");
     let metrics = Metrics::register(&mut registry);
+    let work_metrics = WorkMetrics::register(&mut registry);
     let certificates = Certificates::register(&mut registry);
     let operations_tls = certificates.listener("operations", args.operations_tls.files())?;
     let readiness = Readiness::default();
-    let connection = Connection::new(client_config)?;
-    let endpoints = initializing_endpoints(
-        connection.home(),
+    let connection = args.kcp.connection().await?;
+    let options = VirtualWorkspaceOptions {
+        hosts: args.kcp.shard_hosts.clone(),
+        // A workspace that was given what it waits for leaves this list: however many do at once, that is no fault.
+        brake: Brake { percent: 100, ..Brake::default() },
+        ..VirtualWorkspaceOptions::default()
+    };
+    let workspaces = VirtualWorkspace::initializing(
+        &connection,
         &args.workspace_type,
+        options,
+        metrics.clone(),
         readiness.gate(format!("WorkspaceType {} in the provider's workspace", args.workspace_type)),
     );
+    workspaces.health().register(&mut registry);
 
     let context = Arc::new(Context {
-        connection: connection.clone(),
-        workspaces: Arc::default(),
+        workspaces: workspaces.clone(),
+        waiting: Arc::default(),
         seed: Seed::of(&config),
         config,
         progress: Progress::register(&mut registry),
@@ -91,11 +94,8 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let queue = Arc::new(WorkQueue::<ObjectKey>::new(Backoff::default(), 1));
     let queued = queue.clone();
     let seen = context.clone();
-    let _watch = spawn_object_watch(
-        &connection,
-        endpoints,
-        context.workspaces.clone(),
-        metrics.clone(),
+    let _watch = workspaces.objects(
+        &context.waiting,
         readiness.gate("the list of workspaces under initialization"),
         move |change: &Change<LogicalCluster>| match change {
             Change::Applied { key, .. } => queued.add(key.clone()),
@@ -106,15 +106,24 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let status = {
         let (readiness, context) = (readiness.clone(), context.clone());
-        Box::new(move || Status { waiting_for: readiness.waiting_for(), notes: context.progress.notes() })
+        let (queue, metrics) = (queue.clone(), work_metrics.clone());
+        Box::new(move || {
+            metrics.refresh(&queue);
+            let shards = context.workspaces.health().shards();
+            let notes = context.progress.notes().into_iter().chain(shards.iter().map(ToString::to_string));
+            Status { waiting_for: readiness.waiting_for(), notes: notes.collect() }
+        })
     };
     let operations = Operations { status, registry, certificates }.router();
     let stop = shutdown.clone();
     let workers = run_workers(
         queue,
         Limits { concurrency: CONCURRENCY, timeout: 3 * context.patience + Duration::from_secs(30) },
-        metrics,
-        async move { stop.requested().await },
+        work_metrics,
+        async move {
+            stop.requested().await;
+            Stop::Drain
+        },
         move |key| initialize(context.clone(), key),
     );
     tokio::try_join!(
@@ -129,11 +138,12 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 
 /// One try on one workspace.
 async fn initialize(context: Arc<Context>, key: ObjectKey) -> Outcome {
-    let Some(workspace) = context.workspaces.get(&key) else {
+    let found = context.waiting.get(&key).zip(context.workspaces.shard_of(&key.cluster));
+    let Some((workspace, shard)) = found else {
         context.progress.forget(&key.cluster);
         return Outcome::Done;
     };
-    let initializer = initializer_of(&key.shard);
+    let initializer = initializer_of(&shard);
     let listed =
         workspace.status.iter().flat_map(|status| &status.initializers).any(|name| name == initializer);
     if !listed || workspace.metadata.deletion_timestamp.is_some() {
@@ -147,7 +157,7 @@ async fn initialize(context: Arc<Context>, key: ObjectKey) -> Outcome {
             Outcome::Done
         }
         // What fails because the workspace has gone in the meantime has not failed.
-        Err(_) if context.workspaces.get(&key).is_none() => {
+        Err(_) if context.waiting.get(&key).is_none() => {
             context.progress.forget(&key.cluster);
             Outcome::Done
         }
@@ -160,7 +170,7 @@ async fn initialize(context: Arc<Context>, key: ObjectKey) -> Outcome {
 }
 
 async fn seed(context: &Context, key: &ObjectKey, initializer: &str) -> Result<(), StepError> {
-    let client = context.connection.workspace(&key.shard, &key.cluster)?;
+    let client = context.workspaces.client(&key.cluster)?;
     let seeding = Seeding {
         client: client.clone(),
         cluster: &key.cluster,

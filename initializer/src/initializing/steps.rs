@@ -14,7 +14,7 @@ use kube::{
     runtime::wait::{self, await_condition},
 };
 use kube_kcp::{
-    Brief, ClusterName, ConnectError,
+    Brief, ClusterName, NoClient,
     kinds::{APIBinding, BindingPhase},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -27,7 +27,7 @@ use super::progress::{Progress, Stage};
 pub(super) enum StepError {
     /// No client could be made.
     #[error(transparent)]
-    Connect(#[from] ConnectError),
+    Connect(#[from] NoClient),
     /// An object could not be written.
     #[error("{kind} {name} cannot be written: {}", Brief(error))]
     Write {

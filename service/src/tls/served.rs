@@ -26,6 +26,9 @@ pub(crate) struct Served {
     files: KeyPairFiles,
     hasher: RandomState,
     state: Mutex<State>,
+    /// Held from the reading of the files until what they held is taken: of two checks, the one that has read the former files must
+    /// not have the last word.
+    checking: tokio::sync::Mutex<()>,
     pub(super) metrics: Metrics,
 }
 
@@ -56,7 +59,14 @@ impl Served {
         metrics.served(listener, pair.not_after);
         metrics.refused(listener, false);
         let state = State { pair, fingerprint: content.fingerprint(&hasher), refused: None };
-        Ok(Self { listener, files, hasher, state: Mutex::new(state), metrics })
+        Ok(Self {
+            listener,
+            files,
+            hasher,
+            state: Mutex::new(state),
+            checking: tokio::sync::Mutex::default(),
+            metrics,
+        })
     }
 
     /// What new connections are served with.
@@ -74,6 +84,7 @@ impl Served {
     }
 
     pub(super) async fn check(served: &Arc<Self>) {
+        let _one_at_a_time = served.checking.lock().await;
         let reader = served.clone();
         // A disk that hangs must not hold up a thread that answers requests.
         let read = tokio::task::spawn_blocking(move || Content::read(&reader.files)).await;

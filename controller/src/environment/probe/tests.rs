@@ -210,7 +210,12 @@ fn with_token(server: ApiUrl, authority: &Authority) -> Credentials {
 
 fn allowing(networks: &[&str]) -> Prober {
     let networks: Vec<IpNet> = networks.iter().map(|network| network.parse().unwrap()).collect();
-    Prober { policy: AddressPolicy::new(networks), resolver: resolver::system(), deadline: DEADLINE }
+    Prober {
+        policy: AddressPolicy::new(networks),
+        resolver: resolver::system(),
+        deadline: DEADLINE,
+        fence: Fence::default(),
+    }
 }
 
 fn on_loopback() -> Prober {
