@@ -157,7 +157,7 @@ impl Settings {
         format!("http://127.0.0.1:{}", self.ops_port(part))
     }
 
-    /// The port of [`Settings::ops_url`].
+    /// The port on which a part tells of itself.
     #[must_use]
     pub fn ops_port(&self, part: Part) -> u16 {
         match part {

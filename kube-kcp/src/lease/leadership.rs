@@ -60,9 +60,10 @@ impl Leadership {
     pub async fn release(self) -> Lease {
         let Self { held, end, keeper, lease } = self;
         let how = if held.0.is_held() { End::Released } else { End::Expired };
-        drop(held);
-        // An error means that the keeper has ended, because the claim was lost.
+        // Before the claim ends: a keeper that sees just that would take it for lost, and leave the Lease to the others' patience. An error
+        // means that the keeper has ended, because the claim was lost.
         let _ = end.send(how);
+        drop(held);
         // The only error is a panic of the keeper, after which there is nobody to release it.
         let _ = keeper.await;
         lease

@@ -189,38 +189,52 @@ impl fmt::Display for ShardHealth {
     }
 }
 
+fn labels(shard: &ShardHealth) -> [(&'static str, &str); 1] {
+    [("shard", shard.shard.as_str())]
+}
+
 impl Collector for Health {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        type Count = fn(&ShardHealth) -> u64;
         let shards = self.shards();
         let shards = shards.get(..MOST_SERIES).unwrap_or(&shards);
-        let name = "shard_last_event_age_seconds";
-        let help = "How long ago a shard's watches said anything, bookmarks included";
-        let mut ages = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        let mut ages = encoder.encode_descriptor(
+            "shard_last_event_age_seconds",
+            "How long ago a shard's watches said anything, bookmarks included",
+            None,
+            MetricType::Gauge,
+        )?;
         for shard in shards {
             if let Some(age) = shard.last_event {
-                let labels = [("shard", shard.shard.as_str())];
-                ConstGauge::new(age.as_secs_f64()).encode(ages.encode_family(&labels)?)?;
+                ConstGauge::new(age.as_secs_f64()).encode(ages.encode_family(&labels(shard))?)?;
             }
         }
-        let held: Count = |shard| shard.held.values().map(|held| held.objects as u64).sum();
-        let counts: [(&str, &str, MetricType, Count); 3] = [
-            ("shard_relists", "How often a kind was listed again", MetricType::Counter, |shard| {
-                shard.relists
-            }),
-            ("shard_errors", "How often a watch was interrupted", MetricType::Counter, |shard| shard.errors),
-            ("shard_held_objects", "Objects that have vanished and are held", MetricType::Gauge, held),
-        ];
-        for (name, help, metric_type, count) in counts {
-            let mut family = encoder.encode_descriptor(name, help, None, metric_type)?;
-            for shard in shards {
-                let labels = [("shard", shard.shard.as_str())];
-                let series = family.encode_family(&labels)?;
-                match metric_type {
-                    MetricType::Counter => ConstCounter::new(count(shard)).encode(series)?,
-                    _ => ConstGauge::new(count(shard)).encode(series)?,
-                }
-            }
+        let mut relists = encoder.encode_descriptor(
+            "shard_relists",
+            "How often a kind was listed again",
+            None,
+            MetricType::Counter,
+        )?;
+        for shard in shards {
+            ConstCounter::new(shard.relists).encode(relists.encode_family(&labels(shard))?)?;
+        }
+        let mut errors = encoder.encode_descriptor(
+            "shard_errors",
+            "How often a watch was interrupted",
+            None,
+            MetricType::Counter,
+        )?;
+        for shard in shards {
+            ConstCounter::new(shard.errors).encode(errors.encode_family(&labels(shard))?)?;
+        }
+        let mut held = encoder.encode_descriptor(
+            "shard_held_objects",
+            "Objects that have vanished and are held",
+            None,
+            MetricType::Gauge,
+        )?;
+        for shard in shards {
+            let objects: u64 = shard.held.values().map(|held| held.objects as u64).sum();
+            ConstGauge::new(objects).encode(held.encode_family(&labels(shard))?)?;
         }
         Ok(())
     }
