@@ -186,9 +186,18 @@ impl Context {
     /// longer.
     pub(crate) fn environment_turned(&self, environment: &ObjectKey) {
         if self.environments.get(environment).is_none() {
-            self.places.close(environment);
+            self.close_place(environment, None);
         }
         self.wake(self.installs_naming(environment));
+    }
+
+    /// The environment's cluster is not followed any longer, which makes room for another of the workspace's: whoever waits for that
+    /// is looked at. Not the Install that has let go of it, which would open it again.
+    pub(crate) fn close_place(&self, environment: &ObjectKey, by: Option<&ObjectKey>) {
+        if self.places.close(environment) {
+            let there = self.tenants.installs.in_cluster(&environment.cluster);
+            self.wake(there.into_iter().map(|(key, _)| key).filter(|key| Some(key) != by));
+        }
     }
 
     /// The Installs that run, or are to run, in an environment.

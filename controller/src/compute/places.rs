@@ -114,8 +114,8 @@ impl Places {
         self.opened.lock().get(environment).map(|opened| opened.place.clone())
     }
 
-    /// Nobody may use the environment's cluster any more, or nobody does.
-    pub(crate) fn close(&self, environment: &ObjectKey) {
-        self.opened.lock().remove(environment);
+    /// Nobody may use the environment's cluster any more, or nobody does. True: it was open.
+    pub(crate) fn close(&self, environment: &ObjectKey) -> bool {
+        self.opened.lock().remove(environment).is_some()
     }
 }

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, time::SystemTime};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::{
@@ -7,6 +7,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use x509_cert::{Certificate, der::Decode as _};
 
 use super::api_url::ApiUrl;
 use crate::conditions::Because;
@@ -16,9 +17,32 @@ use crate::conditions::Because;
 pub(super) struct Credentials {
     server: ApiUrl,
     /// Absent: the system's.
-    authorities: Option<Vec<CertificateDer<'static>>>,
+    authorities: Option<Vec<Authority>>,
     insecure: bool,
     auth: Auth,
+}
+
+/// Who vouches for the server.
+struct Authority {
+    certificate: CertificateDer<'static>,
+    /// None where its dates cannot be read: then it counts, as it does to rustls.
+    not_after: Option<SystemTime>,
+}
+
+impl Authority {
+    fn of(certificate: CertificateDer<'static>) -> Self {
+        let not_after = Certificate::from_der(&certificate).ok().and_then(|certificate| {
+            let since_epoch = certificate.tbs_certificate().validity().not_after.to_unix_duration();
+            SystemTime::UNIX_EPOCH.checked_add(since_epoch)
+        });
+        Self { certificate, not_after }
+    }
+
+    /// What rustls does not ask of an authority that it is told to trust, and everybody else does, kubectl among them: the key of one
+    /// that is over may long be in other hands.
+    fn has_ended(&self, now: SystemTime) -> bool {
+        self.not_after.is_some_and(|not_after| not_after < now)
+    }
 }
 
 /// Whom the credentials speak for.
@@ -91,7 +115,7 @@ impl Credentials {
                         invalid(format!("{FIELD} of the kubeconfig holds a certificate that cannot be read"))
                     })?;
                 }
-                Some(authorities)
+                Some(authorities.into_iter().map(Authority::of).collect())
             }
         };
         Ok(Self { server, authorities, insecure, auth })
@@ -101,13 +125,17 @@ impl Credentials {
         &self.server
     }
 
-    /// The configuration of a client with these credentials and nothing else: nothing of the process's own environment.
-    pub(super) fn config(&self) -> kube::Config {
+    /// The configuration of a client with these credentials and nothing else: nothing of the process's own environment. None: every
+    /// authority of the kubeconfig has ended.
+    pub(super) fn config(&self, now: SystemTime) -> Option<kube::Config> {
         let mut config = kube::Config::new(self.server.uri().clone());
-        config.root_cert = self
-            .authorities
-            .as_ref()
-            .map(|authorities| authorities.iter().map(|authority| authority.to_vec()).collect());
+        config.root_cert = self.authorities.as_ref().map(|authorities| {
+            let in_time = authorities.iter().filter(|authority| !authority.has_ended(now));
+            in_time.map(|authority| authority.certificate.to_vec()).collect()
+        });
+        if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
+            return None;
+        }
         config.accept_invalid_certs = self.insecure;
         match &self.auth {
             Auth::Token(token) => config.auth_info.token = Some(token.clone()),
@@ -116,7 +144,7 @@ impl Credentials {
                 config.auth_info.client_key_data = Some(key.clone());
             }
         }
-        config
+        Some(config)
     }
 }
 
@@ -148,6 +176,8 @@ fn invalid(message: impl Into<String>) -> Because {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rcgen::{CertificateParams, KeyPair};
 
     use super::*;
@@ -178,7 +208,8 @@ mod tests {
         let auth = Auth::client_certificate(&chain, &secret(&key)).unwrap();
         // What kube makes of it, though the key did not end with a line break.
         let server = ApiUrl::parse("https://a").unwrap();
-        let config = Credentials::new(server, Some(&chain), false, auth).unwrap().config();
+        let config =
+            Credentials::new(server, Some(&chain), false, auth).unwrap().config(SystemTime::now()).unwrap();
         annex_service::install_tls_provider();
         let bounds = kube_kcp::Bounds { addresses: Vec::new(), answer_bytes: 1, answer_objects: 1 };
         assert!(kube_kcp::Connection::bounded(config, bounds).is_ok());
@@ -191,12 +222,34 @@ mod tests {
             Credentials::new(ApiUrl::parse("https://a").unwrap(), authority, insecure, auth)
         };
         let (chain, key) = pair();
-        assert_eq!(new(Some(&chain), false).unwrap().config().root_cert.unwrap().len(), 1);
-        assert!(new(None, false).unwrap().config().root_cert.is_none());
+        let config = |authority| new(authority, false).unwrap().config(SystemTime::now()).unwrap();
+        assert_eq!(config(Some(&chain)).root_cert.unwrap().len(), 1);
+        assert!(config(None).root_cert.is_none());
         refused(new(Some(&key), false), "no PEM certificate");
         refused(new(Some("???"), false), "no base64");
         let broken = STANDARD.encode("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
         refused(new(Some(&broken), false), "cannot be read");
         refused(new(Some(&chain), true), "would ignore it");
+    }
+
+    #[test]
+    fn an_authority_counts_until_its_end() {
+        let until = |year| {
+            let mut params = CertificateParams::default();
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+        };
+        let year = Duration::from_secs(366 * 24 * 60 * 60);
+        let of = |pem: String, now| {
+            let auth = Auth::token(secret("t")).unwrap();
+            let authorities = STANDARD.encode(pem);
+            let all = Credentials::new(ApiUrl::parse("https://a").unwrap(), Some(&authorities), false, auth);
+            all.unwrap().config(now).map(|config| config.root_cert.unwrap().len())
+        };
+        // Renewed ones are handed out beside the former.
+        let both = || [until(2030), until(2040)].concat();
+        assert_eq!(of(both(), SystemTime::UNIX_EPOCH + 59 * year), Some(2));
+        assert_eq!(of(both(), SystemTime::UNIX_EPOCH + 61 * year), Some(1));
+        assert_eq!(of(both(), SystemTime::UNIX_EPOCH + 71 * year), None);
     }
 }

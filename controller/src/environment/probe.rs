@@ -1,6 +1,12 @@
 //! Whether a server that a tenant names opens to the tenant's credentials.
 
-use std::{collections::BTreeSet, error::Error, io, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    error::Error,
+    io,
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
 use annex_core::{AddressPolicy, ForbiddenAddress};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -158,7 +164,12 @@ impl Prober {
             answer_bytes: LONGEST_ANSWER,
             answer_objects: MOST_OBJECTS,
         };
-        let connection = Connection::bounded(credentials.config(), bounds).map_err(ProbeError::Client)?;
+        let Some(config) = credentials.config(SystemTime::now()) else {
+            return Err(ProbeError::Certificate(
+                "the kubeconfig's certificate-authority-data, which is to vouch for it, has expired",
+            ));
+        };
+        let connection = Connection::bounded(config, bounds).map_err(ProbeError::Client)?;
         let client = connection.fenced(&self.fence).home();
         if namespaces.is_empty() {
             namespaces_can_be_listed(&client).await?;

@@ -195,7 +195,7 @@ fn close_unused(context: &Context, key: &ObjectKey, install: &Install) {
     for name in spec.into_iter().chain(recorded) {
         let environment = ObjectKey { name: name.clone(), ..key.clone() };
         if context.installs_naming(&environment).iter().all(|other| other == key) {
-            context.places.close(&environment);
+            context.close_place(&environment, Some(key));
         }
     }
 }
@@ -372,7 +372,7 @@ fn close_left(context: &Context, key: &ObjectKey, install: &Install, places: &[P
         let environment = ObjectKey { name, ..key.clone() };
         let used = places.iter().any(|place| place.environment.as_deref() == Some(&environment.name));
         if !used && context.installs_naming(&environment).iter().all(|other| other == key) {
-            context.places.close(&environment);
+            context.close_place(&environment, Some(key));
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::{io::Write as _, sync::OnceLock, time::Instant};
 
-use annex_apis::Install;
+use annex_apis::{Install, ManagedEnvironment};
 use annex_e2e::{Cluster, Kind, Workspace, World, until};
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -174,7 +174,11 @@ pub(crate) async fn uninstall_everything(world: &World) -> anyhow::Result<()> {
         if !name.starts_with("kn-") || workspace.metadata.deletion_timestamp.is_some() {
             continue;
         }
-        let installs: Api<Install> = Api::namespaced(admin.at(&format!("root:{name}"))?, "default");
+        let client = admin.at(&format!("root:{name}"))?;
+        // An install on a cluster that may not be reached any more, after a test that failed half-way, waits for it for ever.
+        let environments: Api<ManagedEnvironment> = Api::namespaced(client.clone(), "default");
+        environments.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+        let installs: Api<Install> = Api::namespaced(client, "default");
         installs.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
         until(&format!("{name} has no Install"), || async {
             Ok(installs.list(&ListParams::default()).await?.items.is_empty().then_some(()))

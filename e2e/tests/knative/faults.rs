@@ -40,27 +40,30 @@ impl Drop for Outage {
 /// it tries again and again then.
 const CUT: Duration = Duration::from_secs(75);
 
-/// Nothing comes from the cluster to this machine, or back, as long as this lives: nothing is refused, everything is lost.
+/// Nothing that this machine sends arrives in the cluster as long as this lives. It is lost without a word, as in a network that is cut:
+/// a link that is taken down would take its route along, and what was sent would go wherever the machine sends everything else.
 struct Cut(&'static World);
 
 impl Cut {
     fn begin(world: &'static World) -> anyhow::Result<Self> {
         let cut = Self(world);
-        cut.set("down")?;
+        cut.rule("--insert")?;
         Ok(cut)
     }
 
-    fn set(&self, state: &str) -> anyhow::Result<()> {
-        let link = self.0.stack.compute()?.name();
-        let status = Command::new("ip").args(["link", "set", link, state]).status()?;
-        anyhow::ensure!(status.success(), "ip link set {link} {state}: {status}");
+    fn rule(&self, verb: &str) -> anyhow::Result<()> {
+        let network = format!("--net=/run/netns/{}", self.0.stack.compute()?.name());
+        let rule = ["PREROUTING", "--in-interface", "eth0", "--jump", "DROP"];
+        let iptables = ["iptables", "--wait", "--table", "mangle", verb];
+        let status = Command::new("nsenter").arg(network).args(iptables).args(rule).status()?;
+        anyhow::ensure!(status.success(), "iptables {verb}: {status}");
         Ok(())
     }
 }
 
 impl Drop for Cut {
     fn drop(&mut self) {
-        let back = self.set("up");
+        let back = self.rule("--delete");
         assert!(back.is_ok() || std::thread::panicking(), "{back:?}");
     }
 }

@@ -23,5 +23,6 @@ mod overlay;
 mod own_cluster;
 mod own_clusters;
 mod rights;
+mod runner_settings;
 mod shared_mode;
 mod versions;

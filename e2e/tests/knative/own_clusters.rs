@@ -1,10 +1,10 @@
 //! Tenants' own clusters: how things are laid out there, how many there may be, and what becomes of an install whose way in is lost.
 
 use annex_apis::{Install, ManagedEnvironment};
-use annex_e2e::{Cluster, Kind, Workspace, World, condition, until, when};
+use annex_e2e::{Cluster, Kind, Workspace, World, condition, publish, until, when};
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     runtime::wait::await_condition,
 };
 use kube_kcp::kinds::Workspace as WorkspaceObject;
@@ -124,6 +124,55 @@ async fn a_cluster_of_which_a_tenant_gives_everything_is_laid_out_like_the_platf
     await_condition(workspace.installs(), "hello", |install: Option<&Install>| install.is_none()).await?;
     cluster.gone(Kind::ClusterDomainClaim, "", &host).await?;
     cluster.gone(Kind::Namespace, "", &theirs).await?;
+    tenant.leave().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_uses_so_many_clusters_of_its_own_at_a_time_and_no_more() -> anyhow::Result<()> {
+    const MOST: usize = 4;
+    let (world, cluster, _turn) = alone().await?;
+    // They may look and make nothing: it is not about what runs there.
+    let tenant = Tenant::new(
+        world,
+        &cluster,
+        "tenants-many",
+        json!([
+            { "apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"] },
+            { "apiGroups": ["serving.knative.dev"], "resources": ["services", "domainmappings"],
+              "verbs": ["get", "list", "watch"] },
+        ]),
+    )
+    .await?;
+    let _allowed = allowed(world)?;
+    let workspace = world.user("alice").await?.tenant("kn-many").await?;
+    put_kubeconfig(&workspace, &tenant.kubeconfig).await?;
+    let install = |number: usize| {
+        let (workspace, tenant) = (&workspace, &tenant);
+        async move {
+            let (name, extension) = (format!("own{number}"), format!("com.example.known{number}"));
+            publish(world, &extension, &["1.0.0"]).await?;
+            tenant.environment(workspace, &name, json!({ "namespaces": [tenant.name] })).await?;
+            workspace.install(&name, &extension, json!({ "environmentRef": { "name": name } })).await
+        }
+    };
+    for number in 0..MOST {
+        install(number).await?;
+        workspace.refused(&format!("own{number}"), "ComputeRefused").await?;
+    }
+    install(MOST).await?;
+    let refused = workspace.refused(&format!("own{MOST}"), "TooManyEnvironments").await?;
+    assert_eq!(condition(&refused, "EnvironmentReady").expect("EnvironmentReady").status, "False");
+
+    // Who goes makes room.
+    workspace.installs().delete("own0", &DeleteParams::default()).await?;
+    await_condition(workspace.installs(), "own0", |install: Option<&Install>| install.is_none()).await?;
+    workspace.refused(&format!("own{MOST}"), "ComputeRefused").await?;
+
+    workspace.installs().delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+    until("all are gone", || async {
+        Ok(workspace.installs().list(&ListParams::default()).await?.items.is_empty().then_some(()))
+    })
+    .await?;
     tenant.leave().await
 }
 

@@ -46,6 +46,16 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
+    /// One of the kubeconfig's own that has come to its end.
+    fn ended() -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "authority of before");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        (params.not_before, params.not_after) =
+            (rcgen::date_time_ymd(2000, 1, 1), rcgen::date_time_ymd(2020, 1, 1));
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
     /// One that this one vouches for, until the first day of `year`.
     fn until(&self, year: i32) -> Self {
         let mut params = CertificateParams::default();
@@ -412,6 +422,8 @@ async fn a_certificate_is_of_the_authority_in_time_and_for_the_host() {
     assert!(message(authority.until(2020).server_with_chain(), &authority).await.contains("has expired"));
     let lasting = Server::start(authority.until(2090).server_with_chain(), sound).await;
     assert_eq!(reason(&on_loopback(), &with_token(lasting.url(), &authority), &[]).await, "Ready");
+    let ended = Authority::ended();
+    assert!(message(ended.server(|_| ()), &ended).await.contains("has expired"));
     let early = authority.server(|params| params.not_before = rcgen::date_time_ymd(2090, 1, 1));
     assert!(message(early, &authority).await.contains("not valid yet"));
     let foreign = authority.server(|params| params.subject_alt_names.clear());
