@@ -11,7 +11,7 @@ use kube_kcp::{
 };
 use serde_json::{Value, json};
 
-use crate::when;
+use crate::{until, when};
 
 /// A kcp, as one user sees it.
 #[derive(Clone, Debug)]
@@ -96,6 +96,22 @@ impl Tenancy {
         let workspaces: Api<WorkspaceObject> = Api::all(self.at("root")?);
         workspaces.delete(name, &DeleteParams::default()).await?;
         Ok(())
+    }
+
+    /// Returns once there is no `root:<name>`, which is deleted if another test has left it: a name that people read in the guide can
+    /// be used by several tests.
+    ///
+    /// # Errors
+    /// kcp refuses, or it does not go.
+    pub async fn without(&self, name: &str) -> anyhow::Result<()> {
+        let workspaces: Api<WorkspaceObject> = Api::all(self.at("root")?);
+        if workspaces.get_opt(name).await?.is_some() {
+            self.delete(name).await?;
+        }
+        until(&format!("{name} is gone"), || async {
+            Ok(workspaces.get_opt(name).await?.is_none().then_some(()))
+        })
+        .await
     }
 }
 

@@ -22,11 +22,8 @@ fn annex(world: &World, args: &[&str]) -> anyhow::Result<(i32, String)> {
 async fn explain_says_what_is_wrong_and_what_to_do_next() -> anyhow::Result<()> {
     let (world, _turn) = shared().await;
     // The workspace that alice's kubeconfig has a context for.
-    let alice = world.user("alice").await?;
-    if alice.order("acme", "root:annex", "annex-tenant").await.is_err() {
-        alice.ready("acme").await?;
-    }
-    let workspace = alice.ready("acme").await?;
+    world.admin().await?.without("acme").await?;
+    let workspace = world.user("alice").await?.tenant("acme").await?;
     workspace.install("explained", "com.example.nowhere", json!({})).await?;
     workspace.refused("explained", "ExtensionNotFound").await?;
     let (code, text) = annex(world, &["explain", "install/explained", "-n", "default", "--context", "acme"])?;

@@ -1,26 +1,31 @@
 //! What `cargo xtask demo --tls` shows is so, and the environment it was shown in goes back to what it was.
 
-use kube::{Api, api::DeleteParams};
-use kube_kcp::kinds::Workspace as WorkspaceObject;
+use kube::api::DeleteParams;
 use serde_json::json;
 use tokio::task::block_in_place;
 use xtask::{Settings, Stack};
 
 use crate::environment::{alone, publish};
 
+/// Those that the demo makes.
+const WORKSPACES: [&str; 2] = ["acme", "globex"];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_shows_two_domains_under_tls() -> anyhow::Result<()> {
     let (world, _turn) = alone().await;
     let settings = world.stack.settings();
+    let admin = world.admin().await?;
+    for name in WORKSPACES {
+        admin.without(name).await?;
+    }
     // It looks at each domain with curl, by the authority that it has made, and fails where one does not answer with its own tenant.
     let shown = block_in_place(|| xtask::demo(&Settings { tls: true, ..settings.clone() }));
     // Whatever came of it, the tests that follow find the environment as they know it.
     block_in_place(|| Stack::up(settings))?;
     shown?;
 
-    let workspaces: Api<WorkspaceObject> = Api::all(world.admin().await?.at("root")?);
-    for name in ["acme", "globex"] {
-        workspaces.delete(name, &DeleteParams::default()).await?;
+    for name in WORKSPACES {
+        admin.delete(name).await?;
     }
     publish(world, "com.example.demo", &["1.0.0"]).await?;
     let workspace = world.user("alice").await?.tenant("acme-demo").await?;

@@ -13,14 +13,7 @@ async fn every_command_of_the_tenant_guide_works() -> anyhow::Result<()> {
     let blocks = blocks(&guide);
     assert!(blocks.len() > 5, "the guide has commands");
     // The guide makes the workspace itself.
-    let alice = world.user("alice").await?;
-    if alice.delete("acme").await.is_ok() {
-        let workspaces: kube::Api<kube_kcp::kinds::Workspace> = kube::Api::all(alice.at("root")?);
-        annex_e2e::until("acme of another test is gone", || async {
-            Ok(workspaces.get_opt("acme").await?.is_none().then_some(()))
-        })
-        .await?;
-    }
+    world.admin().await?.without("acme").await?;
     let plugin = world.stack.plugin_folder().context("the plugin is built")?;
     let kubectl = world.stack.kubectl_path().parent().context("kubectl is in a folder")?;
     let path = std::env::join_paths(
