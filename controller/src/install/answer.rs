@@ -16,37 +16,60 @@ use crate::{
     runner::ProbeError,
 };
 
-/// Whether the host answers, and what will tell when it does.
-pub(super) enum Answer {
-    /// It does.
-    Yes(RunnerReference),
-    /// Something that is watched is on its way.
+/// What is to answer, as far as it can be made now.
+pub(super) enum Prepared {
+    /// It can be asked.
+    There(RunnerReference),
+    /// Not yet. Something that is watched is on its way.
     Watched,
-    /// Nothing that is watched will tell.
+    /// Not yet, and nothing that is watched will tell when.
     No,
     /// The host is somebody else's on the cluster.
     Taken,
 }
 
-/// Makes the host answer with the install's content, as far as that can be done now. The caller holds the host.
-pub(super) async fn answer(
+/// Makes what is to answer on the host. The caller holds the host.
+pub(super) async fn prepare(
     context: &Context,
     facts: &Facts,
     resolved: &Resolved,
     findings: &mut Findings,
-) -> Answer {
+) -> Prepared {
     match &facts.site {
         Site::Cluster(place, _) => on_cluster(context, facts, place, resolved, findings).await,
         Site::Direct | Site::None(_) | Site::Unknown | Site::Gone => {
-            let direct = RunnerReference { mode: "direct".to_owned(), ..RunnerReference::default() };
-            if probe(context, resolved, findings).await {
-                passed(resolved, findings);
-                Answer::Yes(direct)
-            } else {
-                Answer::No
-            }
+            Prepared::There(RunnerReference { mode: "direct".to_owned(), ..RunnerReference::default() })
         }
     }
+}
+
+/// Whether the host answers with the install's content. Before it is asked, the lookup has to know, and every replica's.
+pub(super) async fn answers(
+    context: &Context,
+    facts: &Facts,
+    resolved: &Resolved,
+    runner: &RunnerReference,
+    findings: &mut Findings,
+) -> bool {
+    let Site::Cluster(place, _) = &facts.site else {
+        let answers = probe(context, resolved, findings).await;
+        if answers {
+            passed(resolved, findings);
+        }
+        return answers;
+    };
+    // Once it answered, Knative is believed: asking again would start every runner that sleeps.
+    let platform = place.environment().is_none();
+    if platform
+        && !has_answered(facts.install.status.as_ref(), resolved, runner)
+        && !probe(context, resolved, findings).await
+    {
+        return false;
+    }
+    findings.passed(Stage::DomainReady, mapped(resolved));
+    findings.passed(Stage::RunnerReady, Because::new("RunnerReady", "Knative says that the runner is ready"));
+    findings.passed(Stage::Installed, installed(resolved));
+    true
 }
 
 async fn on_cluster(
@@ -55,7 +78,7 @@ async fn on_cluster(
     place: &Arc<Place>,
     resolved: &Resolved,
     findings: &mut Findings,
-) -> Answer {
+) -> Prepared {
     let cluster = &facts.key.cluster;
     let (uid, others) = (facts.install.uid().unwrap_or_default(), others(context, &facts.key));
     let whose = Tenancy { cluster, install: &uid, others: &others };
@@ -72,7 +95,7 @@ async fn on_cluster(
         // Of two troubles the one that does not pass by itself.
         (_, Some(Err(trouble @ Trouble::Foreign { .. }))) => {
             refused(facts, place, findings, Stage::DomainReady, trouble);
-            return Answer::Taken;
+            return Prepared::Taken;
         }
         (Ok(()), Some(Err(trouble))) => return refused(facts, place, findings, Stage::DomainReady, trouble),
         (Err(trouble), domain) => {
@@ -84,28 +107,16 @@ async fn on_cluster(
         (Ok(()), None) => {
             let waiting = Because::new("Waiting", "the runner's namespace is on its way");
             findings.refused(Stage::RunnerReady, waiting);
-            return Answer::Watched;
+            return Prepared::Watched;
         }
     }
     let (namespace, name) = place.runner_of(cluster);
-    let runner = RunnerReference {
+    Prepared::There(RunnerReference {
         mode: "knative".to_owned(),
         namespace: Some(namespace),
         name: Some(name),
         environment: place.environment().map(|environment| environment.name.clone()),
-    };
-    // Once it answered, Knative is believed: asking again would start every runner that sleeps.
-    let platform = place.environment().is_none();
-    if platform
-        && !has_answered(facts.install.status.as_ref(), resolved, &runner)
-        && !probe(context, resolved, findings).await
-    {
-        return Answer::No;
-    }
-    findings.passed(Stage::DomainReady, mapped(resolved));
-    findings.passed(Stage::RunnerReady, Because::new("RunnerReady", "Knative says that the runner is ready"));
-    findings.passed(Stage::Installed, installed(resolved));
-    Answer::Yes(runner)
+    })
 }
 
 /// Whether this very content has answered on the host through this runner. Not whether it is Ready: after every outage nothing is, and
@@ -118,15 +129,21 @@ fn has_answered(status: Option<&InstallStatus>, resolved: &Resolved, runner: &Ru
     })
 }
 
-fn refused(facts: &Facts, place: &Place, findings: &mut Findings, stage: Stage, trouble: Trouble) -> Answer {
+fn refused(
+    facts: &Facts,
+    place: &Place,
+    findings: &mut Findings,
+    stage: Stage,
+    trouble: Trouble,
+) -> Prepared {
     let (reason, message) = trouble.because(place);
     if let Trouble::Write(error) = &trouble {
         tracing::warn!(install = %facts.key, ?place, %error, "the cluster refuses");
     }
     findings.refused(stage, Because { reason, message });
     match trouble {
-        Trouble::Write(_) => Answer::No,
-        Trouble::Waiting { .. } | Trouble::Foreign { .. } => Answer::Watched,
+        Trouble::Write(_) => Prepared::No,
+        Trouble::Waiting { .. } | Trouble::Foreign { .. } => Prepared::Watched,
     }
 }
 

@@ -1,13 +1,13 @@
 use std::{sync::Arc, time::Duration};
 
-use annex_apis::{INSTALL_FINALIZER, Install, PlaceReference};
+use annex_apis::{INSTALL_FINALIZER, Install, InstallStatus, PlaceReference};
 use annex_core::HostName;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube_kcp::{ObjectKey, Outcome};
 
 use super::{
-    answer::{Answer, answer},
+    answer::{Prepared, answers, prepare},
     conditions::{Because, Findings, Stage},
     facts::{Facts, NotYet, dereference, recorded_host, route_of_status},
     resolve::resolve,
@@ -302,14 +302,30 @@ async fn install_it(
         findings.refused(Stage::DomainReady, Because::new("DomainConflict", message));
         return refused();
     }
+    if let Site::Cluster(place, _) = &facts.site {
+        let status = with_place(context, facts, place);
+        write(writer, facts, status).await?;
+    }
+    let prepared = match prepare(context, facts, &resolved, findings).await {
+        Prepared::There(runner) => Ok(runner),
+        Prepared::Watched => Err(Next::Resync(REFUSED_RESYNC)),
+        Prepared::No => Err(Next::Retry),
+        Prepared::Taken => return refused(),
+    };
     // Where it answers already it goes on answering until it does so here.
     context.routes.add(&key, &host, resolved.identity.clone());
-    record(context, writer, facts).await?;
-    let (answers, next) = match answer(context, facts, &resolved, findings).await {
-        Answer::Yes(runner) => (Some(runner), Next::Resync(RESYNC)),
-        Answer::Watched => (None, Next::Resync(REFUSED_RESYNC)),
-        Answer::No => (None, Next::Retry),
-        Answer::Taken => return refused(),
+    let (answers, next) = match prepared {
+        Ok(runner) => {
+            // Whoever asks the host may be answered by another replica.
+            let status = InstallStatus { routes: context.routes.of(&key), ..recorded_status(&facts.install) };
+            write(writer, facts, status).await?;
+            if answers(context, facts, &resolved, &runner, findings).await {
+                (Some(runner), Next::Resync(RESYNC))
+            } else {
+                (None, Next::Retry)
+            }
+        }
+        Err(next) => (None, next),
     };
     let certificate = matches!(&facts.site, Site::Cluster(place, _) if place.has_certificate());
     let url = context.domain.url(&host, certificate);
@@ -344,22 +360,27 @@ fn is_in_its_own_way(context: &Context, facts: &Facts, place: &Place, host: &Hos
     place.is_mapped_elsewhere(whose, host)
 }
 
-/// Writes where something is about to be made, so that whatever happens next it is known where to remove it; and what the host is to
-/// answer, because whoever asks may be answered by another replica.
-async fn record(context: &Context, writer: &Writer<'_>, facts: &mut Facts) -> Result<(), WriteError> {
-    let mut status = facts.install.status.clone().unwrap_or_default();
-    if let Site::Cluster(place, _) = &facts.site {
-        let reference = place.reference(&facts.key.cluster);
-        if let Some(left) = context.left.lock().get_mut(&facts.install.uid().unwrap_or_default()) {
-            // It is back.
-            left.retain(|other| *other != reference);
-        }
-        if !recorded_places(&facts.install).contains(&reference) {
-            status.places.push(reference);
-        }
+fn recorded_status(install: &Install) -> InstallStatus {
+    install.status.clone().unwrap_or_default()
+}
+
+/// The status that says where something is about to be made, so that whatever happens next it is known where to remove it.
+fn with_place(context: &Context, facts: &Facts, place: &Place) -> InstallStatus {
+    let mut status = recorded_status(&facts.install);
+    let reference = place.reference(&facts.key.cluster);
+    if let Some(left) = context.left.lock().get_mut(&facts.install.uid().unwrap_or_default()) {
+        // It is back.
+        left.retain(|other| *other != reference);
     }
-    status.routes = context.routes.of(&facts.key);
-    if facts.install.status.as_ref() != Some(&status) {
+    if !recorded_places(&facts.install).contains(&reference) {
+        status.places.push(reference);
+    }
+    status
+}
+
+/// Writes a status in the middle of a flow, if it says anything new: an effect is about to rely on it.
+async fn write(writer: &Writer<'_>, facts: &mut Facts, status: InstallStatus) -> Result<(), WriteError> {
+    if recorded_status(&facts.install) != status {
         facts.install = Arc::new(writer.status(&facts.install, status).await?);
     }
     Ok(())

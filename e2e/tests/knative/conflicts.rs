@@ -29,6 +29,10 @@ async fn a_claim_of_another_namespace_is_respected() -> anyhow::Result<()> {
     assert!(cluster.get(Kind::DomainMapping, &namespace(&workspace), &host).await?.is_none());
     let (status, _) = world.runner()?.lookup(&host).await?;
     assert_eq!(status.as_u16(), 404, "nobody is told that the host is this install's");
+    // Nor is it written again and again that it is not, as long as it takes to make another Ready.
+    let version = workspace.installs().get("hello").await?.resource_version();
+    hello(world, "bob", "kn-claimed-beside").await?;
+    assert_eq!(workspace.installs().get("hello").await?.resource_version(), version);
 
     cluster.delete(Kind::ClusterDomainClaim, "", &host).await?;
     workspace.installed("hello").await?;

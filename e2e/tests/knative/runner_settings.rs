@@ -49,7 +49,9 @@ async fn settings_reach_the_runners_in_the_open_and_credentials_out_of_a_secret(
         ("S3_BUCKET", "bundles"),
         ("S3_ENDPOINT", "http://minio.example.com:9000"),
     ];
-    let _with = Reconfigured::start(world, &["--runner-credentials-secret", SECRET], &settings)?;
+    // Knative says why a pod does not start once it has given up waiting for it.
+    let options = ["--runner-credentials-secret", SECRET, "--runner-progress-deadline-seconds", "10"];
+    let _with = Reconfigured::start(world, &options, &settings)?;
     let workspace = world.user("alice").await?.tenant("kn-settings").await?;
     let namespace = namespace(&workspace);
     workspace.install("hello", "com.example.hello", json!({})).await?;
