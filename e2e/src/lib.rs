@@ -5,6 +5,7 @@
 mod catalog;
 mod cluster;
 mod everything;
+pub mod replica;
 mod runner_client;
 mod waiting;
 mod workspaces;

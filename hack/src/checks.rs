@@ -94,12 +94,15 @@ impl Check {
                 ".annex/test",
                 &mut cargo(&["test", "--package", "annex-e2e", "--lib", "--bins", "--test", "e2e"]),
             ),
-            Self::Knative => guard::run(
-                checkout,
-                interrupts,
-                ".annex/knative",
-                &mut cargo(&["test", "--package", "annex-e2e", "--test", "cluster", "--test", "knative"]),
-            ),
+            Self::Knative => {
+                machine::install_for_tests()?;
+                guard::run(
+                    checkout,
+                    interrupts,
+                    ".annex/knative",
+                    &mut cargo(&["test", "--package", "annex-e2e", "--test", "cluster", "--test", "knative"]),
+                )
+            }
         }
     }
 }

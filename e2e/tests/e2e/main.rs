@@ -20,7 +20,6 @@ mod kube_kcp;
 mod managed_environments;
 mod provider;
 mod refusals;
-mod replica;
 mod replicas;
 mod restarts;
 mod security;

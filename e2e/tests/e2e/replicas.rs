@@ -3,9 +3,12 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use annex_e2e::{Workspace, World, until};
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::{Api, ResourceExt as _};
+use annex_e2e::{
+    Workspace, World,
+    replica::{CONTROLLER_LISTENERS, Replica, another_leads, leader, lease, says, signal},
+    until,
+};
+use kube::ResourceExt as _;
 use serde_json::json;
 use tokio::{
     io::copy_bidirectional,
@@ -15,37 +18,7 @@ use tokio::{
 };
 use xtask::Part;
 
-use crate::{
-    environment::{alone, publish},
-    replica::{Replica, signal},
-};
-
-const LISTENERS: [&str; 2] = ["--listen", "--lookup-listen"];
-
-async fn lease(world: &World) -> anyhow::Result<Lease> {
-    let leases: Api<Lease> = Api::namespaced(world.admin().await?.at("root:annex")?, "annex-system");
-    Ok(leases.get("annex-controller").await?)
-}
-
-/// Who leads, as the Lease says. None: nobody.
-async fn leader(world: &World) -> anyhow::Result<Option<String>> {
-    let holder = lease(world).await?.spec.and_then(|spec| spec.holder_identity);
-    Ok(holder.filter(|holder| !holder.is_empty()))
-}
-
-async fn another_leads(world: &World, before: &str) -> anyhow::Result<String> {
-    until("another leads", || async { Ok(leader(world).await?.filter(|leader| leader != before)) }).await
-}
-
-/// What a replica says of itself.
-async fn says(world: &World, operations: &str, what: &str) -> anyhow::Result<()> {
-    let runner = world.runner()?;
-    until(&format!("{operations} says: {what}"), || async {
-        let text = runner.text(&format!("{operations}/readyz")).await.unwrap_or_default();
-        Ok(text.contains(what).then_some(()))
-    })
-    .await
-}
+use crate::environment::{alone, publish};
 
 /// How many of a replica's writes have taken effect.
 async fn writes(world: &World, operations: &str) -> anyhow::Result<f64> {
@@ -109,7 +82,7 @@ async fn whatever_happens_to_the_one_that_leads_another_does_and_no_write_of_two
     let workspace = world.user("alice").await?.tenant("acme-replicas").await?;
     let first = until("somebody leads", || leader(world)).await?;
     let first_operations = world.stack.ops_url(Part::Controller);
-    let mut second = Replica::start(world, Part::Controller, &LISTENERS, &[])?;
+    let mut second = Replica::start(world, Part::Controller, &CONTROLLER_LISTENERS, &[])?;
     says(world, &second.url(0), &format!("stands by; {first} leads")).await?;
     let asks = Asks::replica(world, &second)?;
 
@@ -155,7 +128,7 @@ async fn whatever_happens_to_the_one_that_leads_another_does_and_no_write_of_two
     }
 
     // Asked to end, it lets the next one in at once: the Lease has no holder before anybody's patience is over.
-    let mut third = Replica::start(world, Part::Controller, &LISTENERS, &[])?;
+    let mut third = Replica::start(world, Part::Controller, &CONTROLLER_LISTENERS, &[])?;
     says(world, &third.url(0), &format!("stands by; {first} leads")).await?;
     let transitions = lease(world).await?.spec.and_then(|spec| spec.lease_transitions);
     block_in_place(|| world.stack.stop(Part::Controller))?;
@@ -227,7 +200,7 @@ async fn one_that_leads_and_is_cut_off_writes_nothing_when_it_is_back() -> anyho
     std::fs::write(&path, kubeconfig.replace(&kcp, &cuttable))?;
     let path = path.to_str().expect("a path in Unicode").to_owned();
     let more = ["--kubeconfig", &path, "--shard-host", &cuttable];
-    let replica = Replica::start(world, Part::Controller, &LISTENERS, &more)?;
+    let replica = Replica::start(world, Part::Controller, &CONTROLLER_LISTENERS, &more)?;
     says(world, &replica.url(0), &format!("stands by; {first} leads")).await?;
     let asks = Asks::replica(world, &replica)?;
     block_in_place(|| world.stack.stop(Part::Controller))?;

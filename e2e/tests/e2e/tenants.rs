@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use annex_apis::{ExecutionQuota, ManagedEnvironment, provider::accepted_claims};
-use annex_e2e::{Workspace, when};
+use annex_e2e::{Workspace, replica::Replica, when};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api,
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use xtask::Part;
 
-use crate::{environment::shared, replica::Replica};
+use crate::environment::shared;
 
 /// A kubeconfig file with what the seeded Secret holds.
 pub(crate) async fn seeded_kubeconfig(workspace: &Workspace) -> anyhow::Result<PathBuf> {

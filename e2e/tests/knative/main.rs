@@ -11,6 +11,7 @@
 
 mod certificates;
 mod cleanup;
+mod clocks;
 mod conflicts;
 mod deployments;
 mod domains;

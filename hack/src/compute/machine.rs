@@ -49,7 +49,16 @@ pub(crate) fn objection() -> Option<String> {
 
 /// Installs the packages that are missing.
 pub(crate) fn install() -> Result<()> {
-    let missing = missing();
+    install_packages(&missing())
+}
+
+/// Installs what only tests use: wrong clocks for single processes.
+pub(crate) fn install_for_tests() -> Result<()> {
+    let there = find("faketime").is_some() || !is_debian();
+    install_packages(if there { &[] } else { &["faketime"] })
+}
+
+fn install_packages(missing: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -59,7 +68,7 @@ pub(crate) fn install() -> Result<()> {
         let mut command = std::process::Command::new("apt-get");
         command
             .args(["install", "--quiet", "--yes", "--no-install-recommends"])
-            .args(&missing)
+            .args(missing)
             .env("DEBIAN_FRONTEND", "noninteractive");
         finish(&mut command, "apt-get install").map(drop)
     })
