@@ -62,7 +62,11 @@ impl Replica {
     }
 
     /// The URL of the listener with this place in the list.
+    ///
+    /// # Panics
+    /// There are not so many.
     #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "a test names a listener that it has asked for, or fails")]
     pub fn url(&self, listener: usize) -> String {
         format!("http://127.0.0.1:{}", self.ports[listener])
     }

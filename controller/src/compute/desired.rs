@@ -213,6 +213,10 @@ fn service(
             "autoscaling.knative.dev/min-scale": options.min_scale.to_string(),
             "autoscaling.knative.dev/max-scale": options.max_scale.to_string(),
             "serving.knative.dev/progress-deadline": format!("{}s", options.progress_deadline_seconds),
+            // The activator holds requests only while no runner is there. Kept in the way of every request, it fails those of a
+            // revision whose endpoints it saw before the revision itself, for as long as they stay the same: so after each outage of
+            // the API server (seen with Knative Serving 1.21).
+            "autoscaling.knative.dev/target-burst-capacity": "0",
         } },
         "spec": {
             // A guest in the pod finds no token of the cluster.

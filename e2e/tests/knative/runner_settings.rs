@@ -61,7 +61,7 @@ async fn settings_reach_the_runners_in_the_open_and_credentials_out_of_a_secret(
             .is_some_and(|ready| ready.status == "False" && ready.message.contains(SECRET))
     };
     when(&workspace.installs(), "hello", "the Secret is named", told).await?;
-    for service in ["runner", "exec"] {
+    let is_set_up = async |service: &str| -> anyhow::Result<()> {
         let service = cluster.when(Kind::Service, &namespace, service, "is there", |_| true).await?;
         let env = service.data["spec"]["template"]["spec"]["containers"][0]["env"].as_array().cloned();
         let env = env.expect("variables");
@@ -73,7 +73,9 @@ async fn settings_reach_the_runners_in_the_open_and_credentials_out_of_a_secret(
             assert_eq!(variable["valueFrom"]["secretKeyRef"]["name"], SECRET);
             assert_eq!(variable.get("value"), None::<&Value>, "{variable}");
         }
-    }
+        Ok(())
+    };
+    is_set_up("runner").await?;
 
     let credentials = [("S3_ACCESS_KEY", "kn-access"), ("S3_SECRET_KEY", "kn-secret")];
     let data: serde_json::Map<String, Value> =
@@ -83,6 +85,7 @@ async fn settings_reach_the_runners_in_the_open_and_credentials_out_of_a_secret(
     let installed = when(&workspace.installs(), "hello", "Ready", ready).await?;
     let host = installed.status.expect("a status").host.expect("a host");
     assert_eq!(tenant_on(world, &host).await?, workspace.cluster.to_string());
+    is_set_up("exec").await?;
     assert!(a_runner_has(&[credentials.as_slice(), &settings].concat()), "no runner has them");
 
     workspace.installs().delete("hello", &DeleteParams::default()).await?;
