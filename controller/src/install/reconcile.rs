@@ -306,17 +306,10 @@ async fn install_it(
         let status = with_place(context, facts, place);
         write(writer, facts, status).await?;
     }
-    let prepared = match prepare(context, facts, &resolved, findings).await {
-        Prepared::There(runner) => Ok(runner),
-        Prepared::Watched => Err(Next::Resync(REFUSED_RESYNC)),
-        Prepared::No => Err(Next::Retry),
-        Prepared::Taken => return refused(),
-    };
-    // Where it answers already it goes on answering until it does so here.
-    context.routes.add(&key, &host, resolved.identity.clone());
-    let (answers, next) = match prepared {
-        Ok(runner) => {
-            // Whoever asks the host may be answered by another replica.
+    let (answers, next) = match prepare(context, facts, &resolved, findings).await {
+        Prepared::There(runner) => {
+            // Where it answers already it goes on answering until it does so here. Whoever asks may be answered by another replica.
+            context.routes.add(&key, &host, resolved.identity.clone());
             let status = InstallStatus { routes: context.routes.of(&key), ..recorded_status(&facts.install) };
             write(writer, facts, status).await?;
             if answers(context, facts, &resolved, &runner, findings).await {
@@ -325,7 +318,9 @@ async fn install_it(
                 (None, Next::Retry)
             }
         }
-        Err(next) => (None, next),
+        Prepared::Watched => (None, Next::Resync(REFUSED_RESYNC)),
+        Prepared::No => (None, Next::Retry),
+        Prepared::Taken => return refused(),
     };
     let certificate = matches!(&facts.site, Site::Cluster(place, _) if place.has_certificate());
     let url = context.domain.url(&host, certificate);
@@ -380,7 +375,7 @@ fn with_place(context: &Context, facts: &Facts, place: &Place) -> InstallStatus 
 
 /// Writes a status in the middle of a flow, if it says anything new: an effect is about to rely on it.
 async fn write(writer: &Writer<'_>, facts: &mut Facts, status: InstallStatus) -> Result<(), WriteError> {
-    if recorded_status(&facts.install) != status {
+    if facts.install.status.as_ref() != Some(&status) {
         facts.install = Arc::new(writer.status(&facts.install, status).await?);
     }
     Ok(())
