@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use annex_core::{LabelError, check_label};
+use annex_core::{LabelError, MAX_NAME_LENGTH, check_labels};
 
 use crate::text_type::text_type;
 
@@ -41,14 +41,14 @@ impl FromStr for Publisher {
     type Err = PublisherError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() > 253 {
+        if text.len() > MAX_NAME_LENGTH {
             return Err(PublisherError::TooLong { length: text.len() });
         }
-        text.split('.').try_for_each(check_label).map_err(PublisherError::Label)?;
+        let labels = check_labels(text).map_err(PublisherError::Label)?;
         if text.chars().any(|c| c.is_ascii_uppercase()) {
             return Err(PublisherError::UpperCase);
         }
-        if !text.contains('.') {
+        if labels < 2 {
             return Err(PublisherError::OneLabel);
         }
         Ok(Self(text.to_owned()))

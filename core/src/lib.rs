@@ -20,8 +20,8 @@ pub use address::{AddressPolicy, ForbiddenAddress, IpNet};
 pub use digest::{ContentHash, ContentHashError};
 pub use extension::{ExtensionName, ExtensionNameError};
 pub use host::{
-    DomainError, DomainRoot, DomainRootError, HostName, HostNameError, LabelError, check_label,
-    compute_domain,
+    DomainError, DomainRoot, DomainRootError, HostName, HostNameError, LabelError, MAX_NAME_LENGTH,
+    check_label, check_labels, compute_domain,
 };
 pub use identity::{ExtensionId, IdError, InstallIdentity, TenantId};
 pub use slug::{Slug, SlugError};

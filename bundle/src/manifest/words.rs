@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use annex_core::{LabelError, check_label};
+use annex_core::{LabelError, MAX_NAME_LENGTH, check_labels};
 
 use crate::text_type::text_type;
 
@@ -158,8 +158,8 @@ impl FromStr for EgressRule {
             Some(name) => (name, true),
             None => (host, false),
         };
-        name.split('.').try_for_each(check_label).map_err(EgressRuleError::Label)?;
-        if name.len() > 253 {
+        let labels = check_labels(name).map_err(EgressRuleError::Label)?;
+        if name.len() > MAX_NAME_LENGTH {
             return Err(EgressRuleError::TooLong { length: name.len() });
         }
         if name.chars().any(|c| c.is_ascii_uppercase()) {
@@ -170,7 +170,7 @@ impl FromStr for EgressRule {
         if last.chars().all(|c| c.is_ascii_digit()) || last.starts_with("0x") {
             return Err(EgressRuleError::Address);
         }
-        if wildcard && !name.contains('.') {
+        if wildcard && labels < 2 {
             return Err(EgressRuleError::WideWildcard);
         }
         if let Some(port) = port {

@@ -26,7 +26,10 @@ pub enum LabelError {
 const MAX_LABEL_LENGTH: usize = 63;
 
 /// Checks every label of `name`, upper or lower case, and says how many there are.
-pub(crate) fn check_labels(name: &str) -> Result<usize, LabelError> {
+///
+/// # Errors
+/// One of them is no label of a DNS name. How long the name may be is for the caller to check.
+pub fn check_labels(name: &str) -> Result<usize, LabelError> {
     let mut count = 0;
     for label in name.split('.') {
         check_label(label)?;
