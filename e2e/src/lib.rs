@@ -15,6 +15,6 @@ pub use catalog::{hash, publish, publish_version, withdraw};
 pub use cluster::{Cluster, Kind};
 pub use everything::Everything;
 pub use runner_client::RunnerClient;
-pub use waiting::{PATIENCE, until, when, when_within};
+pub use waiting::{PATIENCE, until, when};
 pub use workspaces::{Tenancy, Workspace, condition};
 pub use world::World;

@@ -11,8 +11,7 @@ use crate::{World, until};
 /// The options that name the controller's ports, the one for operations first.
 pub const CONTROLLER_LISTENERS: [&str; 2] = ["--listen", "--lookup-listen"];
 
-/// A second process of a service.
-/// It ends with this value.
+/// A second process of a service. It ends with this value.
 #[derive(Debug)]
 pub struct Replica {
     process: Child,

@@ -20,23 +20,6 @@ pub async fn when<K>(
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    when_within(PATIENCE, api, name, what, condition).await
-}
-
-/// Like [`when`], for what another's software needs longer for.
-///
-/// # Errors
-/// It did not within `patience`; the error shows the object as it is.
-pub async fn when_within<K>(
-    patience: Duration,
-    api: &Api<K>,
-    name: &str,
-    what: &str,
-    condition: impl Fn(&K) -> bool + Send,
-) -> anyhow::Result<K>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
-{
     let satisfied = |object: Option<&K>| object.is_some_and(&condition);
     let watching = async {
         let mut pause = tokio::time::interval(Duration::from_millis(200));
@@ -47,11 +30,11 @@ where
             }
         }
     };
-    match tokio::time::timeout(patience, watching).await {
+    match tokio::time::timeout(PATIENCE, watching).await {
         Ok(object) => object.ok_or_else(|| anyhow!("{name}: {what}: gone")),
         Err(_) => {
             let now = api.get_opt(name).await;
-            Err(anyhow!("{name}: not within {} s: {what}; it is {now:?}", patience.as_secs()))
+            Err(anyhow!("{name}: not within {} s: {what}; it is {now:?}", PATIENCE.as_secs()))
         }
     }
 }

@@ -98,20 +98,26 @@ impl Tenancy {
         Ok(())
     }
 
-    /// Returns once there is no `root:<name>`, which is deleted if another test has left it: a name that people read in the guide can
-    /// be used by several tests.
+    /// Deletes `root:<name>`, and returns once it is gone.
     ///
     /// # Errors
     /// kcp refuses, or it does not go.
-    pub async fn without(&self, name: &str) -> anyhow::Result<()> {
+    pub async fn remove(&self, name: &str) -> anyhow::Result<()> {
+        self.delete(name).await?;
         let workspaces: Api<WorkspaceObject> = Api::all(self.at("root")?);
-        if workspaces.get_opt(name).await?.is_some() {
-            self.delete(name).await?;
-        }
-        until(&format!("{name} is gone"), || async {
+        until(&format!("the workspace {name} is gone"), || async {
             Ok(workspaces.get_opt(name).await?.is_none().then_some(()))
         })
         .await
+    }
+
+    /// Removes `root:<name>` if another test has left it: a name that people read in the guide can be used by several tests.
+    ///
+    /// # Errors
+    /// Like [`Tenancy::remove`].
+    pub async fn without(&self, name: &str) -> anyhow::Result<()> {
+        let workspaces: Api<WorkspaceObject> = Api::all(self.at("root")?);
+        if workspaces.get_opt(name).await?.is_some() { self.remove(name).await } else { Ok(()) }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use annex_apis::Install;
-use annex_e2e::{Cluster, Kind, World, condition, publish, until, when, when_within};
+use annex_e2e::{Cluster, Kind, World, condition, publish, until, when};
 use futures::future::try_join_all;
 use kube::{ResourceExt as _, api::DeleteParams, runtime::wait::await_condition};
 use serde_json::json;
@@ -88,10 +88,6 @@ impl Drop for Stopped<'_> {
     }
 }
 
-/// Knative's activator, which holds requests until a runner is there, looks for revisions again at most this long after the API server
-/// is back: what was made since is answered by it no sooner. (Seen: 80 s, "Failed to get revision watcher".)
-const ACTIVATOR: Duration = Duration::from_secs(240);
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_is_out_of_reach_and_back() -> anyhow::Result<()> {
     let (world, cluster, _turn) = alone().await?;
@@ -119,7 +115,7 @@ async fn a_cluster_that_is_out_of_reach_and_back() -> anyhow::Result<()> {
 
     drop(outage);
     when(&stays.installs(), "hello", "Ready again", is_ready).await?;
-    let installed = when_within(ACTIVATOR, &comes.installs(), "hello", "Ready", is_ready).await?;
+    let installed = when(&comes.installs(), "hello", "Ready", is_ready).await?;
     let host = installed.status.expect("a status").host.expect("a host");
     assert_eq!(tenant_on(world, &host).await?, comes.cluster.to_string());
     await_condition(goes.installs(), "hello", |install: Option<&Install>| install.is_none()).await?;
