@@ -2,7 +2,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -73,17 +73,18 @@ impl Client {
         );
         let index: Arc<Index<ConfigMap>> = Arc::default();
         let readiness = Readiness::default();
-        let (seen, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-        let (counted, bell, wanted) = (seen.clone(), done.clone(), self.events);
+        let (seen, done) = (AtomicUsize::new(0), Arc::new(Notify::new()));
+        // What the list tells is no change, so counting begins once it has ended: the bench changes nothing before it is told so.
+        let counting = Arc::new(AtomicBool::new(false));
+        let (counts, bell, wanted) = (counting.clone(), done.clone(), self.events);
         let listed = readiness.gate("list");
         let _watch = workspaces.objects(&index, listed, move |_| {
-            if counted.fetch_add(1, Ordering::Relaxed) + 1 == wanted {
+            if counts.load(Ordering::Relaxed) && seen.fetch_add(1, Ordering::Relaxed) + 1 == wanted {
                 bell.notify_one();
             }
         });
         readiness.wait().await;
-        // What the list told is no change. The bench changes nothing before it is told that the list has ended.
-        seen.store(0, Ordering::Relaxed);
+        counting.store(true, Ordering::Relaxed);
         tell()?;
         done.notified().await;
         tell()?;

@@ -118,7 +118,10 @@ async fn measure(peer: Peer) -> anyhow::Result<Cost> {
     let mut said = BufReader::new(child.stdout.take().context("its output")?).lines();
     let began = Usage::told(&mut said).await?;
     let listed = Usage::told(&mut said).await?;
-    shard.watches(1).await;
+    tokio::select! {
+        () = shard.watches(1) => {}
+        ended = child.wait() => anyhow::bail!("the client ended before it watched, with {}", ended?),
+    }
     for round in 0..EVENTS / 5_000 {
         shard.put_many(
             (0..5_000).map(|n| object(&workspace(n % WORKSPACES), &format!("object-{n}"), round + 1)),
