@@ -20,6 +20,8 @@ use crate::{
 pub(super) enum Prepared {
     /// It can be asked.
     There(RunnerReference),
+    /// The host leads to the runner already; the rest is watched and on its way.
+    Mapped,
     /// Not yet. Something that is watched is on its way.
     Watched,
     /// Not yet, and nothing that is watched will tell when.
@@ -98,12 +100,12 @@ async fn on_cluster(
             return Prepared::Taken;
         }
         (Ok(()), Some(Err(trouble))) => return refused(facts, place, findings, Stage::DomainReady, trouble),
-        (Err(trouble), domain) => {
-            if let Some(Ok(())) = domain {
-                findings.passed(Stage::DomainReady, mapped(resolved));
-            }
-            return refused(facts, place, findings, Stage::RunnerReady, trouble);
+        (Err(trouble), Some(Ok(()))) => {
+            findings.passed(Stage::DomainReady, mapped(resolved));
+            refused(facts, place, findings, Stage::RunnerReady, trouble);
+            return Prepared::Mapped;
         }
+        (Err(trouble), _) => return refused(facts, place, findings, Stage::RunnerReady, trouble),
         (Ok(()), None) => {
             let waiting = Because::new("Waiting", "the runner's namespace is on its way");
             findings.refused(Stage::RunnerReady, waiting);

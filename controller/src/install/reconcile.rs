@@ -306,10 +306,14 @@ async fn install_it(
         let status = with_place(context, facts, place);
         write(writer, facts, status).await?;
     }
-    let (answers, next) = match prepare(context, facts, &resolved, findings).await {
+    let prepared = prepare(context, facts, &resolved, findings).await;
+    if let Prepared::There(_) | Prepared::Mapped = prepared {
+        // Where it answers already it goes on answering until it does so here.
+        context.routes.add(&key, &host, resolved.identity.clone());
+    }
+    let (answers, next) = match prepared {
         Prepared::There(runner) => {
-            // Where it answers already it goes on answering until it does so here. Whoever asks may be answered by another replica.
-            context.routes.add(&key, &host, resolved.identity.clone());
+            // Whoever asks may be answered by another replica.
             let status = InstallStatus { routes: context.routes.of(&key), ..recorded_status(&facts.install) };
             write(writer, facts, status).await?;
             if answers(context, facts, &resolved, &runner, findings).await {
@@ -318,7 +322,7 @@ async fn install_it(
                 (None, Next::Retry)
             }
         }
-        Prepared::Watched => (None, Next::Resync(REFUSED_RESYNC)),
+        Prepared::Mapped | Prepared::Watched => (None, Next::Resync(REFUSED_RESYNC)),
         Prepared::No => (None, Next::Retry),
         Prepared::Taken => return refused(),
     };
