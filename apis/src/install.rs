@@ -201,6 +201,10 @@ pub struct InstallStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub places: Vec<PlaceReference>,
+    /// The last value of the annotation `annex.sh/reprovision` that was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub reprovisioned: Option<String>,
     /// The flow under way, or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<Flow>,

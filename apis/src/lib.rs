@@ -16,6 +16,7 @@ mod install;
 mod managed_environment;
 pub mod provider;
 mod reference;
+mod routes;
 mod tenant;
 
 pub use execution_quota::{ExecutionQuota, ExecutionQuotaSpec, ExecutionQuotaStatus, QUOTA_NAME};
@@ -34,6 +35,7 @@ pub use managed_environment::{
     ManagedEnvironmentStatus,
 };
 pub use reference::{KeyReference, NameReference};
+pub use routes::{identity, routes_of_status, tenant_id};
 pub use tenant::{QuotaDefaults, Tenant, TenantSpec};
 
 /// The API group of every kind in this crate.
@@ -45,6 +47,9 @@ pub const VERSION: &str = "v1alpha1";
 pub const MANAGED_LABEL: &str = "annex.sh/managed";
 /// Held by an Install until what was made for it is gone.
 pub const INSTALL_FINALIZER: &str = "annex.sh/install";
+/// On an Install, by whoever may update it or by the registry for them: a value that `status.reprovisioned` does not have yet asks for
+/// everything to be made again.
+pub const REPROVISION_ANNOTATION: &str = "annex.sh/reprovision";
 /// On the seeded kubeconfig Secret, by the tenant: a value that was not handled yet asks for a new token.
 pub const ROTATE_ANNOTATION: &str = "annex.sh/rotate";
 /// On the seeded kubeconfig Secret, by Annex: the last value of [`ROTATE_ANNOTATION`] that was handled.

@@ -10,7 +10,8 @@
 //! |---|---|
 //! | a publisher's tool | [`pack`], [`sign()`], [`SigningKey::generate`] |
 //! | the registry, once | [`verify_at_publish`], [`issue_receipt`] |
-//! | the registry, after trust or denylist changed | [`check_signature`] |
+//! | the registry, before it reads an archive | [`check_signature`] |
+//! | the registry, after trust or denylist changed | [`check_loadable`] |
 //! | a runner, at every load | [`verify_at_load`] |
 
 pub mod archive;
@@ -48,8 +49,8 @@ pub use signature::{
 pub use sink::{Discard, Memory, Sink};
 pub use trust::{Certificate, TrustBundle, TrustError};
 pub use verify::{
-    LoadPolicy, Loaded, PublishPolicy, Refusal, Signed, Signer, Verified, check_signature, verify_at_load,
-    verify_at_publish,
+    LoadPolicy, Loadable, Loaded, PublishPolicy, Refusal, Signed, Signer, Verified, check_loadable,
+    check_signature, verify_at_load, verify_at_publish,
 };
 
 /// Every code that a refusal can have.

@@ -1,14 +1,14 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use annex_core::{AddressPolicy, DomainRoot, HostName, IpNet};
-use annex_initializer::{KcpArgs, SeedArgs};
-use annex_service::{LogFormat, OperationsTlsArgs, TlsArgs};
+use annex_initializer::{KcpArgs, LeaseArgs, SeedArgs};
+use annex_service::{LogFormat, OperationsTlsArgs};
 use jiff::{Span, SpanRelativeTo};
 
 use crate::{
     compute::{ComputeArgs, DomainMode},
-    lead::LeaseArgs,
     runner::Runner,
+    verify::VerifyArgs,
     workspace::SHORTEST_AGE,
 };
 
@@ -23,9 +23,6 @@ pub(crate) struct Args {
     /// Where `/healthz`, `/readyz` and `/metrics` are served.
     #[arg(long, env = "ANNEX_LISTEN", default_value = "127.0.0.1:8090")]
     pub(crate) listen: SocketAddr,
-    /// Where runners ask which install a host is. Not for the public: whoever reaches it can list who is who.
-    #[arg(long, env = "ANNEX_LOOKUP_LISTEN", default_value = "127.0.0.1:8091")]
-    pub(crate) lookup_listen: SocketAddr,
     /// Where domains are answered, for asking for a host before the host is called Ready: the runner, or the ingress in knative
     /// mode, where nothing is asked when this is absent.
     #[arg(long, env = "RUNNER_BASE_URL", value_parser = base_url)]
@@ -48,9 +45,8 @@ pub(crate) struct Args {
     /// How log lines look.
     #[arg(long, env = "ANNEX_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
-    /// TLS of the lookup.
     #[command(flatten)]
-    pub(crate) tls: TlsArgs,
+    pub(crate) verify: VerifyArgs,
     #[command(flatten)]
     pub(crate) operations_tls: OperationsTlsArgs,
     #[command(flatten)]

@@ -26,6 +26,7 @@ use crate::{
     environment::Environments,
     routes::Routes,
     runner::Runner,
+    verify::Bundles,
     workspace::SeedMemory,
 };
 
@@ -83,6 +84,8 @@ pub(crate) struct Context {
     pub(crate) writes: ApiWrites,
     pub(crate) domain: DomainArgs,
     pub(crate) allow_unsigned: bool,
+    /// Bundles, from the registry, verified from the bytes. None: only what nobody verified is installed.
+    pub(crate) bundles: Option<Bundles>,
     pub(crate) seed_config: SeedConfig,
     pub(crate) seed: Seed,
     /// What of the seeds need not be looked at or told again.

@@ -38,7 +38,7 @@ impl Gauges {
             "Installs that are known, by their condition Ready",
             gauges.installs.clone(),
         );
-        registry.register("routes", "Hosts that the lookup answers for", gauges.routes.clone());
+        registry.register("routes", "Hosts that Installs answer on", gauges.routes.clone());
         if let Some(compute) = &gauges.compute {
             let help = "1 while the compute cluster answers and everything of it is known";
             registry.register("compute_reachable", help, compute.clone());

@@ -1,10 +1,10 @@
-//! One replica leads. All of them watch, and answer lookups by what statuses say; only the one that leads decides and writes.
+//! One replica leads. All of them watch; only the one that leads decides and writes.
 
 use std::{sync::Arc, time::Duration};
 
 use annex_service::Shutdown;
 use futures::FutureExt as _;
-use kube_kcp::{Fence, Leadership, Lease, LeaseOptions, Limits, Stop, WorkMetrics, run_workers};
+use kube_kcp::{Fence, Leadership, Lease, Limits, Stop, WorkMetrics, run_workers};
 
 use crate::{
     compute::Elsewhere,
@@ -18,41 +18,6 @@ const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
 const ELSEWHERE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Environments that are looked at at a time. Most of that is waiting for servers that are not ours.
 const ENVIRONMENTS: usize = 32;
-
-/// How the Lease is held, as command line arguments.
-#[derive(clap::Args, Clone, Debug)]
-pub(crate) struct LeaseArgs {
-    /// The namespace, in the provider's workspace, of the Lease that says which replica leads.
-    #[arg(long, env = "ANNEX_LEASE_NAMESPACE", default_value = "annex-system")]
-    pub(crate) lease_namespace: String,
-    /// Its name.
-    #[arg(long, env = "ANNEX_LEASE_NAME", default_value = "annex-controller")]
-    pub(crate) lease_name: String,
-    /// After how many seconds without a renewal another replica takes over. The one that leads stops writing after two thirds of that.
-    #[arg(long, env = "ANNEX_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(3..=300))]
-    pub(crate) lease_seconds: u64,
-    /// Who this replica is, for people: the name of its pod.
-    #[arg(long, env = "POD_NAME", default_value_t = host_name())]
-    pub(crate) identity: String,
-}
-
-impl LeaseArgs {
-    pub(crate) fn options(&self) -> LeaseOptions {
-        let duration = Duration::from_secs(self.lease_seconds);
-        LeaseOptions {
-            duration,
-            renew_deadline: duration * 2 / 3,
-            retry: duration * 2 / 15,
-            ..LeaseOptions::new(self.identity.clone())
-        }
-    }
-}
-
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim();
-    if name.is_empty() { "annex-controller".to_owned() } else { name.to_owned() }
-}
 
 /// What is counted of each kind of work.
 pub(crate) struct Counted {

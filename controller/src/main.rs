@@ -13,7 +13,6 @@ mod environment;
 mod gauges;
 mod install;
 mod lead;
-mod lookup;
 mod object_writer;
 mod routes;
 mod run;
@@ -22,6 +21,7 @@ mod runner;
 mod scripted;
 mod store;
 mod triggers;
+mod verify;
 mod workspace;
 
 use annex_service::Shutdown;

@@ -5,7 +5,8 @@ use annex_core::{HostName, InstallIdentity};
 use kube_kcp::ObjectKey;
 use parking_lot::RwLock;
 
-/// Which install each host is, for the lookup. An install has one host, and two while it moves from one to another.
+/// Which install each host is, as the statuses are to say it: the registry answers by those. An install has one host, and two while it moves
+/// from one to another.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     state: RwLock<State>,
@@ -18,8 +19,13 @@ struct State {
 }
 
 impl Routes {
-    /// What answers on `host`.
-    pub(crate) fn lookup(&self, host: &HostName) -> Option<InstallIdentity> {
+    /// Nothing answers anywhere.
+    pub(crate) fn clear(&self) {
+        *self.state.write() = State::default();
+    }
+
+    #[cfg(test)]
+    fn lookup(&self, host: &HostName) -> Option<InstallIdentity> {
         self.state.read().hosts.get(host).map(|(_, identity)| identity.clone())
     }
 

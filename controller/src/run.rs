@@ -28,10 +28,9 @@ use crate::{
     gauges::Gauges,
     install,
     lead::{Counted, lead},
-    lookup,
     routes::Routes,
     store::{self, Store, Told},
-    triggers,
+    triggers, verify,
     workspace::{self, SeedMemory},
 };
 
@@ -46,7 +45,6 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let work_metrics = WorkMetrics::register(&mut registry);
     let certificates = Certificates::register(&mut registry);
     let operations_tls = certificates.listener("operations", args.operations_tls.files())?;
-    let lookup_tls = certificates.listener("lookup", args.tls.files())?;
     let counted = Counted {
         installs: work_metrics,
         environments: WorkMetrics::register(registry.sub_registry_with_prefix("environments")),
@@ -58,7 +56,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let lease = Lease::new(
         unfenced.home(),
         &args.lease.lease_namespace,
-        &args.lease.lease_name,
+        args.lease.name("annex-controller"),
         args.lease.options(),
         lease_metrics,
     )?;
@@ -79,7 +77,9 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     workspaces.health().register(&mut registry);
     let writes = ApiWrites::register(&mut registry);
     let (notices, cluster_notices) = mpsc::unbounded_channel();
-    let options = args.compute.options()?;
+    let bundles = args.verify.bundles(args.allow_unsigned)?;
+    let runner_tokens = args.verify.runner_tokens()?;
+    let options = args.compute.options(runner_tokens.clone())?;
     let platform = platform(&args.compute, options.clone(), writes.clone(), &fence).await?;
     let context = Arc::new(Context {
         queue: Arc::new(WorkQueue::new(Backoff::default(), args.concurrency_per_workspace)),
@@ -100,6 +100,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         writes,
         domain: args.domain.clone(),
         allow_unsigned: args.allow_unsigned,
+        bundles,
         seed: Seed::of(&seed_config),
         seed_config,
         seeds: SeedMemory::default(),
@@ -146,6 +147,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
                     let answers = *runner.reachable().borrow();
                     format!("runner: {}", if answers { "answers" } else { "does not answer" })
                 }))
+                .chain(context.bundles.iter().flat_map(|bundles| bundles.notes()))
                 .chain(context.workspaces.health().shards().iter().map(ToString::to_string))
                 .chain(
                     context
@@ -158,18 +160,13 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         })
     };
     let operations = Operations { status, registry, certificates }.router();
-    let lookup = {
-        let (readiness, context) = (readiness.clone(), context.clone());
-        let routes = context.routes.clone();
-        lookup::router(routes, move || readiness.waiting_for().is_empty() && context.all_is_synced())
-    };
 
     let mut followers = follow(&context, &readiness);
+    if let Some(tokens) = runner_tokens {
+        followers.push(tokio::spawn(async move { tokens.follow().await }));
+    }
     followers.push(tokio::spawn(triggers::follow_clusters(context.clone(), cluster_notices)));
-    // The lookup goes on until the work has ended: whether an install at work answers is asked through it.
-    let (at_work, work_ended) = tokio::sync::oneshot::channel::<()>();
     let workers = async {
-        let _at_work = at_work;
         tokio::select! {
             () = readiness.wait() => {}
             () = shutdown.requested() => return Ok(()),
@@ -180,9 +177,6 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     };
     let served = tokio::try_join!(
         serve("operations", args.listen, operations_tls, operations, shutdown.requested()),
-        serve("lookup", args.lookup_listen, lookup_tls, lookup, async {
-            let _ = work_ended.await;
-        }),
         workers,
     );
     for follower in followers {
@@ -276,6 +270,7 @@ fn follow(context: &Arc<Context>, readiness: &Readiness) -> Vec<JoinHandle<()>> 
         }),
         tokio::spawn(async move { platform.places.follow_platform().await }),
         tokio::spawn(triggers::follow_runner(context.clone())),
+        tokio::spawn(verify::follow(context.clone())),
     ]
 }
 

@@ -219,6 +219,7 @@ impl Controller {
             writes: ApiWrites::default(),
             domain: DomainArgs { root: "apps.test".parse().unwrap(), scheme: None, port: None },
             allow_unsigned: true,
+            bundles: None,
             seed: Seed::of(&seed_config),
             seed_config,
             seeds: SeedMemory::default(),

@@ -42,37 +42,21 @@ impl Context {
         }
     }
 
-    /// This replica leads no longer, and answers by what statuses say.
+    /// This replica leads no longer.
     pub(crate) fn end(&self) {
         self.leads.store(false, Ordering::Release);
-        self.follow_routes(self.tenants.installs.all());
     }
 
     fn leads(&self) -> bool {
         self.leads.load(Ordering::Acquire)
     }
 
-    /// An Install came, changed or went. A replica that does not lead answers for it as its status says.
+    /// An Install came, changed or went. A replica that does not lead remembers nothing of it: it begins with what is there then.
     pub(crate) fn install_changed(&self, change: &Change<Install>) {
         if self.leads() {
             self.install_noted(change);
-        } else {
-            match change {
-                Change::Applied { key, object, .. } => self.follow_routes([(key.clone(), object.clone())]),
-                Change::Removed { key, because: RemovedBecause::Deleted, .. } => {
-                    self.routes.follow(key, Vec::new());
-                }
-                // Nobody said that it is gone; the one that leads asks, and what it was it goes on being until then.
-                Change::Removed { .. } => {}
-            }
         }
         self.queue.add(Key::Install(change.key().clone()));
-    }
-
-    fn follow_routes(&self, installs: impl IntoIterator<Item = (ObjectKey, Arc<Install>)>) {
-        for (key, install) in installs {
-            self.routes.follow(&key, routes_of_status(&self.catalog, &key, &install));
-        }
     }
 
     /// What the status of an Install says it holds is claimed before anything is reconciled, so that a restart gives nobody's host
@@ -123,9 +107,10 @@ impl Context {
         }
     }
 
-    /// Answers for every host that a status records and that its Install holds, before the first reconcile: a new leader must not make
-    /// a host unknown for as long as it takes to look at every Install again.
+    /// Takes over what statuses record and their Installs hold, before the first reconcile: a new leader must not make a host unknown for as
+    /// long as it takes to look at every Install again.
     fn restore_routes(&self) {
+        self.routes.clear();
         for (key, install) in self.tenants.installs.all() {
             let mut routes = routes_of_status(&self.catalog, &key, &install);
             routes
@@ -234,10 +219,6 @@ impl Context {
     /// A Tenant changed: its workspace is looked at, and all that is installed there. It may have been deleted while nobody watched.
     pub(crate) fn tenant_changed(&self, name: &str) {
         let Ok(cluster) = name.parse::<ClusterName>() else { return };
-        if !self.leads() {
-            // A name of the tenant's is part of what is answered.
-            self.follow_routes(self.tenants.installs.in_cluster(&cluster));
-        }
         self.queue.add(Key::Workspace(cluster.clone()));
         self.wake_cluster(&cluster);
     }

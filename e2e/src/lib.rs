@@ -5,6 +5,7 @@
 mod catalog;
 mod cluster;
 mod everything;
+mod publisher;
 pub mod replica;
 mod runner_client;
 mod waiting;
@@ -14,6 +15,7 @@ mod world;
 pub use catalog::{hash, publish, publish_version, withdraw};
 pub use cluster::{Cluster, Kind};
 pub use everything::Everything;
+pub use publisher::{Publisher, packed};
 pub use runner_client::RunnerClient;
 pub use waiting::{PATIENCE, until, when};
 pub use workspaces::{Tenancy, Workspace, condition};

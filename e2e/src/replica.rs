@@ -9,7 +9,7 @@ use xtask::Part;
 use crate::{World, until};
 
 /// The options that name the controller's ports, the one for operations first.
-pub const CONTROLLER_LISTENERS: [&str; 2] = ["--listen", "--lookup-listen"];
+pub const CONTROLLER_LISTENERS: [&str; 1] = ["--listen"];
 
 /// A second process of a service. It ends with this value.
 #[derive(Debug)]

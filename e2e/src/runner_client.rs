@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use reqwest::StatusCode;
 use serde_json::Value;
 use xtask::Settings;
@@ -7,16 +9,17 @@ use xtask::Settings;
 pub struct RunnerClient {
     http: reqwest::Client,
     runner: String,
-    lookup: String,
+    registry: String,
+    token: String,
 }
 
 impl RunnerClient {
-    /// `lookup`: where the controller answers who a host is.
-    pub(crate) fn new(settings: &Settings, lookup: &str) -> anyhow::Result<Self> {
+    /// `registry`: where it answers who a host is; `tokens`: the file of what runners are known to it by.
+    pub(crate) fn new(settings: &Settings, registry: &str, tokens: &Path) -> anyhow::Result<Self> {
         let http =
             reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(10)).build()?;
-        let lookup = format!("{lookup}/api/installs/lookup-by-host");
-        Ok(Self { http, runner: settings.runner_url(), lookup })
+        let token = std::fs::read_to_string(tokens)?.trim().to_owned();
+        Ok(Self { http, runner: settings.runner_url(), registry: registry.to_owned(), token })
     }
 
     /// `GET /` with this Host header: the status, and the body where it is JSON.
@@ -32,7 +35,25 @@ impl RunnerClient {
     /// # Errors
     /// No answer.
     pub async fn lookup(&self, host: &str) -> anyhow::Result<(StatusCode, Value)> {
-        answer(self.http.get(&self.lookup).query(&[("host", host)])).await
+        self.lookup_at(&self.registry, host).await
+    }
+
+    /// Asks another registry than the environment's for a host.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn lookup_at(&self, registry: &str, host: &str) -> anyhow::Result<(StatusCode, Value)> {
+        let question = self.http.get(format!("{registry}/api/installs/lookup-by-host"));
+        let question = question.bearer_auth(&self.token);
+        answer(question.query(&[("host", host)])).await
+    }
+
+    /// What a URL of the environment says, whatever its status is.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn said(&self, url: &str) -> anyhow::Result<String> {
+        Ok(self.http.get(url).send().await?.text().await?)
     }
 
     /// The body of any URL of the environment.

@@ -108,7 +108,11 @@ impl World {
     /// # Errors
     /// No client can be made.
     pub fn runner(&self) -> anyhow::Result<RunnerClient> {
-        RunnerClient::new(self.stack.settings(), &self.stack.lookup_url()?)
+        RunnerClient::new(
+            self.stack.settings(),
+            &self.stack.registry_url()?,
+            &self.stack.paths().runner_tokens(),
+        )
     }
 }
 

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
+use crate::binaries;
 use crate::checkout::Checkout;
 use crate::guard;
 use crate::interrupt::Interrupts;
@@ -18,6 +19,8 @@ pub enum Bench {
     Knative,
     /// What kube-kcp costs, and what a noisy workspace costs the others
     Kcp,
+    /// What verifying and unpacking a bundle costs beside `zstd -d` and `sha256sum`, and what a lookup costs
+    Bundle,
 }
 
 /// Measures; the last line of the output is JSON. Nothing stays running.
@@ -28,8 +31,18 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
         Bench::Install => "install",
         Bench::Knative => "knative",
         Bench::Kcp => "kcp",
+        Bench::Bundle => "bundle",
     };
     let mut command = checkout.cargo();
     command.args(["run", "--release", "--quiet", "--package", "annex-e2e", "--bin", "bench", "--", name]);
+    if bench == Bench::Bundle {
+        // Processes of their own: their memory and their processor time are what is measured.
+        for (option, package, example) in [
+            ("--throughput", "annex-bundle", "bundle-throughput"),
+            ("--lookups", "annex-registry", "lookups"),
+        ] {
+            command.arg(option).arg(binaries::optimised_example(&checkout, package, example)?);
+        }
+    }
     guard::run(&checkout, &Interrupts::catch()?, ".annex/bench", &mut command)
 }

@@ -11,7 +11,8 @@ use crate::checkout::Checkout;
 use crate::compute::STATIC_TARGET;
 use crate::part::Part;
 
-const PACKAGES: [&str; 4] = ["annex-initializer", "annex-controller", "annex-runner", "kubectl-annex"];
+const PACKAGES: [&str; 5] =
+    ["annex-initializer", "annex-controller", "annex-registry", "annex-runner", "kubectl-annex"];
 
 /// Where cargo put the programs.
 #[derive(Clone, Debug)]
@@ -43,6 +44,7 @@ impl Binaries {
             Part::Runner => "annex-runner",
             Part::Initializer => "annex-initializer",
             Part::Controller => "annex-controller",
+            Part::Registry => "annex-registry",
         };
         self.programs.get(name).map(PathBuf::as_path)
     }
@@ -58,7 +60,16 @@ impl Binaries {
 /// # Errors
 /// It does not compile, or there is none of that name.
 pub fn example(package: &str, name: &str) -> Result<PathBuf> {
-    build(&Checkout::find()?, &["--package", package, "--example", name])
+    build_example(&Checkout::find()?, package, name, &[])
+}
+
+/// The same with optimisation, for a bench.
+pub(crate) fn optimised_example(checkout: &Checkout, package: &str, name: &str) -> Result<PathBuf> {
+    build_example(checkout, package, name, &["--release"])
+}
+
+fn build_example(checkout: &Checkout, package: &str, name: &str, more: &[&str]) -> Result<PathBuf> {
+    build(checkout, &[["--package", package, "--example", name].as_slice(), more].concat())
         .with_context(|| format!("example {name} of {package} does not compile"))?
         .remove(name)
         .with_context(|| format!("package {package} has no example {name}"))

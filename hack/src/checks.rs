@@ -23,7 +23,7 @@ pub enum Check {
     Clippy,
     /// Only dependencies with licences and from places that we accept
     Deny,
-    /// The generated files are what apis/ says
+    /// The generated files are what apis/ and bundle/ say
     Drift,
     /// Tests that need nothing but the sources
     Unit,

@@ -68,7 +68,7 @@ enum Task {
         #[arg(long)]
         release: bool,
     },
-    /// Render schemas, CRDs and manifests from apis/
+    /// Render schemas, CRDs and manifests from apis/, and the manifest's schema from bundle/
     Generate,
     /// Measure; the last line is JSON
     Bench {
@@ -119,9 +119,9 @@ struct Environment {
     /// Where the ingress of the cluster elsewhere takes HTTPS
     #[arg(long, value_name = "HOST:PORT")]
     ingress_https: Option<String>,
-    /// Where pods of the cluster elsewhere reach the controller's lookup [default: this machine's address towards it]
+    /// Where pods of the cluster elsewhere reach the registry [default: this machine's address towards it]
     #[arg(long, value_name = "URL")]
-    lookup_url: Option<String>,
+    registry_url: Option<String>,
     /// The port on which installs answer over TLS [default: 8443]
     #[arg(long, value_name = "PORT")]
     https_port: Option<u16>,
@@ -174,7 +174,7 @@ impl Environment {
             runner_image: self.runner_image.clone().or(recorded.runner_image.filter(|_| knative)),
             ingress_http: self.ingress_http.clone().or(recorded.ingress_http.filter(|_| knative)),
             ingress_https: self.ingress_https.clone().or(recorded.ingress_https.filter(|_| knative)),
-            lookup_url: self.lookup_url.clone().or(recorded.lookup_url.filter(|_| knative)),
+            registry_url: self.registry_url.clone().or(recorded.registry_url.filter(|_| knative)),
             https_port: self.https_port.unwrap_or(recorded.https_port),
             tls: self.tls.unwrap_or(recorded.tls),
             ..recorded

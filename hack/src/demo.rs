@@ -234,6 +234,10 @@ fn next_steps(shell: &Shell, stack: &Stack) -> String {
             format!("{alice} --context acme delete install hello"),
         ),
         (
+            "begin an extension of your own; docs/publisher-guide.md goes on to publish it",
+            "kubectl annex init notes --publisher example.com".to_owned(),
+        ),
+        (
             "somebody else's workspace is closed",
             format!("{mallory} --server {}/clusters/root:acme get installs", server(stack)),
         ),

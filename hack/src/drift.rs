@@ -1,8 +1,9 @@
-//! What is generated from `apis/`, and whether it is what the checkout holds.
+//! What is generated from `apis/` and `bundle/`, and whether it is what the checkout holds.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -10,10 +11,13 @@ use crate::checkout::Checkout;
 use crate::sandbox::Sandbox;
 
 const FOLDER: &str = "manifests/provider";
+/// What editors check an extension's manifest with.
+const SCHEMA: &str = "docs/manifest.schema.json";
 
 /// Renders schemas, CRDs and manifests into the checkout.
 pub(crate) fn generate(checkout: &Checkout) -> Result<()> {
-    generate_into(checkout, Path::new(FOLDER))
+    generate_into(checkout, Path::new(FOLDER))?;
+    fs::write(checkout.join(SCHEMA), schema(checkout)?).with_context(|| format!("cannot write {SCHEMA}"))
 }
 
 /// Fails with the names of the files that `generate` would change.
@@ -29,12 +33,20 @@ pub(crate) fn check(checkout: &Checkout) -> Result<()> {
         fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
     }
     generate_into(checkout, sandbox.path())?;
-    let differing = compare(&present, &read_folder(sandbox.path())?);
+    let mut differing: Vec<_> = compare(&present, &read_folder(sandbox.path())?)
+        .into_iter()
+        .map(|difference| format!("{FOLDER}/{difference}"))
+        .collect();
+    match fs::read(checkout.join(SCHEMA)) {
+        Ok(present) if present == schema(checkout)? => {}
+        Ok(_) => differing.push(format!("{SCHEMA} differs")),
+        Err(error) => differing.push(format!("{SCHEMA} cannot be read: {error}")),
+    }
     if differing.is_empty() {
         return Ok(());
     }
     bail!(
-        "{FOLDER} is not what apis/ says:\n  {}\n`cargo xtask generate` mends it; commit the result",
+        "what is generated is not what apis/ and bundle/ say:\n  {}\n`cargo xtask generate` mends it; commit the result",
         differing.join("\n  ")
     )
 }
@@ -47,6 +59,21 @@ fn generate_into(checkout: &Checkout, folder: &Path) -> Result<()> {
         .status()
         .context("cannot run cargo")?;
     if status.success() { Ok(()) } else { bail!("the generator failed ({status})") }
+}
+
+/// The JSON Schema of an extension's manifest.
+fn schema(checkout: &Checkout) -> Result<Vec<u8>> {
+    let output = checkout
+        .cargo()
+        .args(["run", "--quiet", "--package", "annex-bundle", "--example", "manifest-schema"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        bail!("the generator failed ({})", output.status)
+    }
 }
 
 fn compare(present: &Files, generated: &Files) -> Vec<String> {

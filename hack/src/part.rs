@@ -13,15 +13,19 @@ pub enum Part {
     Ingress,
     /// What seeds new workspaces.
     Initializer,
-    /// What reconciles installs, and answers the runner's lookups.
+    /// What publishes bundles, and answers the runner's lookups.
+    Registry,
+    /// What reconciles installs.
     Controller,
 }
 
 impl Part {
     /// All of them, in the order in which they start.
-    pub const ALL: [Self; 5] = [Self::Kcp, Self::Runner, Self::Ingress, Self::Initializer, Self::Controller];
+    pub const ALL: [Self; 6] =
+        [Self::Kcp, Self::Registry, Self::Runner, Self::Ingress, Self::Initializer, Self::Controller];
     /// All but kcp, in the order in which they start.
-    pub const SERVICES: [Self; 4] = [Self::Runner, Self::Ingress, Self::Initializer, Self::Controller];
+    pub const SERVICES: [Self; 5] =
+        [Self::Registry, Self::Runner, Self::Ingress, Self::Initializer, Self::Controller];
 
     /// The name of its log and of its process record.
     #[must_use]
@@ -31,6 +35,7 @@ impl Part {
             Self::Runner => "runner",
             Self::Ingress => "ingress",
             Self::Initializer => "initializer",
+            Self::Registry => "registry",
             Self::Controller => "controller",
         }
     }

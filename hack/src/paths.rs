@@ -34,10 +34,56 @@ impl Paths {
         self.state.join("users").join(format!("{user}.kubeconfig"))
     }
 
-    /// The kubeconfig of a service's own identity in the provider's workspace: the controller's or the initializer's.
+    /// The kubeconfig of a service's own identity in the provider's workspace: the controller's, the initializer's or the registry's.
     #[must_use]
     pub fn service_kubeconfig(&self, part: Part) -> PathBuf {
         self.state.join("services").join(format!("{part}.kubeconfig"))
+    }
+
+    /// Where the registry keeps bundles.
+    #[must_use]
+    pub fn bundle_store(&self) -> PathBuf {
+        self.state.join("bundles")
+    }
+
+    /// Whom the registry and the controller trust: the development publisher's key, for any publisher.
+    #[must_use]
+    pub fn trust_bundle(&self) -> PathBuf {
+        self.signing().join("trust.pem")
+    }
+
+    /// What is revoked: nothing, at first.
+    #[must_use]
+    pub fn denylist(&self) -> PathBuf {
+        self.signing().join("denylist")
+    }
+
+    /// The private key of the development publisher, for `kubectl annex sign`.
+    #[must_use]
+    pub fn publisher_key(&self) -> PathBuf {
+        self.signing().join("publisher.key")
+    }
+
+    /// What runners are known to the registry by.
+    #[must_use]
+    pub fn runner_tokens(&self) -> PathBuf {
+        self.signing().join("runner-tokens")
+    }
+
+    /// The registry's private key.
+    #[must_use]
+    pub fn registry_key(&self) -> PathBuf {
+        self.signing().join("registry.key")
+    }
+
+    /// The registry's public keys.
+    #[must_use]
+    pub fn registry_keys(&self) -> PathBuf {
+        self.signing().join("registry-keys.json")
+    }
+
+    fn signing(&self) -> PathBuf {
+        self.state.join("signing")
     }
 
     /// The certificate authority of kcp's address. Absent where the system's own authorities vouch for it.
@@ -143,6 +189,8 @@ impl Paths {
             self.kcp_tokens(),
             self.state.join("users"),
             self.state.join("services"),
+            self.signing(),
+            self.bundle_store(),
             self.logs(),
             self.pids(),
             self.kubectl_cache(),

@@ -13,10 +13,10 @@ use crate::settings::Settings;
 pub(crate) struct Knative {
     /// The image from which it runs the runner.
     pub(crate) runner_image: String,
-    /// Where it answers the runners' lookups.
-    pub(crate) lookup_listen: String,
+    /// Where the registry answers.
+    pub(crate) registry_listen: String,
     /// The same as pods reach it.
-    pub(crate) lookup_url: String,
+    pub(crate) registry_url: String,
     /// Where the ingress answers for the installs' domains; https where they have TLS.
     pub(crate) ingress_url: String,
 }
@@ -36,12 +36,19 @@ pub(crate) fn launch(
     let listen = |port: u16| format!("127.0.0.1:{port}");
     let mut arg = |name: &str, value: String| args.extend([name.to_owned(), value]);
 
+    let local_registry = format!("http://127.0.0.1:{}", settings.registry_port());
     let (domain_scheme, domain_port) = settings.domain_scheme_and_port();
-    arg("--listen", listen(if part == Part::Runner { domain_port } else { settings.ops_port(part) }));
-    if matches!(part, Part::Controller | Part::Initializer) {
+    match part {
+        Part::Runner => arg("--listen", listen(domain_port)),
+        Part::Registry => arg("--operations-listen", listen(settings.ops_port(part))),
+        _ => arg("--listen", listen(settings.ops_port(part))),
+    }
+    if part != Part::Runner {
         arg("--kubeconfig", paths.service_kubeconfig(part).display().to_string());
-        arg("--tenant-server", server.to_owned());
         inputs.push(paths.service_kubeconfig(part));
+    }
+    if matches!(part, Part::Controller | Part::Initializer) {
+        arg("--tenant-server", server.to_owned());
         if paths.kcp_ca().is_file() {
             arg("--tenant-ca-file", paths.kcp_ca().display().to_string());
             inputs.push(paths.kcp_ca());
@@ -56,17 +63,32 @@ pub(crate) fn launch(
                 arg("--tls-cert-file", paths.domains_certificate().display().to_string());
                 arg("--tls-key-file", paths.domains_key().display().to_string());
             }
-            env.push((
-                "REGISTRY_BASE_URL".to_owned(),
-                format!("http://127.0.0.1:{}", settings.lookup_port()),
-            ));
+            env.push(("REGISTRY_BASE_URL".to_owned(), local_registry));
+            // No input: it follows it.
+            env.push(("REGISTRY_TOKEN_FILE".to_owned(), paths.runner_tokens().display().to_string()));
+        }
+        Part::Registry => {
+            // Of all these only the store is no input that is followed.
+            arg(
+                "--listen",
+                match knative {
+                    None => listen(settings.registry_port()),
+                    Some(knative) => knative.registry_listen.clone(),
+                },
+            );
+            arg("--bundle-store", paths.bundle_store().display().to_string());
+            arg("--trust-bundle", paths.trust_bundle().display().to_string());
+            arg("--denylist", paths.denylist().display().to_string());
+            arg("--signing-key", paths.registry_key().display().to_string());
+            arg("--keys", paths.registry_keys().display().to_string());
+            arg("--runner-tokens", paths.runner_tokens().display().to_string());
+            env.push(("ANNEX_LEASE_SECONDS".to_owned(), "9".to_owned()));
         }
         Part::Controller => {
             // Whoever kills it here does not want to wait for long until the next one leads.
             env.push(("ANNEX_LEASE_SECONDS".to_owned(), "9".to_owned()));
             match knative {
                 None => {
-                    arg("--lookup-listen", listen(settings.lookup_port()));
                     arg("--runner-url", settings.runner_url());
                     env.push(("EXT_DOMAIN_SCHEME".to_owned(), domain_scheme.to_owned()));
                 }
@@ -75,8 +97,7 @@ pub(crate) fn launch(
                     arg("--domain-mode", "knative".to_owned());
                     arg("--compute-kubeconfig", kubeconfig.display().to_string());
                     arg("--runner-image", knative.runner_image.clone());
-                    arg("--runner-registry-url", knative.lookup_url.clone());
-                    arg("--lookup-listen", knative.lookup_listen.clone());
+                    arg("--runner-registry-url", knative.registry_url.clone());
                     arg("--runner-url", knative.ingress_url.clone());
                     inputs.push(kubeconfig);
                     // Nobody else makes claims on a development cluster.
@@ -88,6 +109,11 @@ pub(crate) fn launch(
                     }
                 }
             }
+            arg("--registry-url", knative.map_or(local_registry, |knative| knative.registry_url.clone()));
+            arg("--trust-bundle", paths.trust_bundle().display().to_string());
+            arg("--denylist", paths.denylist().display().to_string());
+            arg("--registry-keys", paths.registry_keys().display().to_string());
+            arg("--runner-tokens", paths.runner_tokens().display().to_string());
             if settings.tls {
                 arg("--runner-ca-file", paths.domains_ca().display().to_string());
                 inputs.push(paths.domains_ca());
@@ -141,10 +167,21 @@ mod tests {
         let paths = Paths::new(&settings.state_dir);
         let runner = launch(&settings, &paths, "https://k", None, Part::Runner, Path::new("/bin/runner"));
         assert!(!runner.args.iter().any(|arg| arg.contains("kubeconfig")));
-        assert_eq!(runner.env, [("REGISTRY_BASE_URL".to_owned(), "http://127.0.0.1:8091".to_owned())]);
+        assert_eq!(value(&runner, "REGISTRY_BASE_URL"), Some("http://127.0.0.1:8091"));
+        assert_eq!(value(&runner, "REGISTRY_TOKEN_FILE"), Some("/state/signing/runner-tokens"));
         let controller =
             launch(&settings, &paths, "https://k", None, Part::Controller, Path::new("/bin/controller"));
-        assert!(controller.args.join(" ").contains("--lookup-listen 127.0.0.1:8091"));
+        assert!(controller.args.join(" ").contains("--registry-url http://127.0.0.1:8091"));
+        let registry =
+            launch(&settings, &paths, "https://k", None, Part::Registry, Path::new("/bin/registry"));
+        let line = registry.args.join(" ");
+        assert!(
+            line.contains(
+                "--operations-listen 127.0.0.1:8095 --kubeconfig /state/services/registry.kubeconfig"
+            ),
+            "{line}"
+        );
+        assert!(line.contains("--listen 127.0.0.1:8091 --bundle-store /state/bundles"), "{line}");
     }
 
     #[test]
@@ -153,8 +190,8 @@ mod tests {
         let paths = Paths::new(&settings.state_dir);
         let knative = Knative {
             runner_image: "dev.local/annex-runner:1".to_owned(),
-            lookup_listen: "10.89.0.1:8091".to_owned(),
-            lookup_url: "http://10.89.0.1:8091".to_owned(),
+            registry_listen: "10.89.0.1:8091".to_owned(),
+            registry_url: "http://10.89.0.1:8091".to_owned(),
             ingress_url: "http://10.89.0.2:30080".to_owned(),
         };
         let program = Path::new("/bin/controller");
@@ -203,8 +240,8 @@ mod tests {
         let paths = Paths::new(&settings.state_dir);
         let knative = Knative {
             runner_image: "dev.local/annex-runner:1".to_owned(),
-            lookup_listen: "10.89.0.1:8091".to_owned(),
-            lookup_url: "http://10.89.0.1:8091".to_owned(),
+            registry_listen: "10.89.0.1:8091".to_owned(),
+            registry_url: "http://10.89.0.1:8091".to_owned(),
             ingress_url: "https://10.89.0.2:30443".to_owned(),
         };
         let program = Path::new("/bin/controller");

@@ -64,10 +64,10 @@ pub struct Settings {
     /// `HOST:PORT` at which the ingress of the cluster elsewhere takes HTTPS.
     #[serde(default)]
     pub ingress_https: Option<String>,
-    /// Where the pods of the cluster elsewhere reach the lookup of this machine. None: at the address from which this
+    /// Where the pods of the cluster elsewhere reach the registry of this machine. None: at the address from which this
     /// machine reaches that cluster.
     #[serde(default)]
-    pub lookup_url: Option<String>,
+    pub registry_url: Option<String>,
     /// Where the installs' domains answer over TLS.
     #[serde(default = "https_port")]
     pub https_port: u16,
@@ -102,7 +102,7 @@ impl Settings {
             runner_image: None,
             ingress_http: None,
             ingress_https: None,
-            lookup_url: None,
+            registry_url: None,
             https_port: https_port(),
             tls: false,
         }
@@ -113,8 +113,8 @@ impl Settings {
     /// # Errors
     /// When no block of free ports is found.
     pub fn with_free_ports(state_dir: &Path) -> Result<Self> {
-        /// kcp, etcd and its peers, runner, five of the services, HTTPS.
-        const BLOCK: u16 = 10;
+        /// kcp, etcd and its peers, runner, six of the services, HTTPS.
+        const BLOCK: u16 = 11;
         let mut random = File::open("/dev/urandom").context("cannot open /dev/urandom")?;
         for _ in 0..50 {
             let mut bytes = [0; 2];
@@ -128,7 +128,7 @@ impl Settings {
                     etcd_port: base + 1,
                     runner_port: base + 3,
                     services_port: base + 4,
-                    https_port: base + 9,
+                    https_port: base + 10,
                     fsync: false,
                     ..Self::new(state_dir)
                 });
@@ -167,12 +167,13 @@ impl Settings {
             Part::Ingress => self.services_port.saturating_add(4),
             Part::Controller => self.services_port,
             Part::Initializer => self.services_port.saturating_add(2),
+            Part::Registry => self.services_port.saturating_add(5),
         }
     }
 
-    /// Where the controller answers which install a host is.
+    /// Where the registry's API is.
     #[must_use]
-    pub fn lookup_port(&self) -> u16 {
+    pub fn registry_port(&self) -> u16 {
         self.services_port.saturating_add(1)
     }
 
@@ -232,9 +233,12 @@ impl Settings {
             Part::Initializer => {
                 vec![port(self.ops_port(part), "the initializer's health and metrics", "--services-port")]
             }
-            Part::Controller => vec![
-                port(self.ops_port(part), "the controller's health and metrics", "--services-port"),
-                port(self.lookup_port(), "the controller's lookup API", "--services-port"),
+            Part::Controller => {
+                vec![port(self.ops_port(part), "the controller's health and metrics", "--services-port")]
+            }
+            Part::Registry => vec![
+                port(self.ops_port(part), "the registry's health and metrics", "--services-port"),
+                port(self.registry_port(), "the registry's API", "--services-port"),
             ],
         }
     }
@@ -246,7 +250,7 @@ impl Settings {
             Part::Kcp => kcp,
             Part::Runner => compute == ComputeMode::Direct,
             Part::Ingress => compute == ComputeMode::Knative,
-            Part::Initializer | Part::Controller => true,
+            Part::Initializer | Part::Controller | Part::Registry => true,
         })
     }
 
@@ -257,8 +261,8 @@ impl Settings {
 
     /// Refuses what cannot work, before anything has been started.
     pub(crate) fn validate(&self) -> Result<()> {
-        if self.services_port > u16::MAX - 4 || self.etcd_port == u16::MAX {
-            bail!("--services-port needs four more ports after it, --etcd-port one: choose lower numbers");
+        if self.services_port > u16::MAX - 5 || self.etcd_port == u16::MAX {
+            bail!("--services-port needs five more ports after it, --etcd-port one: choose lower numbers");
         }
         self.validate_compute()?;
         let mut seen = BTreeMap::new();
@@ -357,9 +361,9 @@ mod tests {
         let settings = Settings::with_free_ports_and_knative(Path::new("state")).unwrap();
         settings.validate().unwrap();
         assert!(settings.runs_cluster());
-        assert_eq!(settings.services(), [Part::Ingress, Part::Initializer, Part::Controller]);
+        assert_eq!(settings.services(), [Part::Registry, Part::Ingress, Part::Initializer, Part::Controller]);
         let direct = Settings::new(Path::new("state"));
-        assert_eq!(direct.services(), [Part::Runner, Part::Initializer, Part::Controller]);
+        assert_eq!(direct.services(), [Part::Registry, Part::Runner, Part::Initializer, Part::Controller]);
     }
 
     #[test]

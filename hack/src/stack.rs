@@ -24,7 +24,9 @@ use crate::services::Knative;
 use crate::settings::{ComputeMode, Settings, split_address};
 use crate::state::{self, Lock};
 use crate::tools::Tools;
-use crate::{domain_tls, http, identities, kcp, ports, prerequisites, provider, services, tail, users};
+use crate::{
+    domain_tls, http, identities, kcp, ports, prerequisites, provider, services, signing, tail, users,
+};
 
 /// kcp needs about 20 s for a first start on two idle cores, and several times that while others compile.
 const KCP_READY: Duration = Duration::from_secs(180);
@@ -123,6 +125,7 @@ impl Stack {
         if extent == Extent::ComputeOnly {
             return Ok(stack);
         }
+        signing::ensure(&stack.paths)?;
         if stack.settings.kcp_kubeconfig.is_none() {
             users::ensure_tokens(&stack.paths)?;
             step("start kcp", || stack.start(Part::Kcp))?;
@@ -275,15 +278,15 @@ impl Stack {
         self.settings.runner_url()
     }
 
-    /// Where this machine's controller answers which install a host is, as the runners reach it.
+    /// Where this machine's registry answers, as the runners reach it.
     ///
     /// # Errors
     /// The cluster elsewhere has no address from which this machine's own could be told.
-    pub fn lookup_url(&self) -> Result<String> {
+    pub fn registry_url(&self) -> Result<String> {
         if self.settings.compute == ComputeMode::Direct {
-            return Ok(format!("http://127.0.0.1:{}", self.settings.lookup_port()));
+            return Ok(format!("http://127.0.0.1:{}", self.settings.registry_port()));
         }
-        self.knative().map(|knative| knative.lookup_url)
+        self.knative().map(|knative| knative.registry_url)
     }
 
     /// Kubectl with any kubeconfig.
@@ -501,18 +504,18 @@ impl Stack {
             Some((host, port)) => format!("https://{host}:{port}"),
             None => format!("http://{host}:{port}"),
         };
-        let lookup_port = self.settings.lookup_port();
-        let (listen, url) = match (&self.compute, &self.settings.lookup_url) {
+        let registry_port = self.settings.registry_port();
+        let (listen, url) = match (&self.compute, &self.settings.registry_url) {
             (Some(compute), _) => (compute.host_address(), None),
             (None, Some(url)) => ("0.0.0.0".to_owned(), Some(url.clone())),
             (None, None) => {
-                ("0.0.0.0".to_owned(), Some(format!("http://{}:{lookup_port}", own_address(&host, port)?)))
+                ("0.0.0.0".to_owned(), Some(format!("http://{}:{registry_port}", own_address(&host, port)?)))
             }
         };
         Ok(Knative {
             runner_image,
-            lookup_listen: format!("{listen}:{lookup_port}"),
-            lookup_url: url.unwrap_or_else(|| format!("http://{listen}:{lookup_port}")),
+            registry_listen: format!("{listen}:{registry_port}"),
+            registry_url: url.unwrap_or_else(|| format!("http://{listen}:{registry_port}")),
             ingress_url,
         })
     }
@@ -550,8 +553,8 @@ fn own_address(host: &str, port: u16) -> Result<String> {
     let socket =
         UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.connect((host, port)).map(|()| socket));
     let address = socket.and_then(|socket| socket.local_addr());
-    let address =
-        address.with_context(|| format!("cannot tell how {host} reaches this machine: give --lookup-url"))?;
+    let address = address
+        .with_context(|| format!("cannot tell how {host} reaches this machine: give --registry-url"))?;
     Ok(address.ip().to_string())
 }
 

@@ -36,6 +36,8 @@ pub(crate) enum Tool {
     KnativeQueue,
     Kourier,
     Envoy,
+    /// An S3 server, for tests of the registry's store.
+    Versitygw,
 }
 
 impl Tool {
@@ -90,6 +92,7 @@ impl Tool {
             Self::KnativeQueue => ("queue", "knative", "knative.dev/serving/cmd/queue"),
             Self::Kourier => ("kourier", "kourier", "knative.dev/net-kourier/cmd/kourier"),
             Self::Envoy => ("envoy", "envoy", ""),
+            Self::Versitygw => ("versitygw", "versitygw", "github.com/versity/versitygw/cmd/versitygw"),
         }
     }
 
@@ -198,6 +201,16 @@ impl Tools {
         ensure(checkout, Self::missing(checkout, settings)?)?;
         Self::locate(checkout, settings)
     }
+}
+
+/// A server that speaks S3 and keeps what it is given in a folder: versitygw, built into the cache if it is not there yet.
+///
+/// # Errors
+/// It cannot be built: without Go or a network.
+pub fn s3_server() -> Result<PathBuf> {
+    let checkout = Checkout::find()?;
+    ensure(&checkout, vec![Tool::Versitygw])?;
+    Tool::Versitygw.cached(&checkout)
 }
 
 fn missing(checkout: &Checkout, wanted: Vec<Tool>) -> Result<Vec<Tool>> {

@@ -6,6 +6,7 @@ mod config;
 mod drift;
 mod kcp;
 mod kubeconfig;
+mod lease;
 mod objects;
 mod seed;
 mod token;
@@ -13,6 +14,7 @@ mod token;
 pub use config::{SeedArgs, SeedConfig, SeedConfigError};
 pub use drift::{Drift, Kept, is_managed};
 pub use kcp::KcpArgs;
+pub use lease::LeaseArgs;
 pub use seed::{
     ENVIRONMENT, INITIALIZED_ANNOTATION, KUBECONFIG_SECRET, NAMESPACE, SERVICE_ACCOUNT, Seed, SeedObject,
 };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use annex_service::{LogFormat, OperationsTlsArgs, TlsArgs};
 use clap::Parser;
 
+use crate::registry_token::RegistryToken;
 use crate::registry_url::RegistryUrl;
 
 /// Serves an extension on its own domain.
@@ -44,6 +45,21 @@ pub struct Config {
         allow_hyphen_values = true
     )]
     pub registry_ca: Option<String>,
+
+    /// What the registry knows this runner by: a file whose first line is a token. Read again when it changes.
+    #[arg(long, env = "REGISTRY_TOKEN_FILE", value_name = "FILE")]
+    pub registry_token_file: Option<PathBuf>,
+
+    /// The same, as text: for a pod that has nothing mounted.
+    // Not shown in --help: its value would be.
+    #[arg(
+        long,
+        env = "REGISTRY_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        conflicts_with = "registry_token_file"
+    )]
+    pub registry_token: Option<RegistryToken>,
 
     /// TLS of the public listener.
     #[command(flatten)]

@@ -12,8 +12,8 @@ mod public;
 mod readiness;
 mod refusal;
 mod registry;
+mod registry_token;
 mod registry_url;
-mod request_id;
 mod server;
 
 pub use config::Config;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use annex_core::InstallIdentity;
+use annex_service::{RequestId, attach_request_id};
 use axum::extract::{Extension, Request, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, Uri};
@@ -15,7 +16,6 @@ use crate::host_header::requested_host;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 use crate::registry::Registry;
-use crate::request_id::{self, RequestId};
 
 pub(crate) fn router(registry: Registry, metrics: Arc<Metrics>) -> Router {
     Router::new()
@@ -25,7 +25,7 @@ pub(crate) fn router(registry: Registry, metrics: Arc<Metrics>) -> Router {
         .fallback(async || Refusal::NotFound)
         .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
         .with_state(registry)
-        .layer(middleware::from_fn(request_id::attach))
+        .layer(middleware::from_fn(attach_request_id))
         // Outermost, so that nothing that is answered goes uncounted.
         .layer(middleware::from_fn_with_state(metrics, count))
 }

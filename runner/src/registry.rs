@@ -4,19 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annex_core::{HostName, InstallIdentity};
-use reqwest::header::{ACCEPT, HeaderName};
+use annex_service::{Followed, REQUEST_ID_HEADER, RequestId};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue};
 use reqwest::{Certificate, Client, Response, StatusCode, redirect};
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::registry_url::RegistryUrl;
-use crate::request_id::{HEADER, RequestId};
 
 /// The registry, over one pool of connections. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Registry {
     client: Client,
     url: RegistryUrl,
+    /// What the registry knows this runner by: the value of a header. Absent where it asks for nothing.
+    token: Followed<Option<HeaderValue>>,
     metrics: Arc<Metrics>,
 }
 
@@ -72,6 +74,7 @@ impl Registry {
         url: RegistryUrl,
         authorities: Option<Vec<Certificate>>,
         timeout: Duration,
+        token: Followed<Option<HeaderValue>>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, reqwest::Error> {
         let mut builder = Client::builder()
@@ -88,7 +91,7 @@ impl Registry {
         if let Some(authorities) = authorities {
             builder = builder.tls_certs_only(authorities);
         }
-        Ok(Self { client: builder.build()?, url, metrics })
+        Ok(Self { client: builder.build()?, url, token, metrics })
     }
 
     /// The install that `host` is, or none if the registry does not know it.
@@ -108,14 +111,24 @@ impl Registry {
         result
     }
 
-    /// Asks for a host that does not exist: any answer that is no server error shows that lookups are possible.
+    /// Asks for a host that does not exist: any answer that is no server error shows that lookups are possible, unless
+    /// the registry does not know this runner.
     pub(crate) async fn probe(&self) -> Result<(), LookupError> {
         let host = NO_HOST.parse().map_err(|_| LookupError::Status(StatusCode::BAD_REQUEST))?;
         let response = self.send(&host, &RequestId::new()).await?;
         let status = response.status();
         // Reading it lets the connection be used again.
         body(response).await?;
-        if status.is_server_error() { Err(LookupError::Status(status)) } else { Ok(()) }
+        if status.is_server_error() || status == StatusCode::UNAUTHORIZED {
+            Err(LookupError::Status(status))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Keeps what it is known by equal to its file, for ever.
+    pub(crate) async fn follow_token(self) {
+        self.token.follow().await;
     }
 
     /// What is asked, for people.
@@ -143,11 +156,14 @@ impl Registry {
     }
 
     async fn send(&self, host: &HostName, request_id: &RequestId) -> Result<Response, LookupError> {
-        let request = self
+        let mut request = self
             .client
             .get(self.url.lookup_by_host(host))
             .header(ACCEPT, "application/json")
-            .header(HeaderName::from_static(HEADER), request_id.as_str());
+            .header(HeaderName::from_static(REQUEST_ID_HEADER), request_id.as_str());
+        if let Some(token) = &*self.token.get() {
+            request = request.header(AUTHORIZATION, token.clone());
+        }
         Ok(request.send().await?)
     }
 }

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::public;
 use crate::readiness::{Readiness, keep_probing};
 use crate::registry::Registry;
+use crate::registry_token::authorization;
 
 /// A runner that holds its two ports and does not answer yet.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ impl Server {
             config.registry_base_url.clone(),
             authorities,
             config.lookup_timeout(),
+            authorization(config)?,
             Arc::clone(&metrics),
         )
         .context("setting up the client of the registry (an https one needs --registry-ca-file or the system's certificates)")?;
@@ -104,6 +106,7 @@ impl Server {
             serve_public,
             announce_stop,
             serve_until(self.internal, self.internal_tls, internal, public_ended.cancelled()),
+            stop.run_until_cancelled(self.registry.clone().follow_token()),
             stop.run_until_cancelled(keep_probing(self.registry, &readiness)),
         );
     }

@@ -1,14 +1,20 @@
 //! What every Annex service does alike: logs, signals, how it listens, and the operator's listener.
 
+mod followed;
 mod listener;
 mod logging;
 mod operations;
+mod request_id;
+mod runner_tokens;
 mod shutdown;
 mod tls;
 
+pub use followed::Followed;
 pub use listener::{serve, serve_until};
 pub use logging::{LogFormat, init_logging};
 pub use operations::{Operations, Status};
+pub use request_id::{REQUEST_ID_HEADER, RequestId, attach_request_id};
+pub use runner_tokens::{RunnerScope, RunnerTokens, runner_token};
 pub use shutdown::Shutdown;
 pub use tls::{Certificates, KeyPairError, KeyPairFiles, OperationsTlsArgs, Tls, TlsArgs};
 

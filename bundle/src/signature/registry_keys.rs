@@ -78,6 +78,11 @@ impl RegistryKeys {
         serde_json::json!({ "keys": keys }).to_string()
     }
 
+    /// Whether a key is among them and signs at that time.
+    pub fn signs_at(&self, key: &KeyId, time: Timestamp) -> bool {
+        self.find(key).is_some_and(|key| key.is_valid_at(time))
+    }
+
     pub(crate) fn find(&self, id: &KeyId) -> Option<&RegistryKey> {
         self.keys.iter().find(|key| key.key.id() == *id)
     }

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::publish::{Verified, check, read_signed};
+use super::publish::{Signed, Verified, check, read_signed};
 use super::refusal::Refusal;
 use crate::denylist::{DeniedThing, Denylist};
 use crate::limits::Limits;
@@ -33,6 +33,16 @@ pub struct Loaded {
     pub receipt: Receipt,
 }
 
+/// A bundle that may be run if its bytes are those that were signed. Nothing is known of them yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Loadable {
+    /// What somebody who is trusted signed, for the time when it was published.
+    pub signed: Signed,
+    /// What the registry says of it.
+    pub receipt: Receipt,
+}
+
 /// Reads an archive once and says whether it may be run: the registry countersigned this signature of these bytes, whoever
 /// signed was trusted then and still is in the trust bundle, and nothing of it is denied.
 ///
@@ -48,6 +58,21 @@ pub fn verify_at_load(
     policy: &LoadPolicy<'_>,
     sink: impl Sink,
 ) -> Result<Loaded, Refusal> {
+    let Loadable { signed, receipt } = check_loadable(signature, receipt, policy)?;
+    let verified = read_signed(archive, signed, policy.limits, sink)?;
+    Ok(Loaded { verified, receipt })
+}
+
+/// The first half of [`verify_at_load`], without the bytes: whether what the registry keeps beside them still vouches for them. For
+/// those who ask again, after trust, denylist or the registry's keys changed.
+///
+/// # Errors
+/// [`Refusal`].
+pub fn check_loadable(
+    signature: Option<&[u8]>,
+    receipt: Option<&[u8]>,
+    policy: &LoadPolicy<'_>,
+) -> Result<Loadable, Refusal> {
     if signature.is_none_or(<[u8]>::is_empty) {
         return Err(Refusal::Unsigned);
     }
@@ -66,8 +91,7 @@ pub fn verify_at_load(
             return Err(Refusal::ReceiptMismatch { of });
         }
     }
-    let verified = read_signed(archive, signed, policy.limits, sink)?;
-    Ok(Loaded { verified, receipt })
+    Ok(Loadable { signed, receipt })
 }
 
 fn check_receipt(receipt: Option<&[u8]>, policy: &LoadPolicy<'_>) -> Result<Receipt, Refusal> {

@@ -81,7 +81,7 @@ pub fn verify_at_publish(
 }
 
 /// The first half of [`verify_at_publish`]: whether whoever signed is trusted at that time, and nothing that was signed is denied. For those who
-/// ask again, after trust or denylist changed, about bytes that they know.
+/// ask before the bytes have come.
 ///
 /// # Errors
 /// [`Refusal`].

@@ -181,6 +181,11 @@ fn service(
         json!({ "name": "REGISTRY_BASE_URL", "value": options.registry_url }),
         json!({ "name": "ANNEX_LOG_FORMAT", "value": "json" }),
     ];
+    let tokens = options.runner_tokens.as_ref().map(|tokens| tokens.get());
+    if let Some(token) = tokens.and_then(|tokens| tokens.of_workspace(owner.cluster.as_str())) {
+        // Readable to whoever can read the runners' pods: it is good for this workspace's own hosts and no others.
+        env.push(json!({ "name": "REGISTRY_TOKEN", "value": token }));
+    }
     env.extend(options.settings.iter().map(|(name, value)| json!({ "name": name, "value": value })));
     if let Some(secret) = &options.credentials {
         // Not optional: a runner without them would start, and fail at the first who asks for something.
@@ -292,6 +297,7 @@ mod tests {
         Options {
             image: "registry.example.com/annex-runner:1".into(),
             registry_url: "http://registry.annex-system:8091".into(),
+            runner_tokens: None,
             settings: vec![("EXT_EGRESS_ALLOWLIST".into(), "api.example.com".into())],
             credentials: None,
             min_scale: 0,

@@ -1,6 +1,7 @@
 use std::{env, path::PathBuf};
 
 use annex_core::IpNet;
+use annex_service::{Followed, RunnerTokens};
 use anyhow::{Context as _, bail};
 
 use super::quantity::canonical;
@@ -96,6 +97,8 @@ pub(crate) enum DomainMode {
 pub(crate) struct Options {
     pub(crate) image: String,
     pub(crate) registry_url: String,
+    /// What each workspace's runner is known to the registry by is derived from these.
+    pub(crate) runner_tokens: Option<Followed<RunnerTokens>>,
     /// The settings of a runner that the operator gave this process and that mean nothing to it, in the order of
     /// [`RUNNER_SETTINGS`].
     pub(crate) settings: Vec<(String, String)>,
@@ -150,7 +153,10 @@ impl Options {
 
 impl ComputeArgs {
     /// None where the image or the registry is not given: then nothing can run on a cluster.
-    pub(crate) fn options(&self) -> anyhow::Result<Option<Options>> {
+    pub(crate) fn options(
+        &self,
+        runner_tokens: Option<Followed<RunnerTokens>>,
+    ) -> anyhow::Result<Option<Options>> {
         let (Some(image), Some(registry_url)) = (&self.runner_image, &self.runner_registry_url) else {
             if self.domain_mode == DomainMode::Knative && self.shared().is_none() {
                 bail!("--domain-mode knative needs --runner-image and --runner-registry-url");
@@ -193,6 +199,7 @@ impl ComputeArgs {
         Ok(Some(Options {
             image: image.clone(),
             registry_url: registry_url.clone(),
+            runner_tokens,
             settings,
             credentials: self.runner_credentials_secret.clone(),
             min_scale: self.runner_min_scale,
@@ -283,7 +290,7 @@ mod tests {
     fn options(more: &[&str]) -> Result<Options, String> {
         let given = ["annex", "--runner-image", "i", "--runner-registry-url", "http://registry"];
         let args = Args::try_parse_from(given.iter().chain(more)).map_err(|error| error.to_string())?;
-        args.compute.options().map(Option::unwrap).map_err(|error| error.to_string())
+        args.compute.options(None).map(Option::unwrap).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -1,11 +1,11 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use annex_apis::{InstallStatus, RunnerReference};
 use kube::ResourceExt as _;
 
 use super::{
     conditions::{Because, Findings, Stage},
-    facts::Facts,
+    facts::{Facts, is_asked_again},
     resolve::Resolved,
     site::Site,
     undo::others,
@@ -63,7 +63,8 @@ pub(super) async fn answers(
     // Once it answered, Knative is believed: asking again would start every runner that sleeps.
     let platform = place.environment().is_none();
     if platform
-        && !has_answered(facts.install.status.as_ref(), resolved, runner)
+        && (is_asked_again(&facts.install).is_some()
+            || !has_answered(facts.install.status.as_ref(), resolved, runner))
         && !probe(context, resolved, findings).await
     {
         return false;
@@ -163,10 +164,21 @@ fn passed(resolved: &Resolved, findings: &mut Findings) {
     findings.passed(Stage::Installed, installed(resolved));
 }
 
+/// The registry answers the runner by the status that was written a moment ago, and hears of it through a watch. To say for a moment that the
+/// domain does not answer would be true, and no news to anybody.
+const HEARD_OF_MS: [u64; 5] = [20, 50, 100, 250, 500];
+
 /// Asks whether the host answers with the install's content. What it found otherwise is a refusal.
 async fn probe(context: &Context, resolved: &Resolved, findings: &mut Findings) -> bool {
     let Some(runner) = &context.runner else { return true };
-    match runner.probe(&resolved.host, &resolved.identity).await {
+    let mut pauses = HEARD_OF_MS.map(Duration::from_millis).into_iter();
+    let answer = loop {
+        match (runner.probe(&resolved.host, &resolved.identity).await, pauses.next()) {
+            (Err(ProbeError::Refused(_) | ProbeError::Other), Some(pause)) => tokio::time::sleep(pause).await,
+            (answer, _) => break answer,
+        }
+    };
+    match answer {
         Ok(()) => true,
         Err(error @ ProbeError::Unreachable) => {
             findings.passed(
@@ -205,6 +217,7 @@ mod tests {
             version: "1.0.0".to_owned(),
             host: "acme--hello.apps.test".parse().unwrap(),
             identity: serde_json::from_value(identity).unwrap(),
+            verified: true,
         };
         let runner = |name: &str| RunnerReference {
             mode: "knative".to_owned(),

@@ -1,13 +1,11 @@
 use std::sync::Arc;
 
-use annex_apis::{Extension, ExtensionVersion, Install, Tenant};
+use annex_apis::{Extension, ExtensionVersion, Install, REPROVISION_ANNOTATION, Tenant, identity};
 use annex_core::{HostName, InstallIdentity};
-use kube_kcp::{ClusterName, ObjectKey};
+use kube::ResourceExt as _;
+use kube_kcp::ObjectKey;
 
-use super::{
-    conditions::READY,
-    site::{Site, site},
-};
+use super::site::{Site, site};
 use crate::{catalog::Catalog, compute::State, context::Context, triggers::rank};
 
 /// Everything that deciding about an Install needs, read from the indexes in one go.
@@ -88,9 +86,11 @@ fn sibling(key: &ObjectKey, name: &str) -> ObjectKey {
     ObjectKey { name: name.to_owned(), ..key.clone() }
 }
 
-/// What the outside knows a tenant by.
-pub(super) fn tenant_id<'a>(tenant: &'a Tenant, cluster: &'a ClusterName) -> &'a str {
-    tenant.spec.id.as_deref().unwrap_or(cluster.as_str())
+/// What was asked last, and not answered yet, to be made again.
+pub(super) fn is_asked_again(install: &Install) -> Option<&String> {
+    let asked = install.annotations().get(REPROVISION_ANNOTATION)?;
+    let answered = install.status.as_ref().and_then(|status| status.reprovisioned.as_ref());
+    (Some(asked) != answered).then_some(asked)
 }
 
 /// The host that an Install's status records.
@@ -104,35 +104,20 @@ pub(super) fn route_of_status(
     key: &ObjectKey,
     install: &Install,
 ) -> Option<InstallIdentity> {
-    identity(catalog, key, install, install.status.as_ref()?.content_hash.as_ref()?)
+    let tenant = catalog.tenants.named(key.cluster.as_str())?;
+    let content = install.status.as_ref()?.content_hash.as_ref()?.parse().ok()?;
+    identity(&tenant, &key.cluster, install, content)
 }
 
-/// Where the status says that the Install answers, and with what: for a replica that does not lead, and for one that begins to. A
-/// status can be believed: the export's maximal permission policy lets nobody else write it.
+/// Where the status says that the Install answers, and with what: for a replica that begins to lead.
 pub(crate) fn routes_of_status(
     catalog: &Catalog,
     key: &ObjectKey,
     install: &Install,
 ) -> Vec<(HostName, InstallIdentity)> {
-    let Some(status) = &install.status else { return Vec::new() };
-    let route = |host: &str, hash: &str| Some((host.parse().ok()?, identity(catalog, key, install, hash)?));
-    if status.routes.is_empty() {
-        // As a release before this one left it, which recorded no routes.
-        let ready = status.conditions.iter().any(|ready| ready.type_ == READY && ready.status == "True");
-        let installed = status.host.as_ref().zip(status.content_hash.as_ref()).filter(|_| ready);
-        return installed.and_then(|(host, hash)| route(host, hash)).into_iter().collect();
-    }
-    status.routes.iter().filter_map(|recorded| route(&recorded.host, &recorded.content_hash)).collect()
-}
-
-fn identity(catalog: &Catalog, key: &ObjectKey, install: &Install, hash: &str) -> Option<InstallIdentity> {
-    let tenant = catalog.tenants.named(key.cluster.as_str())?;
-    if tenant.spec.suspended || install.metadata.deletion_timestamp.is_some() {
-        return None;
-    }
-    Some(InstallIdentity {
-        tenant_id: tenant_id(&tenant, &key.cluster).parse().ok()?,
-        extension_id: install.spec.extension.parse().ok()?,
-        content_hash: hash.parse().ok()?,
-    })
+    let Some(tenant) = catalog.tenants.named(key.cluster.as_str()) else { return Vec::new() };
+    let recorded = annex_apis::routes_of_status(install).into_iter();
+    recorded
+        .filter_map(|(host, content)| Some((host, identity(&tenant, &key.cluster, install, content)?)))
+        .collect()
 }

@@ -9,7 +9,7 @@ use kube_kcp::{ObjectKey, Outcome};
 use super::{
     answer::{Prepared, answers, prepare},
     conditions::{Because, Findings, Stage},
-    facts::{Facts, NotYet, dereference, recorded_host, route_of_status},
+    facts::{Facts, NotYet, dereference, is_asked_again, recorded_host, route_of_status},
     resolve::resolve,
     site::Site,
     status::{Done, Held, Recorded, status, suspended, turned, uninstalling},
@@ -22,6 +22,7 @@ use crate::{
     compute::{Place, Tenancy, Undone},
     context::{Context, Key},
     triggers::rank,
+    verify::Unverified,
 };
 
 /// A Ready install is looked at again after this, though nothing was reported.
@@ -218,6 +219,11 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
         facts.install = Arc::new(writer.hold(&facts.install).await?);
     }
 
+    let again = is_asked_again(&facts.install).map(|asked| asked.chars().take(256).collect::<String>());
+    if again.is_some() {
+        tracing::info!(install = %key, "it is made again, as was asked");
+        forget(context, &facts);
+    }
     let now = Timestamp::now();
     let installed = facts.install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
     let suspend = facts.install.spec.suspend && !facts.tenant.spec.suspended;
@@ -252,6 +258,7 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
         (status(&facts.install, &findings, &done, recorded, now), next)
     };
     status.routes = context.routes.of(key);
+    status.reprovisioned = again.or(status.reprovisioned);
     let install = &facts.install;
     if install.status.as_ref() != Some(&status) {
         let turned = turned(install.status.as_ref(), &status).cloned();
@@ -265,6 +272,18 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
         Next::Resync(after) => Outcome::Again(after),
         Next::Retry => Outcome::Failed,
     })
+}
+
+/// What is remembered of an Install is found out anew: whether its host answers, and whether its bytes are good.
+fn forget(context: &Context, facts: &Facts) {
+    if let Some((runner, host)) = context.runner.as_ref().zip(recorded_host(&facts.install)) {
+        runner.forget(&host);
+    }
+    let bundles = context.bundles.iter();
+    for bundles in bundles {
+        let contents = facts.versions.iter().filter_map(|version| version.spec.content_hash.parse().ok());
+        contents.for_each(|content| bundles.forget(&content));
+    }
 }
 
 /// Whether what is installed goes on at its host while another is being made ready.
@@ -283,6 +302,21 @@ async fn install_it(
     let key = facts.key.clone();
     let refused = || Ok((Done::default(), Next::Resync(REFUSED_RESYNC)));
     let Some(resolved) = resolve(facts, &context.domain.root, findings) else { return refused() };
+    if resolved.verified
+        && let Some(bundles) = &context.bundles
+    {
+        match bundles.verify(&resolved.identity, &resolved.version).await {
+            Ok(()) => {}
+            Err(Unverified::Refused(message)) => {
+                findings.refused(Stage::Verified, Because::new("VerificationFailed", message));
+                return refused();
+            }
+            Err(Unverified::Unknown(message)) => {
+                findings.refused(Stage::Verified, Because::new("RegistryUnavailable", message));
+                return Ok((Done::default(), Next::Retry));
+            }
+        }
+    }
     let host = resolved.host.clone();
     if recorded_host(&facts.install).as_ref() != Some(&host) && !context.all_is_synced() {
         let message = format!("part of the platform cannot be read just now, and {host} may be held there");

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use annex_apis::{ExtensionVersion, UpgradePolicy};
+use annex_apis::{ExtensionVersion, UpgradePolicy, tenant_id};
 use annex_core::{
     DomainRoot, ExtensionName, HostName, InstallIdentity, compute_domain, highest, parse_requirement,
 };
@@ -8,7 +8,7 @@ use semver::Version;
 
 use super::{
     conditions::{Because, Findings, Stage},
-    facts::{Facts, tenant_id},
+    facts::Facts,
     site::Site,
 };
 use crate::compute::State;
@@ -20,6 +20,8 @@ pub(super) struct Resolved {
     pub(super) version: String,
     pub(super) host: HostName,
     pub(super) identity: InstallIdentity,
+    /// The registry says that it is verified; the bytes have not been looked at yet.
+    pub(super) verified: bool,
 }
 
 /// Decides, from the facts alone, what is to be installed. What it found on the way is written into `findings`, the first
@@ -37,15 +39,21 @@ pub(super) fn resolve(facts: &Facts, root: &DomainRoot, findings: &mut Findings)
     findings.passed(
         Stage::Resolved,
         match claims_refusal(facts) {
+            None if version.spec.yanked => Because::new(
+                "VersionYanked",
+                format!("{satisfies}, but its publisher has yanked it: it stays, and nobody gets it anew"),
+            ),
             None => Because::new("Resolved", satisfies),
             // Not a reason to stop what runs: a new release of Annex may ask for more than the workspace once granted.
             Some(missing) => Because::new(missing.reason, format!("{satisfies}, but {}", missing.message)),
         },
     );
 
+    let mut verified = false;
     match verification(&version, facts.allow_unsigned) {
         Verification::Verified => {
             findings.passed(Stage::Verified, Because::new("Verified", "a trusted publisher signed it"));
+            verified = true;
         }
         Verification::Waived => findings.waived(
             Stage::Verified,
@@ -69,7 +77,7 @@ pub(super) fn resolve(facts: &Facts, root: &DomainRoot, findings: &mut Findings)
     }
 
     match domain(facts, root, &version) {
-        Ok((host, identity)) => Some(Resolved { version: number, host, identity }),
+        Ok((host, identity)) => Some(Resolved { version: number, host, identity, verified }),
         Err(because) => {
             findings.refused(Stage::DomainReady, because);
             None

@@ -1,5 +1,6 @@
 //! `cargo xtask bench NAME`: figures as ratios within one run, the last line of the output as JSON.
 
+mod bundle;
 mod figures;
 mod install;
 mod kcp;
@@ -19,6 +20,8 @@ enum Bench {
     Knative,
     /// What kube-kcp costs, and what a noisy workspace costs the others.
     Kcp,
+    /// What verifying and unpacking a bundle costs beside `zstd -d` and `sha256sum`.
+    Bundle(bundle::Arguments),
     #[command(hide = true)]
     KcpClient(kcp::Client),
 }
@@ -31,6 +34,7 @@ async fn main() -> anyhow::Result<()> {
         Bench::Install => install::run().await,
         Bench::Knative => knative::run().await,
         Bench::Kcp => kcp::run().await,
+        Bench::Bundle(arguments) => bundle::run(&arguments),
         Bench::KcpClient(client) => client.run().await,
     }
 }

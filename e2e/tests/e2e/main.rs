@@ -20,6 +20,8 @@ mod kube_kcp;
 mod managed_environments;
 mod provider;
 mod refusals;
+mod registry;
+mod registry_s3;
 mod replicas;
 mod restarts;
 mod security;

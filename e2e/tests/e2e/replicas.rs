@@ -1,4 +1,4 @@
-//! Several replicas of the controller: one leads, all answer, and whatever happens to the one that leads, another does, and no write of
+//! Several replicas of the controller: one leads, and whatever happens to the one that leads, another does, and no write of
 //! two takes effect. These tests have the environment alone.
 
 use std::{net::SocketAddr, sync::Arc};
@@ -52,26 +52,6 @@ async fn answers(world: &World, workspace: &Workspace, name: &str) -> anyhow::Re
     .await
 }
 
-/// The runner asks this lookup as long as the value lives.
-struct Asks(&'static World);
-
-impl Asks {
-    fn replica(world: &'static World, replica: &Replica) -> anyhow::Result<Self> {
-        let asks = Self(world);
-        world.stack.configure(Part::Runner, &[], &[("REGISTRY_BASE_URL", &replica.url(1))]);
-        block_in_place(|| world.stack.start(Part::Runner))?;
-        Ok(asks)
-    }
-}
-
-impl Drop for Asks {
-    fn drop(&mut self) {
-        self.0.stack.configure(Part::Runner, &[], &[]);
-        let back = block_in_place(|| self.0.stack.start(Part::Runner));
-        assert!(back.is_ok() || std::thread::panicking(), "{back:?}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_happens_to_the_one_that_leads_another_does_and_no_write_of_two_takes_effect()
 -> anyhow::Result<()> {
@@ -84,9 +64,7 @@ async fn whatever_happens_to_the_one_that_leads_another_does_and_no_write_of_two
     let first_operations = world.stack.ops_url(Part::Controller);
     let mut second = Replica::start(world, Part::Controller, &CONTROLLER_LISTENERS, &[])?;
     says(world, &second.url(0), &format!("stands by; {first} leads")).await?;
-    let asks = Asks::replica(world, &second)?;
 
-    // The first decides, and the second knows at once what it has decided: it is the one that is asked.
     workspace.install("one", "com.example.one", json!({})).await?;
     workspace.installed("one").await?;
     answers(world, &workspace, "one").await?;
@@ -117,7 +95,6 @@ async fn whatever_happens_to_the_one_that_leads_another_does_and_no_write_of_two
     }
 
     // The second is killed. The first leads again, and knows what the second has done.
-    drop(asks);
     second.kill()?;
     let again = another_leads(world, &second_leads).await?;
     assert_eq!(again, first);
@@ -202,7 +179,6 @@ async fn one_that_leads_and_is_cut_off_writes_nothing_when_it_is_back() -> anyho
     let more = ["--kubeconfig", &path, "--shard-host", &cuttable];
     let replica = Replica::start(world, Part::Controller, &CONTROLLER_LISTENERS, &more)?;
     says(world, &replica.url(0), &format!("stands by; {first} leads")).await?;
-    let asks = Asks::replica(world, &replica)?;
     block_in_place(|| world.stack.stop(Part::Controller))?;
     let second = another_leads(world, &first).await?;
     workspace.install("one", "com.example.cut1", json!({})).await?;
@@ -213,9 +189,7 @@ async fn one_that_leads_and_is_cut_off_writes_nothing_when_it_is_back() -> anyho
     way.cut.send_replace(true);
     workspace.install("two", "com.example.cut2", json!({})).await?;
     let third = another_leads(world, &second).await?;
-    // Cut off from kcp, it goes on answering for what it knows.
     answers(world, &workspace, "one").await?;
-    drop(asks);
     workspace.installed("two").await?;
     let versions = async || -> anyhow::Result<Vec<Option<String>>> {
         let mut versions = Vec::new();

@@ -1,4 +1,4 @@
-//! The inside under TLS: the runner asks the lookup, and the controller the runner, each by an authority of the test's own.
+//! The inside under TLS: the runner and the controller ask the registry, and the controller the runner, each by an authority of the test's own.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -59,19 +59,25 @@ async fn an_install_gets_ready_and_answers_where_everything_is_under_tls() -> an
     let (cert, key, ca) = (file("tls.crt"), file("tls.key"), file("ca.crt"));
     let tls = ["--tls-cert-file", &cert, "--tls-key-file", &key];
     let runner = format!("https://127.0.0.1:{}", settings.runner_port);
-    let lookup = format!("https://127.0.0.1:{}", settings.lookup_port());
+    let registry = format!("https://127.0.0.1:{}", settings.registry_port());
 
     block_in_place(|| {
-        let controller = [&tls[..], &["--runner-url", &runner, "--runner-ca-file", &ca]].concat();
+        restart(world, Part::Registry, &tls, &[])?;
+        let controller = [
+            ["--runner-url", &runner, "--runner-ca-file", &ca],
+            ["--registry-url", &registry, "--registry-ca-file", &ca],
+        ]
+        .concat();
         // The variable of before goes on being set beside this one.
         let env = [("EXT_DOMAIN_SCHEME", "https"), ("ANNEX_ALLOW_UNSIGNED", "true")];
         restart(world, Part::Controller, &controller, &env)?;
-        let env = [("REGISTRY_BASE_URL", lookup.as_str()), ("REGISTRY_CA_FILE", ca.as_str())];
+        let env = [("REGISTRY_BASE_URL", registry.as_str()), ("REGISTRY_CA_FILE", ca.as_str())];
         restart(world, Part::Runner, &tls, &env)
     })?;
     let outcome = answers_under_tls(world, &authority, folder.path()).await;
     // Whatever came of it, the tests that follow find the environment as they know it.
     block_in_place(|| {
+        restart(world, Part::Registry, &[], &[])?;
         restart(world, Part::Controller, &[], &[])?;
         restart(world, Part::Runner, &[], &[])
     })?;
@@ -105,7 +111,7 @@ async fn answers_under_tls(world: &World, authority: &Authority, folder: &Path) 
     // Renewed under way, as an operator sees it.
     authority.write(folder, &settings.domain_root)?;
     for (part, line) in [
-        (Part::Controller, r#"annex_controller_tls_reloads_total{listener="lookup"} 1"#),
+        (Part::Registry, r#"annex_registry_tls_reloads_total{listener="api"} 1"#),
         (Part::Runner, r#"annex_runner_tls_reloads_total{listener="public"} 1"#),
     ] {
         let metrics = format!("{}/metrics", world.stack.ops_url(part));

@@ -39,11 +39,28 @@ impl Deployed {
         block_in_place(|| {
             stack.stop(Part::Controller)?;
             stack.stop(Part::Initializer)?;
+            stack.stop(Part::Registry)?;
             let file = |key: &str, path: std::path::PathBuf| format!("--from-file={key}={}", path.display());
-            for part in [Part::Controller, Part::Initializer] {
+            for part in [Part::Controller, Part::Initializer, Part::Registry] {
                 let (name, file) =
                     (format!("annex-{part}-kcp"), file("kubeconfig", stack.paths().service_kubeconfig(part)));
                 kubectl.run(&["-n", SYSTEM, "create", "secret", "generic", &name, &file])?;
+            }
+            let paths = stack.paths();
+            let signing = [
+                file("trust.pem", paths.trust_bundle()),
+                file("denylist", paths.denylist()),
+                file("registry-keys.json", paths.registry_keys()),
+            ];
+            for (name, files) in [
+                ("annex-signing", &signing[..]),
+                ("annex-registry-key", &[file("registry.key", paths.registry_key())]),
+                ("annex-runner-tokens", &[file("tokens", paths.runner_tokens())]),
+            ] {
+                let files = files.iter().map(String::as_str);
+                let args: Vec<&str> =
+                    ["-n", SYSTEM, "create", "secret", "generic", name].into_iter().chain(files).collect();
+                kubectl.run(&args)?;
             }
             let file = file("ca.crt", stack.paths().kcp_ca());
             kubectl.run(&["-n", SYSTEM, "create", "configmap", "annex-tenant-ca", &file])?;
@@ -81,12 +98,23 @@ impl Drop for Deployed {
             kubectl.run(&["-n", SYSTEM, "delete", MADE, "-l", OURS])?;
             // Two controllers would each decide alone who holds a host.
             kubectl.run(&["-n", SYSTEM, "wait", "pods", "-l", OURS, "--for=delete", "--timeout=90s"])?;
-            let secrets =
-                ["controller-kcp", "initializer-kcp", "controller-tls", "initializer-tls", "runner-tls"];
+            let secrets = [
+                "controller-kcp",
+                "initializer-kcp",
+                "registry-kcp",
+                "signing",
+                "registry-key",
+                "runner-tokens",
+                "controller-tls",
+                "initializer-tls",
+                "registry-tls",
+                "runner-tls",
+            ];
             let secrets = secrets.map(|name| format!("secret/annex-{name}"));
             let mut delete = vec!["-n", SYSTEM, "delete", "--ignore-not-found", "configmap/annex-tenant-ca"];
             delete.extend(secrets.iter().map(String::as_str));
             kubectl.run(&delete)?;
+            stack.start(Part::Registry)?;
             stack.start(Part::Controller)?;
             stack.start(Part::Initializer)
         });
@@ -100,6 +128,8 @@ fn settings(world: &World) -> Vec<(&'static str, String)> {
         ("ANNEX_TENANT_SERVER", world.stack.ops_url(Part::Kcp)),
         ("ANNEX_TENANT_CA_FILE", "/etc/annex/tenant-ca/ca.crt".to_owned()),
         ("EXT_DOMAIN_ROOT", world.stack.settings().domain_root.clone()),
+        // Nothing is published here: each replica may have a store of its own.
+        ("BUNDLE_STORE_BASE", "/var/lib/annex/bundles".to_owned()),
         // The sample extension has no publisher who could sign it.
         ("ANNEX_ALLOW_UNSIGNED", "true".to_owned()),
     ]
@@ -204,13 +234,13 @@ async fn an_install_gets_ready_where_the_services_are_pods_under_their_own_ident
     let kubectl = world.stack.compute_admin();
     let deployed = Deployed::begin(world)?;
     let rendered = block_in_place(|| Overlay::new(&[], &images, &knative(world)?)?.render(&kubectl))?;
-    deployed.roll_out(&rendered, &["controller", "initializer"])?;
+    deployed.roll_out(&rendered, &["registry", "controller", "initializer"])?;
 
     let level = cluster.get(Kind::Namespace, "", SYSTEM).await?.context("the namespace")?;
     assert_eq!(level.labels()["pod-security.kubernetes.io/enforce"], "restricted");
     assert_pods(&cluster, "controller", 2, "annex-controller", true).await?;
     assert_pods(&cluster, "initializer", 2, "default", false).await?;
-    assert_policies(&cluster, &["annex-lookup", "annex-nobody-else", "annex-operations"]).await?;
+    assert_policies(&cluster, &["annex-nobody-else", "annex-operations", "annex-registry"]).await?;
     assert_budget(&cluster, "controller", 1).await?;
     assert_budget(&cluster, "initializer", 1).await?;
 
@@ -221,7 +251,7 @@ async fn an_install_gets_ready_where_the_services_are_pods_under_their_own_ident
     assert_eq!(author.as_deref(), Some("system:serviceaccount:annex-system:annex-controller"));
     let env = &runner.data["spec"]["template"]["spec"]["containers"][0]["env"];
     let registry =
-        json!({ "name": "REGISTRY_BASE_URL", "value": "http://annex-controller.annex-system.svc:8091" });
+        json!({ "name": "REGISTRY_BASE_URL", "value": "http://annex-registry.annex-system.svc:8091" });
     assert!(env.as_array().is_some_and(|env| env.contains(&registry)), "{env}");
     let controller = pods(&cluster, "controller").await?[0].name_any();
     let ready = format!("/api/v1/namespaces/{SYSTEM}/pods/{controller}:8090/proxy/readyz");
@@ -257,9 +287,12 @@ async fn certificates(cluster: &Cluster, root: &str) -> anyhow::Result<String> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-    for (service, more) in
-        [("controller", None), ("initializer", None), ("runner", Some(format!("*.{root}")))]
-    {
+    for (service, more) in [
+        ("controller", None),
+        ("initializer", None),
+        ("registry", None),
+        ("runner", Some(format!("*.{root}"))),
+    ] {
         let names: Vec<String> = more.into_iter().chain([format!("annex-{service}.{SYSTEM}.svc")]).collect();
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
@@ -285,7 +318,7 @@ async fn an_install_gets_ready_where_everything_is_pods_in_direct_mode_under_tls
     let overlay =
         Overlay::new(&["direct", "tls", "direct-tls"], &images, &[settings(world), more.to_vec()].concat())?;
     let rendered = block_in_place(|| overlay.render(&kubectl))?;
-    deployed.roll_out(&rendered, &["controller", "initializer", "runner"])?;
+    deployed.roll_out(&rendered, &["registry", "controller", "initializer", "runner"])?;
     // In place of an ingress of the operator's.
     let exposed =
         json!({ "spec": { "type": "NodePort", "ports": [{ "port": 443, "nodePort": NODE_PORT }] } });
@@ -296,7 +329,7 @@ async fn an_install_gets_ready_where_everything_is_pods_in_direct_mode_under_tls
     assert_pods(&cluster, "controller", 2, "annex-controller", false).await?;
     assert_pods(&cluster, "initializer", 2, "default", false).await?;
     assert_pods(&cluster, "runner", 2, "default", false).await?;
-    let policies = ["annex-lookup", "annex-nobody-else", "annex-operations", "annex-runner-public"];
+    let policies = ["annex-nobody-else", "annex-operations", "annex-registry", "annex-runner-public"];
     assert_policies(&cluster, &policies).await?;
     assert_budget(&cluster, "runner", 1).await?;
 
@@ -333,7 +366,7 @@ async fn an_install_gets_ready_where_everything_is_pods_in_direct_mode_under_tls
 async fn the_api_server_takes_every_variant_of_the_manifests() -> anyhow::Result<()> {
     let (world, cluster, _turn) = alone().await?;
     let kubectl = world.stack.compute_admin();
-    let names = ["annex-controller", "annex-initializer", "annex-runner"];
+    let names = ["annex-controller", "annex-initializer", "annex-registry", "annex-runner"];
     let images = names.map(|name| (name, format!("registry.example.com/annex/{name}:0.1.0"))).into();
     // A dry run makes nothing, and what has a namespace needs it.
     cluster.create(Kind::Namespace, "", "annex-runner", json!({})).await?;

@@ -47,9 +47,13 @@ async fn one_runner_for_all_with_rights_in_its_namespace_alone() -> anyhow::Resu
     runner["spec"]["template"]["spec"]["timeoutSeconds"] = json!(5);
     let container = &mut runner["spec"]["template"]["spec"]["containers"][0];
     container["image"] = json!(world.stack.runner_image().expect("an image"));
-    for variable in container["env"].as_array_mut().expect("an environment") {
+    let tokens = std::fs::read_to_string(world.stack.paths().runner_tokens())?;
+    let env = container["env"].as_array_mut().expect("an environment");
+    // An operator puts it into the Secret annex-runner-credentials.
+    env.push(json!({ "name": "REGISTRY_TOKEN", "value": tokens.trim() }));
+    for variable in env {
         if variable["name"] == "REGISTRY_BASE_URL" {
-            variable["value"] = json!(world.stack.lookup_url()?);
+            variable["value"] = json!(world.stack.registry_url()?);
         }
     }
     let body = json!({ "metadata": { "labels": runner["metadata"]["labels"] }, "spec": runner["spec"] });

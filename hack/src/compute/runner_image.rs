@@ -11,7 +11,8 @@ use crate::binaries;
 use crate::checkout::Checkout;
 
 /// What can be made an image of.
-pub(crate) const PROGRAMS: [&str; 3] = ["annex-runner", "annex-controller", "annex-initializer"];
+pub(crate) const PROGRAMS: [&str; 4] =
+    ["annex-runner", "annex-controller", "annex-initializer", "annex-registry"];
 
 /// Builds programs and hands their images to the node; returns the images' names, in the same order.
 pub(crate) fn provide(

@@ -1,10 +1,11 @@
-//! The pieces of a measurement by hand. `throughput make FOLDER MIB` writes a signed bundle of that size, `throughput verify FOLDER` hashes, verifies and
-//! unpacks it once, as a runner does. Set its time and memory beside `zstd -d` and `sha256sum` of the same bytes:
+//! The pieces of `cargo xtask bench bundle`, also for use by hand. `bundle-throughput make FOLDER MIB` writes a signed bundle that
+//! unpacks to that size, `bundle-throughput verify FOLDER` hashes, verifies and unpacks it once, as a runner does, and says how much
+//! memory it took. Set its time beside `zstd -d` and `sha256sum` of the same bytes:
 //!
 //! ```text
-//! cargo build --release -p annex-bundle --example throughput
-//! throughput make /tmp/t 190
-//! time throughput verify /tmp/t
+//! cargo build --release -p annex-bundle --example bundle-throughput
+//! bundle-throughput make /tmp/t 190
+//! time bundle-throughput verify /tmp/t
 //! time sh -c 'zstd -d -f -q /tmp/t/bundle.tar.zst -o /tmp/t/bundle.tar && sha256sum /tmp/t/bundle.tar'
 //! ```
 
@@ -28,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["make", folder, mib] => make(Path::new(folder), mib.parse()?),
         ["verify", folder] => verify(Path::new(folder)),
-        _ => Err("usage: throughput make FOLDER MIB | throughput verify FOLDER".into()),
+        _ => Err("usage: bundle-throughput make FOLDER MIB | bundle-throughput verify FOLDER".into()),
     }
 }
 
@@ -90,7 +91,17 @@ fn verify(folder: &Path) -> Result<(), Box<dyn Error>> {
     let sink = Folder { root: folder.join("unpacked"), file: None };
     let verified = verify_at_publish(archive, Some(&signature), &policy, sink)?;
     writeln!(io::stdout(), "{}", verified.unpacked.content_hash)?;
+    if let Some(peak) = peak_kib() {
+        writeln!(io::stdout(), "peak {peak} KiB")?;
+    }
     Ok(())
+}
+
+/// The most memory that this process ever held, where the system says it as Linux does.
+fn peak_kib() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
 struct Folder {

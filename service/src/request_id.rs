@@ -1,4 +1,4 @@
-//! The id that an answer, its log lines and the question to the registry share.
+//! The id that an answer, its log lines and the questions asked for it share.
 
 use std::sync::Arc;
 
@@ -11,25 +11,35 @@ use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
 /// The header that carries it.
-pub(crate) const HEADER: &str = "x-request-id";
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
 
 /// A random UUID. Never the caller's own: one from outside could repeat, or forge log lines.
 #[derive(Debug, Clone)]
-pub(crate) struct RequestId(Arc<str>);
+pub struct RequestId(Arc<str>);
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl RequestId {
-    pub(crate) fn new() -> Self {
+    /// A new one.
+    #[must_use]
+    pub fn new() -> Self {
         Self(Uuid::new_v4().to_string().into())
     }
 
-    pub(crate) fn as_str(&self) -> &str {
+    /// As the header has it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 /// Gives every request its id, as an extension for handlers and a field of the log, and every answer the headers that
 /// all have.
-pub(crate) async fn attach(mut request: Request, next: Next) -> Response {
+pub async fn attach_request_id(mut request: Request, next: Next) -> Response {
     let id = RequestId::new();
     let span =
         info_span!("request", id = id.as_str(), method = %request.method(), path = request.uri().path());
@@ -37,7 +47,7 @@ pub(crate) async fn attach(mut request: Request, next: Next) -> Response {
     let mut response = next.run(request).instrument(span).await;
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        headers.insert(HEADER, value);
+        headers.insert(REQUEST_ID_HEADER, value);
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response

@@ -1,0 +1,13 @@
+//! Publishes and serves bundles, and answers which install a host is.
+
+use annex_registry::{Args, run};
+use annex_service::Shutdown;
+use clap::Parser as _;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    annex_service::init_logging(args.log_format);
+    annex_service::install_tls_provider();
+    run(args, Shutdown::on_signals()?).await
+}
