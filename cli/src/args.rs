@@ -1,14 +1,14 @@
 //! The command line.
 
-use std::path::PathBuf;
-
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::explain::Target;
+use crate::server::ServerArguments;
+use crate::{bundle, catalog, init, keygen, mark, publish, sign, verify};
 
-/// Looks into what Annex does with your installs.
+/// Annex on the command line: looks into installs, and makes, signs and publishes extensions.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-annex", bin_name = "kubectl annex", version)]
+#[command(name = "kubectl-annex", bin_name = "kubectl annex", version, after_help = HELP)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -22,7 +22,40 @@ pub(crate) enum Command {
     /// Say what of an object is ready, what is not and why, and which command to run next
     #[command(after_help = EXPLAIN_HELP)]
     Explain(ExplainArguments),
+    /// List what can be installed: versions, publisher, capabilities, deprecation
+    #[command(after_help = catalog::HELP)]
+    Catalog(catalog::Arguments),
+    /// Make a new extension project that builds as it is
+    #[command(after_help = init::HELP)]
+    Init(init::Arguments),
+    /// Build an extension's guest and pack all of it into one archive
+    #[command(after_help = bundle::HELP)]
+    Bundle(bundle::Arguments),
+    /// Make a key to sign with
+    #[command(after_help = keygen::HELP)]
+    Keygen(keygen::Arguments),
+    /// Sign an archive, into a file beside it
+    #[command(after_help = sign::HELP)]
+    Sign(sign::Arguments),
+    /// Say whether an archive is what somebody who is trusted signed
+    #[command(after_help = verify::HELP)]
+    Verify(verify::Arguments),
+    /// Send an archive and its signature to the registry
+    #[command(after_help = publish::HELP)]
+    Publish(publish::Arguments),
+    /// Mark a version as one that should not be chosen any more; it can still be installed
+    #[command(after_help = mark::DEPRECATE_HELP)]
+    Deprecate(mark::DeprecateArguments),
+    /// Take a version out of choice: no new install gets it, and where it is installed it stays
+    #[command(after_help = mark::YANK_HELP)]
+    Yank(mark::YankArguments),
 }
+
+const HELP: &str = "\
+A publisher's way is init, bundle, keygen (once), sign, publish. A tenant's is catalog, kubectl apply, explain.
+
+Exit codes: 0 done, 1 refused (or, with explain, not Ready), 2 wrong usage, 3 something could not be read, written, \
+run or reached. Each command's --help says what that means there.";
 
 const DOMAIN_HELP: &str = "\
 The name is <t>--<e>.<ROOT>. t is the first 8 hex digits of TENANT if it is a UUID with hyphens, else its slug: lower \
@@ -56,12 +89,8 @@ pub(crate) struct ExplainArguments {
     /// The object's namespace, instead of the context's
     #[arg(short, long, value_name = "NS")]
     pub(crate) namespace: Option<String>,
-    /// The kubeconfig to use, instead of $KUBECONFIG or ~/.kube/config
-    #[arg(long, value_name = "F")]
-    pub(crate) kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig to use, instead of its current one
-    #[arg(long, value_name = "C")]
-    pub(crate) context: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
     /// How to print it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
@@ -83,5 +112,15 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_has_an_example_and_the_exit_codes() {
+        for command in Arguments::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Exit codes: 0"), "{}", command.get_name());
+            let known = ["domain", "explain"].contains(&command.get_name());
+            assert!(known || help.contains("kubectl annex "), "{}", command.get_name());
+        }
     }
 }

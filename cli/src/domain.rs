@@ -3,13 +3,13 @@
 use annex_core::{DomainError, DomainRoot, HostName, compute_domain};
 
 use crate::args::DomainArguments;
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 
 /// Computes the host name. Nothing is asked over the network.
 pub(crate) fn run(arguments: &DomainArguments) -> Outcome {
     match host(arguments) {
         Ok(host) => Outcome::Done(host.to_string()),
-        Err(error) => Outcome::Usage(error.to_string()),
+        Err(error) => Outcome::Failed(Failure::Usage(error.to_string())),
     }
 }
 
@@ -42,7 +42,10 @@ mod tests {
             (domain("acme", "hello", "localhost"), "root: "),
             (domain("acme", "hello", &format!("{}b.c", "a.".repeat(121))), "whole name: "),
         ] {
-            assert!(matches!(&outcome, Outcome::Usage(text) if text.starts_with(part)), "{outcome:?}");
+            assert!(
+                matches!(&outcome, Outcome::Failed(Failure::Usage(text)) if text.starts_with(part)),
+                "{outcome:?}"
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::printable::one_line;
+use crate::printable::one_line;
 
 /// One condition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -160,6 +160,7 @@ fn each_reason_has_its_command() {
         ("Resolved", "ClaimsNotAccepted", "kubectl edit apibinding annex.sh"),
         ("Verified", "Unsigned", edit),
         ("Verified", "VerificationFailed", edit),
+        ("Verified", "RegistryUnavailable", watch),
         ("EnvironmentReady", "EnvironmentNotFound", "kubectl get managedenvironments.annex.sh -n default"),
         ("EnvironmentReady", "NamespaceRequired", "kubectl get managedenvironments.annex.sh -n default"),
         ("EnvironmentReady", "ComputeUnreachable", watch),

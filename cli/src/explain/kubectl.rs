@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use crate::server::PROVIDER_WORKSPACE;
+use crate::shell::quoted;
+
 /// How kubectl reaches the object's workspace, as the person who asked reached it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Kubectl {
@@ -10,9 +13,6 @@ pub(crate) struct Kubectl {
     /// The provider workspace, where the catalog is; none where the server has no workspaces.
     catalog_server: Option<String>,
 }
-
-/// The workspace of the provider, where Extension and ExtensionVersion objects are.
-const PROVIDER_WORKSPACE: &str = "root:annex";
 
 impl Kubectl {
     /// For commands that reach `server` with the same `--kubeconfig` and `--context` as this one.
@@ -48,15 +48,6 @@ impl Kubectl {
     }
 }
 
-/// The word as a POSIX shell reads it back unchanged.
-pub(crate) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,19 +70,5 @@ mod tests {
     fn a_server_without_workspaces_has_no_other_server() {
         let kubectl = Kubectl::new(None, None, "https://kubernetes:6443");
         assert_eq!(kubectl.catalog_command(&["get", "extensions"]), "kubectl get extensions");
-    }
-
-    #[test]
-    fn quotes_for_the_shell() {
-        for (word, expected) in [
-            ("a-b.c/d:e", "a-b.c/d:e"),
-            ("", "''"),
-            ("a b", "'a b'"),
-            ("$(reboot)", "'$(reboot)'"),
-            ("it's", r"'it'\''s'"),
-            (r#"{"spec":{}}"#, r#"'{"spec":{}}'"#),
-        ] {
-            assert_eq!(quoted(word), expected);
-        }
     }
 }

@@ -8,7 +8,6 @@ mod examples;
 mod fetch;
 mod kubectl;
 mod next;
-mod printable;
 mod report;
 mod target;
 mod text;
@@ -18,21 +17,22 @@ pub(crate) use target::Target;
 use jiff::Timestamp;
 
 use crate::args::{ExplainArguments, Output};
-use crate::outcome::Outcome;
+use crate::format;
+use crate::outcome::{Failure, Outcome};
 use report::Report;
 
 /// Reads the object and explains it.
 pub(crate) fn run(arguments: &ExplainArguments) -> Outcome {
     let fetched = match fetch::fetch(arguments) {
         Ok(fetched) => fetched,
-        Err(error) => return Outcome::Unreadable(printable::one_line(&error.to_string())),
+        Err(error) => return Outcome::Failed(Failure::Unable(error.to_string())),
     };
     let report = Report::of(&fetched.object, arguments.target.kind(), &fetched.kubectl);
     let printed = match arguments.output {
         Output::Text => text::render(&report, Timestamp::now()),
-        Output::Json => match serde_json::to_string_pretty(&report) {
+        Output::Json => match format::json(&report) {
             Ok(json) => json,
-            Err(error) => return Outcome::Unreadable(format!("writing the report as json: {error}")),
+            Err(failure) => return Outcome::Failed(failure),
         },
     };
     if report.ready { Outcome::Done(printed) } else { Outcome::NotReady(printed) }

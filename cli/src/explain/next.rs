@@ -5,8 +5,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::condition::{Condition, first_failing};
-use super::kubectl::{Kubectl, quoted};
+use super::kubectl::Kubectl;
 use super::target::Kind;
+use crate::shell::quoted;
 
 /// A sentence, and the command that goes with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -150,6 +151,9 @@ impl Step<'_> {
             "DomainConflict" => self.watch(
                 "ask the platform's operator for another slug, because the host is taken; it goes on by itself \
                  afterwards",
+            ),
+            "RegistryUnavailable" => self.watch(
+                "wait; the platform cannot read the bundle just now, and it goes on by itself; if it stays, ask its operator",
             ),
             "NotSynced" => self.watch("wait; part of the platform cannot be read just now, and it goes on by itself"),
             "DomainInvalid" => self.watch(

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::condition::{Condition, READY};
 use super::kubectl::Kubectl;
 use super::next::{Next, Situation, next};
-use super::printable::one_line;
 use super::target::Kind;
+use crate::printable::one_line;
 
 /// All that is said about an object; printed as JSON, its field names are an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

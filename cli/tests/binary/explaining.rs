@@ -1,42 +1,16 @@
-//! The binary as kubectl starts it: output and exit codes. The API server is a double that knows a few objects.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "the lints see tests only in the test functions themselves, not in what these share"
-)]
+//! `domain` and `explain`. The API server is a double that knows a few objects.
 
 use std::path::{Path, PathBuf};
 
 use axum::Router;
 use axum::extract::Path as UrlPath;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::process::Command;
 
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-/// Runs the binary with nothing of this machine's own kubeconfig in reach.
-async fn run(arguments: &[&str]) -> Ended {
-    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-annex"))
-        .args(arguments)
-        .env_remove("KUBECONFIG")
-        .env("HOME", "/nonexistent")
-        .output()
-        .await
-        .unwrap();
-    Ended {
-        code: output.status.code().unwrap(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
+use crate::support::{Ended, kubeconfig, run, status};
 
 /// A double of a workspace's API server, and a kubeconfig for it whose context has namespace `team`.
 struct Workspace {
@@ -62,20 +36,6 @@ async fn explain(kubeconfig: &Path, arguments: &[&str]) -> Ended {
     let mut all = vec!["explain", "--kubeconfig", kubeconfig.to_str().unwrap()];
     all.extend(arguments);
     run(&all).await
-}
-
-fn kubeconfig(name: &str, server: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.kubeconfig"));
-    let content = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
-        "contexts": [{"name": "acme", "context": {"cluster": "c", "user": "u", "namespace": "team"}}],
-        "current-context": "acme",
-    });
-    std::fs::write(&path, content.to_string()).unwrap();
-    path
 }
 
 async fn object(UrlPath((namespace, plural, name)): UrlPath<(String, String, String)>) -> Response {
@@ -104,14 +64,6 @@ async fn object(UrlPath((namespace, plural, name)): UrlPath<(String, String, Str
         ),
         _ => status(404, "NotFound", "not found", json!({"name": name, "kind": plural})),
     }
-}
-
-fn status(code: u16, reason: &str, message: &str, details: Value) -> Response {
-    let body = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "code": code, "reason": reason, "message": message, "details": details,
-    });
-    (StatusCode::from_u16(code).unwrap(), axum::Json(body)).into_response()
 }
 
 #[tokio::test]
