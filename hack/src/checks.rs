@@ -57,7 +57,9 @@ impl Check {
     fn run(self, checkout: &Checkout, interrupts: &Interrupts) -> Result<()> {
         let cargo = |args: &[&str]| {
             let mut command = checkout.cargo();
-            command.args(args);
+            // Where panics are to tell their backtrace, an error would tell its own as well, longer than its words by far, and a
+            // log that is cut would have lost the words.
+            command.args(args).env("RUST_LIB_BACKTRACE", "0");
             command
         };
         let run = |mut command: Command| {

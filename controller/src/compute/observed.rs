@@ -15,8 +15,12 @@ use super::{
 /// Longest message of Knative's that is passed on. It may hold the whole output of a container that fails to start.
 const LONGEST_MESSAGE: usize = 512;
 
-/// The conditions that anything is decided by.
-pub(super) const READ_CONDITIONS: [&str; 2] = ["Ready", "DomainClaimed"];
+/// The conditions that anything is decided by, or told from.
+pub(super) const READ_CONDITIONS: [&str; 3] = ["Ready", "DomainClaimed", CAUSE_OF_A_SERVICE];
+
+/// Holds the revision's own words. Knative takes `Ready` from whichever of a Service's conditions became false last, and when that is
+/// the route, all it says is that a revision failed.
+const CAUSE_OF_A_SERVICE: &str = "ConfigurationsReady";
 
 /// Whether an object of Knative's does what it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,10 +60,13 @@ pub(super) fn condition(object: &DynamicObject, type_: &str) -> Condition {
         object.data.get("status").and_then(|status| Status::deserialize(status).ok()).unwrap_or_default();
     let current =
         status.observed_generation.is_some() && status.observed_generation == object.metadata.generation;
-    match status.conditions.into_iter().find(|condition| current && condition.type_ == type_) {
+    let of = |type_: &str| status.conditions.iter().find(|condition| current && condition.type_ == type_);
+    match of(type_) {
         Some(found) if found.status == "True" => Condition::True,
         Some(found) if found.status == "False" => {
-            Condition::Not { reason: reason(found.reason), message: short(&found.message) }
+            let cause = of(CAUSE_OF_A_SERVICE).filter(|cause| type_ == "Ready" && cause.status == "False");
+            let told = cause.unwrap_or(found);
+            Condition::Not { reason: reason(told.reason.clone()), message: short(&told.message) }
         }
         _ => Condition::Not { reason: "Provisioning".into(), message: "Knative is at work on it".to_owned() },
     }
@@ -190,6 +197,23 @@ mod tests {
         let (reason, message) = said("<script>", &"ä".repeat(5000));
         assert_eq!(reason, "NotReady");
         assert_eq!(message.chars().count(), LONGEST_MESSAGE + 1);
+    }
+
+    #[test]
+    fn why_a_revision_failed_is_told_though_the_route_said_last_that_one_did() {
+        let of = |configurations: &str| {
+            json!([
+                { "type": "ConfigurationsReady", "status": configurations, "reason": "RevisionFailed", "message": "exceeded quota" },
+                { "type": "Ready", "status": "False", "reason": "RevisionMissing", "message": "failed to become ready." },
+                { "type": "RoutesReady", "status": "False", "reason": "RevisionMissing", "message": "failed to become ready." },
+            ])
+        };
+        let said = |configurations| match condition(&mapping(2, of(configurations)), "Ready") {
+            Condition::Not { reason, .. } => reason,
+            Condition::True => panic!(),
+        };
+        assert_eq!(said("False"), "RevisionFailed");
+        assert_eq!(said("True"), "RevisionMissing");
     }
 
     #[test]
