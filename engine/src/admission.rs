@@ -50,7 +50,12 @@ impl Admission {
     /// Admits a call of an install that may have at most `own` at one time.
     ///
     /// The install is asked first: who floods their own install hears that it is theirs that is full.
-    pub(crate) fn admit(&self, tenant: &TenantId, install: &str, own: Option<u32>) -> Result<Admitted, Scope> {
+    pub(crate) fn admit(
+        &self,
+        tenant: &TenantId,
+        install: &str,
+        own: Option<u32>,
+    ) -> Result<Admitted, Scope> {
         let install = (tenant.clone(), install.to_owned());
         let mut running = self.running.lock();
         let count = |map: Option<&u32>| map.copied().unwrap_or(0);

@@ -100,7 +100,10 @@ mod tests {
             map.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
         }
         let (_, headers) = vet_head(StatusCode::from_u16(status).unwrap(), map, &limits)?;
-        Ok(headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect())
+        Ok(headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect())
     }
 
     #[test]
@@ -115,13 +118,17 @@ mod tests {
 
     #[test]
     fn what_is_between_neighbours_stays_there() {
-        let headers = [("connection", "close, X-Mine"), ("x-mine", "1"), ("content-length", "3"), ("x-other", "2")];
+        let headers =
+            [("connection", "close, X-Mine"), ("x-mine", "1"), ("content-length", "3"), ("x-other", "2")];
         assert_eq!(vet(200, &headers), Ok(vec![("x-other".into(), "2".into())]));
     }
 
     #[test]
     fn cookies_are_not_set() {
-        assert_eq!(vet(200, &[("set-cookie", "a=b"), ("set-cookie", "c=d"), ("set-cookie2", "e")]), Ok(vec![]));
+        assert_eq!(
+            vet(200, &[("set-cookie", "a=b"), ("set-cookie", "c=d"), ("set-cookie2", "e")]),
+            Ok(vec![])
+        );
     }
 
     #[test]

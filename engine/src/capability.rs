@@ -169,7 +169,9 @@ mod tests {
 
     #[test]
     fn sockets_and_what_nobody_knows_are_unknown() {
-        for name in ["wasi:sockets/tcp@0.2.0", "wasi:sockets/ip-name-lookup", "annex:host/storage-kv2", "", "@"] {
+        for name in
+            ["wasi:sockets/tcp@0.2.0", "wasi:sockets/ip-name-lookup", "annex:host/storage-kv2", "", "@"]
+        {
             assert_eq!(import(name), Import::Unknown, "{name:?}");
         }
     }

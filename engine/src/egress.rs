@@ -8,7 +8,9 @@ use bytes::Bytes;
 use http::{HeaderName, Request, Response};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error as GuestError, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error as GuestError, RequestOptions, WasiBody, WasiHttpHooks,
+};
 
 use crate::call::CallContext;
 

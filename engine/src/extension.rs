@@ -1,24 +1,45 @@
 //! A component that is ready to be called.
 
 use std::fmt;
+use std::sync::Arc;
 
 use annex_core::ContentHash;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
+use crate::call::{Answer, Call};
+use crate::call_error::CallError;
 use crate::capability::Capabilities;
+use crate::run::Sandbox;
 use crate::state::CallState;
 
 /// A component that is compiled, and linked with what was granted. Cheap to clone; code is shared.
 #[derive(Clone)]
 pub struct Extension {
-    pub(crate) pre: ProxyPre<CallState>,
+    sandbox: Arc<Sandbox>,
+    pre: ProxyPre<CallState>,
     hash: ContentHash,
     capabilities: Capabilities,
 }
 
 impl Extension {
-    pub(crate) fn new(pre: ProxyPre<CallState>, hash: ContentHash, capabilities: Capabilities) -> Self {
-        Self { pre, hash, capabilities }
+    pub(crate) fn new(
+        sandbox: Arc<Sandbox>,
+        pre: ProxyPre<CallState>,
+        hash: ContentHash,
+        capabilities: Capabilities,
+    ) -> Self {
+        Self { sandbox, pre, hash, capabilities }
+    }
+
+    /// Calls it: in an instance of its own, which is gone when the answer is there.
+    ///
+    /// The answer counts only when the guest has ended well. When the future is dropped, the guest ends where it is and
+    /// everything that it held is freed. A guest runs on the caller's task, and lets others run at each tick of the engine.
+    ///
+    /// # Errors
+    /// One of [`CallError`], each with its own code. None of them harms the next call.
+    pub async fn call(&self, call: Call) -> Result<Answer, CallError> {
+        self.sandbox.call(&self.pre, call).await
     }
 
     /// The content that it came from.
@@ -40,6 +61,10 @@ impl Extension {
 impl fmt::Debug for Extension {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let capabilities: Vec<_> = self.capabilities.iter().map(|capability| capability.name()).collect();
-        formatter.debug_struct("Extension").field("hash", &self.hash).field("capabilities", &capabilities).finish()
+        formatter
+            .debug_struct("Extension")
+            .field("hash", &self.hash)
+            .field("capabilities", &capabilities)
+            .finish()
     }
 }

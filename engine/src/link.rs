@@ -9,7 +9,7 @@ use wasmtime_wasi_http::p2::bindings::{LinkOptions, ProxyPre, http};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView as _};
 
 use crate::capability::{Capabilities, Capability, Import, import};
-use crate::host::{HostView, wit};
+use crate::host::{HostState, HostView, wit};
 use crate::load_error::LoadError;
 use crate::shown;
 use crate::state::CallState;
@@ -55,7 +55,7 @@ fn for_everyone(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     random::insecure::add_to_linker::<_, WasiRandom>(linker, CallState::random)?;
     random::insecure_seed::add_to_linker::<_, WasiRandom>(linker, CallState::random)?;
     cli::environment::add_to_linker::<_, WasiCli>(linker, CallState::cli)?;
-    cli::exit::add_to_linker::<_, WasiCli>(linker, &cli::exit::LinkOptions::default(), CallState::cli)?;
+    cli::exit::add_to_linker::<_, WasiCli>(linker, CallState::cli)?;
     cli::terminal_input::add_to_linker::<_, WasiCli>(linker, CallState::cli)?;
     cli::terminal_output::add_to_linker::<_, WasiCli>(linker, CallState::cli)?;
     cli::terminal_stdin::add_to_linker::<_, WasiCli>(linker, CallState::cli)?;
@@ -72,20 +72,14 @@ fn grant(linker: &mut Linker<CallState>, capability: Capability) -> wasmtime::Re
         Capability::HttpFetch => {
             http::outgoing_handler::add_to_linker::<_, WasiHttp>(linker, CallState::http)
         }
-        Capability::StorageKv => {
-            wit::storage_kv::add_to_linker::<_, HostView>(linker, |state: &mut CallState| &mut state.host)
-        }
-        Capability::Secrets => {
-            wit::secrets::add_to_linker::<_, HostView>(linker, |state: &mut CallState| &mut state.host)
-        }
-        Capability::Log => {
-            wit::log::add_to_linker::<_, HostView>(linker, |state: &mut CallState| &mut state.host)
-        }
-        Capability::Metrics => {
-            wit::metrics::add_to_linker::<_, HostView>(linker, |state: &mut CallState| &mut state.host)
-        }
-        Capability::Context => {
-            wit::context::add_to_linker::<_, HostView>(linker, |state: &mut CallState| &mut state.host)
-        }
+        Capability::StorageKv => wit::storage_kv::add_to_linker::<_, HostView>(linker, annex_host),
+        Capability::Secrets => wit::secrets::add_to_linker::<_, HostView>(linker, annex_host),
+        Capability::Log => wit::log::add_to_linker::<_, HostView>(linker, annex_host),
+        Capability::Metrics => wit::metrics::add_to_linker::<_, HostView>(linker, annex_host),
+        Capability::Context => wit::context::add_to_linker::<_, HostView>(linker, annex_host),
     }
+}
+
+fn annex_host(state: &mut CallState) -> &mut HostState {
+    &mut state.host
 }

@@ -18,7 +18,7 @@ pub(crate) use stdio::Stdio;
 pub(crate) use view::{HostState, HostView};
 
 pub use kv::{Kv, KvError};
-pub use log::{Level, Log};
+pub use log::{Level, Log, MAX_LINE_BYTES};
 pub use memory::{KeptLog, KeptMetrics, MemoryKv, MemorySecrets};
 pub use metrics::Metrics;
 pub use secrets::{SecretError, Secrets};
