@@ -64,7 +64,9 @@ pub use call::{Answer, Call, CallContext, Usage};
 pub use call_error::{CallError, Scope};
 pub use capability::{Capabilities, Capability, UnknownCapability};
 pub use code_cache::{CodeCache, CodeCacheError};
-pub use compile::{CompileError, CompileLimits, Compiler, CompilerProcess, InProcess, precompile};
+pub use compile::{
+    CompileError, CompileLimits, Compiler, CompilerProcess, InProcess, compile_standard_input, precompile,
+};
 pub use egress::{Egress, EgressBody, EgressError, NoEgress, Patience};
 pub use engine::{Engine, EngineError};
 pub use extension::Extension;

@@ -3,12 +3,14 @@
 //! Only what is compiled here, or by a process that we started, is ever run: a component is always taken for a component, so
 //! that compiled code of a publisher is refused as the wrong bytes.
 
+mod child;
 mod in_process;
 mod process;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use child::compile_standard_input;
 pub use in_process::{InProcess, precompile};
 pub use process::{CompileLimits, CompilerProcess};
 

@@ -39,8 +39,8 @@ impl Default for CompileLimits {
 }
 
 /// Runs a program for each component: the component on its standard input, the code on its standard output. It exits with 0,
-/// or with 1 and the reason on its standard error when the bytes are no component. [`precompile`](super::precompile) is all
-/// that it does.
+/// or with 1 and the reason on its standard error when the bytes are no component. The other side is
+/// [`compile_standard_input`](super::compile_standard_input).
 ///
 /// It gets no environment, cannot write a file, and the limits hold before it gets the first byte. When the future is dropped
 /// it is killed.

@@ -49,7 +49,8 @@ async fn a_guest_that_spins_lets_others_run() {
 
 #[tokio::test]
 async fn a_guest_that_spins_before_it_is_called_is_ended() {
-    let module = r#"(func $spin (loop $again (br $again))) (start $spin) (func (export "handle") (param i32 i32))"#;
+    let module =
+        r#"(func $spin (loop $again (br $again))) (start $spin) (func (export "handle") (param i32 i32))"#;
     let bench = Bench::wat(module).await.within(SHORT);
     assert_eq!(bench.get("/").await.unwrap_err(), timeout());
     assert_eq!(bench.engine.running(), 0);
@@ -193,7 +194,11 @@ async fn a_guest_makes_the_host_hold_little() {
 async fn a_guest_hands_over_so_many_bytes_at_once() {
     let bench = Bench::new().await;
     for path in ["/host-bytes", "/random"] {
-        assert_eq!(bench.attack(path).await, CallError::Trap { reason: "it misused a host function" }, "{path}");
+        assert_eq!(
+            bench.attack(path).await,
+            CallError::Trap { reason: "it misused a host function" },
+            "{path}"
+        );
     }
 }
 

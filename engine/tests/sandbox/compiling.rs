@@ -1,9 +1,15 @@
 //! A compiler in a process of its own. Programs of the system stand for it, and misbehave.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use annex_engine::{CodeOptions, CompileError, CompileLimits, Compiler as _, CompilerProcess};
+use annex_engine::{
+    CodeOptions, CompileError, CompileLimits, Compiler as _, CompilerProcess, Engine, EngineOptions,
+};
 use bytes::Bytes;
+
+use crate::bench::{Bench, options};
+use crate::guest;
 
 fn shell(script: &str) -> CompilerProcess {
     CompilerProcess {
@@ -40,7 +46,9 @@ async fn what_is_no_component_is_said_in_one_line() {
 
 #[tokio::test]
 async fn a_failure_of_its_own_is_no_fault_of_the_component() {
-    for (script, how) in [("exit 2", "exit status 2"), ("exit 1", "exit status 1"), ("kill -9 $$", "signal 9")] {
+    for (script, how) in
+        [("exit 2", "exit status 2"), ("exit 1", "exit status 1"), ("kill -9 $$", "signal 9")]
+    {
         assert_eq!(compile(&shell(script), "x").await.unwrap_err(), CompileError::Ended { how: how.into() });
     }
 }
@@ -68,7 +76,10 @@ async fn it_computes_so_long() {
     compiler.limits.cpu_seconds = 1;
     // SIGKILL, because soft and hard limit are the same.
     let error = compile(&compiler, "x").await.unwrap_err();
-    assert!(matches!(&error, CompileError::Ended { how } if how == "signal 9" || how == "signal 24"), "{error}");
+    assert!(
+        matches!(&error, CompileError::Ended { how } if how == "signal 9" || how == "signal 24"),
+        "{error}"
+    );
 }
 
 #[cfg(target_os = "linux")]
@@ -92,4 +103,37 @@ async fn one_that_is_not_there_is_unavailable() {
     let compiler = CompilerProcess { program: "/nonexistent/compiler".into(), ..shell("") };
     let error = compile(&compiler, "x").await.unwrap_err();
     assert!(matches!(error, CompileError::Unavailable { .. }), "{error}");
+}
+
+/// The example `compiler`, which cargo builds with the tests.
+fn real() -> CompilerProcess {
+    let test = std::env::current_exe().unwrap();
+    let program = test.ancestors().nth(2).unwrap().join("examples/compiler");
+    assert!(program.exists(), "run all targets of the package: cargo test -p annex-engine");
+    CompilerProcess { program, arguments: Vec::new(), limits: CompileLimits::default() }
+}
+
+#[tokio::test]
+async fn the_code_of_a_process_fits_an_engine_with_a_pool() {
+    for code in [CodeOptions { fuel: false }, CodeOptions { fuel: true }] {
+        let options = EngineOptions { code, ..options() };
+        let engine = Engine::new(options, Arc::new(real()), None).unwrap();
+        let bench = Bench::with(engine, guest::component()).await;
+        bench.is_unharmed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_process_says_what_is_no_component() {
+    let error = compile(&real(), "nonsense").await.unwrap_err();
+    assert_eq!(error, CompileError::NotAComponent { reason: "it does not begin as one".into() });
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_component_that_takes_too_much_ends_its_compiler_only() {
+    let mut compiler = real();
+    compiler.limits.memory_bytes = 64 << 20;
+    let error = compile(&compiler, guest::component()).await.unwrap_err();
+    assert!(matches!(error, CompileError::Ended { .. }), "{error}");
 }

@@ -22,7 +22,9 @@ async fn each_capability_that_is_missing_is_named() {
 #[tokio::test]
 async fn what_no_capability_gives_is_refused() {
     let engine = engine();
-    for import in ["wasi:sockets/tcp@0.2.0", "wasi:sockets/ip-name-lookup@0.2.0", "annex:host/admin@0.1.0", "whatever"] {
+    for import in
+        ["wasi:sockets/tcp@0.2.0", "wasi:sockets/ip-name-lookup@0.2.0", "annex:host/admin@0.1.0", "whatever"]
+    {
         let error = load(&engine, wat_guest::importing(import), everything()).await.unwrap_err();
         assert_eq!(error, LoadError::UnknownImport { import: import.to_owned() });
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use annex_engine::{
-    Capabilities, CodeCache, CodeOptions, CompileError, Compiler, Engine, EngineOptions, LoadError, precompile,
+    Capabilities, CodeCache, CodeOptions, CompileError, Compiler, Engine, EngineOptions, LoadError,
+    precompile,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
