@@ -48,6 +48,7 @@ pub(crate) fn pooled(options: &EngineOptions) -> Config {
         .max_core_instances_per_component(MAX_INSTANCES)
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)
+        .max_tables_per_module(4)
         .max_memory_size(options.memory_bytes)
         .table_elements(options.table_elements)
         .linear_memory_keep_resident(KEPT_MEMORY)

@@ -208,7 +208,7 @@ async fn fuel_ends_a_guest_where_it_is_counted() {
     let answer = bench.get("/hello").await.unwrap();
     let used = answer.usage.fuel.unwrap();
     assert!(used > 0);
-    bench.limits.fuel = Some(used);
+    bench.limits.fuel = Some(used * 2);
     assert_eq!(bench.get("/hello").await.unwrap().usage.fuel, Some(used));
     assert_eq!(bench.attack("/spin").await, CallError::OutOfFuel);
 }

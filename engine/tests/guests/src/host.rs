@@ -33,12 +33,12 @@ pub fn kv() -> String {
 pub fn kv_limits() -> String {
     let long = "k".repeat(1025);
     format!(
-        "{:?} {:?} {:?} {:?} {:?}",
-        storage_kv::get("").unwrap_err(),
-        storage_kv::get(&long).unwrap_err(),
+        "{} {} {} {} {}",
+        storage_kv::get("").unwrap_err().name(),
+        storage_kv::get(&long).unwrap_err().name(),
         storage_kv::set(&long[..1024], b"").is_ok(),
         storage_kv::set("v", &vec![0; 65536]).is_ok(),
-        storage_kv::set("v", &vec![0; 65537]).unwrap_err(),
+        storage_kv::set("v", &vec![0; 65537]).unwrap_err().name(),
     )
 }
 
@@ -46,7 +46,7 @@ pub fn kv_budget() -> String {
     let value = vec![0; 65536];
     loop {
         if let Err(error) = storage_kv::set("v", &value) {
-            return format!("{error:?}");
+            return error.name().to_owned();
         }
     }
 }
@@ -55,14 +55,14 @@ pub fn kv_get(key: &str) -> String {
     match storage_kv::get(key) {
         Ok(Some(value)) => String::from_utf8_lossy(&value).into_owned(),
         Ok(None) => "none".to_owned(),
-        Err(error) => format!("{error:?}"),
+        Err(error) => error.name().to_owned(),
     }
 }
 
 pub fn secret(name: &str) -> String {
     match secrets::get(name, "token") {
         Ok(value) => String::from_utf8(value).unwrap(),
-        Err(error) => format!("{error:?}"),
+        Err(error) => error.name().to_owned(),
     }
 }
 
