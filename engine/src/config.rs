@@ -40,9 +40,10 @@ pub(crate) fn pooled(options: &EngineOptions) -> Config {
     let calls = options.concurrency;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(calls)
-        .total_core_instances(calls.saturating_mul(8))
+        // As many of each as all calls together can take, or one tenant's components of many parts would take what others need.
+        .total_core_instances(calls.saturating_mul(MAX_INSTANCES))
         .total_memories(calls.saturating_mul(MAX_MEMORIES))
-        .total_tables(calls.saturating_mul(4))
+        .total_tables(calls.saturating_mul(MAX_TABLES))
         .total_stacks(calls)
         .total_gc_heaps(calls)
         .max_core_instances_per_component(MAX_INSTANCES)

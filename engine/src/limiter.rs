@@ -4,8 +4,8 @@ use wasmtime::ResourceLimiter;
 
 use crate::limits::CallLimits;
 
-/// The instances, memories and tables that a component may be made of. Components of known toolchains have up to six, one and
-/// three.
+/// The core instances, memories and tables that a component may be made of. Components of known toolchains have up to six, one
+/// and three.
 pub(crate) const MAX_INSTANCES: u32 = 32;
 pub(crate) const MAX_MEMORIES: u32 = 2;
 pub(crate) const MAX_TABLES: u32 = 8;

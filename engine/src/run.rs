@@ -202,7 +202,7 @@ fn failure(error: &wasmtime::Error, refused: Option<Refused>, limits: &CallLimit
         return CallError::TooManyResources { limit: limits.resources };
     }
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
-        // Components of many parts take more of the pool than one call's share.
+        // The pool has room for all that are admitted. Whoever was just dropped may not have given theirs back yet.
         return CallError::Busy { scope: Scope::Engine };
     }
     let trap = error.downcast_ref::<Trap>();

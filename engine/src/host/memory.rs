@@ -134,3 +134,34 @@ impl Metrics for KeptMetrics {
         self.0.lock().insert(name.to_owned(), value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(tenant: &str) -> CallContext {
+        CallContext {
+            request_id: "r".into(),
+            tenant: tenant.parse().unwrap(),
+            extension: "com.example.notes".parse().unwrap(),
+            version: "1.0.0".into(),
+            install: "i".into(),
+            config: "{}".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_come_in_order_and_in_pages() {
+        let (kv, us) = (MemoryKv::default(), context("us"));
+        for key in ["a", "b/1", "b/2", "b/3", "c"] {
+            kv.set(&us, key, Vec::new()).await.unwrap();
+        }
+        let list = async |prefix, after, limit| kv.list_keys(&us, prefix, after, limit).await.unwrap();
+        assert_eq!(list("", None, 100).await, ["a", "b/1", "b/2", "b/3", "c"]);
+        assert_eq!(list("b/", None, 2).await, ["b/1", "b/2"]);
+        assert_eq!(list("b/", Some("b/2"), 2).await, ["b/3"]);
+        assert_eq!(list("b/", Some("a"), 1).await, ["b/1"]);
+        assert!(list("b/", Some("c"), 1).await.is_empty());
+        assert!(kv.list_keys(&context("them"), "", None, 100).await.unwrap().is_empty());
+    }
+}
