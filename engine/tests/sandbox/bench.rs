@@ -1,16 +1,19 @@
 //! An engine, and calls to what is loaded into it.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use annex_core::ContentHash;
 use annex_engine::{
-    Answer, Call, CallContext, CallError, CallLimits, Capabilities, Capability, CodeOptions, Engine,
-    EngineOptions, Extension, Host, InProcess, LoadError,
+    Answer, Call, CallContext, CallError, CallLimits, Capabilities, Capability, CodeOptions, CompileError,
+    Compiler, Engine, EngineOptions, Extension, Host, InProcess, LoadError,
 };
+use async_trait::async_trait;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Mutex;
 
 use crate::{guest, wat_guest};
 
@@ -23,7 +26,26 @@ pub fn engine() -> Engine {
 }
 
 pub fn engine_with(options: EngineOptions) -> Engine {
-    Engine::new(options, Arc::new(InProcess), None).unwrap()
+    Engine::new(options, Arc::new(Remembering), None).unwrap()
+}
+
+/// Compiles each component once for all tests: a compiler that is not optimized takes seconds.
+struct Remembering;
+
+static COMPILED: Mutex<BTreeMap<(bool, Bytes), Vec<u8>>> = Mutex::const_new(BTreeMap::new());
+
+#[async_trait]
+impl Compiler for Remembering {
+    async fn compile(&self, component: Bytes, options: CodeOptions) -> Result<Vec<u8>, CompileError> {
+        let mut compiled = COMPILED.lock().await;
+        let key = (options.fuel, component.clone());
+        if let Some(code) = compiled.get(&key) {
+            return Ok(code.clone());
+        }
+        let code = InProcess.compile(component, options).await?;
+        compiled.insert(key, code.clone());
+        Ok(code)
+    }
 }
 
 pub fn counting_engine() -> Engine {
