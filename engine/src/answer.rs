@@ -80,7 +80,7 @@ pub(crate) fn vet_head(
 }
 
 fn breaks_a_line(value: &HeaderValue) -> bool {
-    value.as_bytes().iter().any(|byte| (byte.is_ascii_control() && *byte != b'\t'))
+    value.as_bytes().iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
 }
 
 /// The headers that `connection` makes hop-by-hop.

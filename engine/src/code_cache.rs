@@ -174,13 +174,13 @@ fn make_key(folder: &Path, path: &Path) -> io::Result<()> {
 
 fn read_key(path: &Path) -> Result<Vec<u8>, CodeCacheError> {
     let failed = |error| CodeCacheError::Io { path: path.to_owned(), error };
-    let mut file = File::open(path).map_err(failed)?;
+    let file = File::open(path).map_err(failed)?;
     // Of the file that was opened, so that it is not another one that is read.
     if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
         return Err(CodeCacheError::OpenKey { path: path.to_owned() });
     }
     let mut key = Vec::new();
-    file.by_ref().take(KEY_BYTES as u64 + 1).read_to_end(&mut key).map_err(failed)?;
+    file.take(KEY_BYTES as u64 + 1).read_to_end(&mut key).map_err(failed)?;
     if key.len() != KEY_BYTES {
         return Err(CodeCacheError::BadKey { path: path.to_owned() });
     }

@@ -21,9 +21,8 @@ pub(crate) fn code(options: CodeOptions) -> Config {
         .async_stack_size(GUEST_STACK + (512 << 10))
         // Where a guest failed is the guest's own business: an answer says only that it did.
         .wasm_backtrace_max_frames(None)
-        // Threads share memory between instances, 64-bit memories and memories of their own page size go around what the pool
-        // sets aside, and no toolchain for components needs them or the rest of these.
-        .wasm_threads(false)
+        // 64-bit memories and memories of their own page size go around what the pool sets aside, and no toolchain for
+        // components needs them or the rest of these. Threads, which would share memory, are not even compiled in.
         .wasm_memory64(false)
         .wasm_custom_page_sizes(false)
         .wasm_gc(false)
