@@ -71,7 +71,7 @@ impl FromStr for Capability {
 }
 
 /// A set of capabilities: what was granted.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Capabilities(BTreeSet<Capability>);
 
 impl Capabilities {

@@ -13,6 +13,7 @@ use wasmtime_wasi_http::{
 };
 
 use crate::call::CallContext;
+use crate::traffic::Traffic;
 
 /// A body on its way out or in. It streams.
 pub type EgressBody = UnsyncBoxBody<Bytes, EgressError>;
@@ -118,16 +119,22 @@ pub(crate) struct Hooks {
     egress: Arc<dyn Egress>,
     limit: u32,
     sent: u32,
+    traffic: Arc<Traffic>,
 }
 
 impl Hooks {
     pub(crate) fn new(context: Arc<CallContext>, egress: Arc<dyn Egress>, limit: u32) -> Self {
-        Self { context, egress, limit, sent: 0 }
+        Self { context, egress, limit, sent: 0, traffic: Arc::default() }
     }
 
     /// Requests that were handed to [`Egress`].
     pub(crate) fn sent(&self) -> u32 {
         self.sent
+    }
+
+    /// What went through those requests so far.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 }
 
@@ -159,7 +166,15 @@ impl WasiHttpHooks for Hooks {
         self.sent += 1;
         let (context, egress) = (Arc::clone(&self.context), Arc::clone(&self.egress));
         // Why the guest's own body broke off is of no interest to the other side.
-        let request = request.map(|body| body.map_err(|_| EgressError::Protocol).boxed_unsync());
+        let traffic = Arc::clone(&self.traffic);
+        let request = request.map(|body| {
+            let body = body.map_frame(move |frame| {
+                traffic.count_sent(&frame);
+                frame
+            });
+            body.map_err(|_| EgressError::Protocol).boxed_unsync()
+        });
+        let traffic = Arc::clone(&self.traffic);
         let patience = options.map_or_else(Patience::default, |options| Patience {
             connect: options.connect_timeout,
             first_byte: options.first_byte_timeout,
@@ -168,7 +183,14 @@ impl WasiHttpHooks for Hooks {
         Box::new(async move {
             let response = egress.send(&context, request, patience).await?;
             let rest: Rest = Box::new(async { Ok(()) });
-            Ok((response.map(|body| body.map_err(GuestError::from).boxed_unsync()), rest))
+            let response = response.map(|body| {
+                let body = body.map_frame(move |frame| {
+                    traffic.count_received(&frame);
+                    frame
+                });
+                body.map_err(GuestError::from).boxed_unsync()
+            });
+            Ok((response, rest))
         })
     }
 }

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use annex_core::ContentHash;
 use bytes::Bytes;
 use moka::future::Cache;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
-use wasmtime::component::Component;
 
 use crate::capability::Capabilities;
-use crate::code_cache::{CodeCache, CodeId, config_digest};
+use crate::code::Code;
+use crate::code_cache::CodeCache;
 use crate::compile::{CompileError, Compiler};
 use crate::config;
 use crate::extension::Extension;
-use crate::link::link;
+use crate::held::Held;
+use crate::known::{Known, RefusalsExpire};
 use crate::load_error::LoadError;
 use crate::options::EngineOptions;
 use crate::run::Sandbox;
@@ -40,16 +40,9 @@ pub enum EngineError {
 #[derive(Clone)]
 pub struct Engine {
     sandbox: Arc<Sandbox>,
-    ready: Cache<(ContentHash, Capabilities), Extension>,
     code: Arc<Code>,
-}
-
-/// Where code comes from.
-struct Code {
-    compiler: Arc<dyn Compiler>,
-    cache: Option<CodeCache>,
-    config: [u8; 32],
-    turns: Semaphore,
+    known: Cache<ContentHash, Known>,
+    loads: Arc<Semaphore>,
 }
 
 impl Engine {
@@ -65,27 +58,28 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let wasm = wasmtime::Engine::new(&config::pooled(&options))
             .map_err(|error| EngineError::Options { reason: shown::line(format!("{error:#}")) })?;
-        let code = Code {
-            compiler,
-            cache,
-            config: config_digest(&wasm),
-            turns: Semaphore::new(options.compilations.clamp(1, Semaphore::MAX_PERMITS)),
-        };
-        let ready = Cache::builder()
+        let code = Code::new(wasm.clone(), &options, compiler, cache);
+        let known = Cache::builder()
             .max_capacity(options.ready_code_bytes)
-            .weigher(|_, extension: &Extension| u32::try_from(extension.code_bytes()).unwrap_or(u32::MAX))
+            .weigher(|_, known: &Known| known.weight())
+            .expire_after(RefusalsExpire(options.refusals_kept))
             .build();
+        let loads = Arc::new(Semaphore::new(options.loads.min(Semaphore::MAX_PERMITS)));
         let sandbox = Sandbox::new(wasm, options).map_err(EngineError::Thread)?;
-        Ok(Self { sandbox: Arc::new(sandbox), ready, code: Arc::new(code) })
+        Ok(Self { sandbox: Arc::new(sandbox), code: Arc::new(code), known, loads })
     }
 
     /// The extension of this content with these capabilities: the one that is ready, or one that is made of the component.
     ///
     /// `component` is awaited only when it is needed, and once for all who ask at the same time. Its bytes must have been
-    /// verified to be of this content. Failures are not kept: the next one who asks tries again.
+    /// verified to be of this content. A component that cannot be loaded is not compiled again for a while
+    /// ([`EngineOptions::refusals_kept`]); a source or a compiler that is away is asked again by whoever comes next.
+    ///
+    /// Whoever stops waiting does not stop the compiler: what takes longer than any caller's patience would never be ready.
+    /// So this must be called within a runtime of tokio.
     ///
     /// # Errors
-    /// When the component is none, imports what was not granted, or cannot be compiled.
+    /// When the component is none, imports what was not granted, or cannot be compiled; or too many wait already.
     pub async fn load<F, E>(
         &self,
         hash: ContentHash,
@@ -93,26 +87,44 @@ impl Engine {
         component: F,
     ) -> Result<Extension, LoadError>
     where
-        F: Future<Output = Result<Bytes, E>>,
+        F: Future<Output = Result<Bytes, E>> + Send + 'static,
         E: Display,
     {
-        let key = (hash, capabilities.clone());
-        let extension = self.ready.try_get_with(key, async {
-            let bytes = component.await.map_err(|error| LoadError::Source { reason: shown::line(error) })?;
-            let component = self.component(bytes).await?;
-            let pre = link(&component, &capabilities)?;
-            Ok(Extension::new(Arc::clone(&self.sandbox), pre, hash, capabilities))
-        });
-        extension.await.map_err(|error: Arc<LoadError>| (*error).clone())
+        let known = match self.known.get(&hash).await {
+            Some(known) => known,
+            None => self.learn(hash, component).await?,
+        };
+        match known {
+            Known::Ready(ready) => ready.extension(&self.sandbox, hash, capabilities),
+            Known::Refused(error) => Err(error),
+        }
     }
 
-    /// Forgets all extensions of a content, for instance one that was revoked. Calls that run end as they would.
+    async fn learn<F, E>(&self, hash: ContentHash, component: F) -> Result<Known, LoadError>
+    where
+        F: Future<Output = Result<Bytes, E>> + Send + 'static,
+        E: Display,
+    {
+        let waits = Arc::clone(&self.loads).try_acquire_owned().map_err(|_| LoadError::TooManyLoads)?;
+        let (code, known) = (Arc::clone(&self.code), self.known.clone());
+        let learned = tokio::spawn(async move {
+            let learning = async {
+                let bytes = component.await;
+                let bytes = bytes.map_err(|error| LoadError::Source { reason: shown::line(error) })?;
+                Known::of(code.component(bytes).await)
+            };
+            let learned = known.try_get_with(hash, learning).await;
+            drop(waits);
+            learned
+        });
+        let learned = learned.await.map_err(CompileError::unavailable)?;
+        learned.map_err(|error: Arc<LoadError>| (*error).clone())
+    }
+
+    /// Forgets a content, for instance one that was revoked, or a refusal of it. Calls that run end as they would, and who waits
+    /// for it to be loaded gets it: whoever revokes asks at each call.
     pub async fn forget(&self, hash: ContentHash) {
-        for (key, _) in &self.ready {
-            if key.0 == hash {
-                self.ready.invalidate(&*key).await;
-            }
-        }
+        self.known.invalidate(&hash).await;
     }
 
     /// Calls that run now.
@@ -120,60 +132,8 @@ impl Engine {
         self.sandbox.running()
     }
 
-    async fn component(&self, bytes: Bytes) -> Result<Component, LoadError> {
-        let limit = self.sandbox.options.component_bytes;
-        if bytes.len() > limit {
-            return Err(LoadError::TooLarge { bytes: bytes.len(), limit });
-        }
-        let (engine, code) = (self.sandbox.wasm.clone(), Arc::clone(&self.code));
-        let component = bytes.clone();
-        let (id, cached) = blocking(move || code.cached(&engine, &component)).await?;
-        if let Some(component) = cached {
-            return Ok(component);
-        }
-        let turn = self.code.turns.acquire().await.map_err(CompileError::unavailable)?;
-        let machine_code = self.code.compiler.compile(bytes, self.sandbox.options.code).await?;
-        drop(turn);
-        let (engine, code) = (self.sandbox.wasm.clone(), Arc::clone(&self.code));
-        blocking(move || code.keep(&engine, &id, &machine_code)).await?
+    /// What they hold.
+    pub fn held(&self) -> Held {
+        Held::of(&self.sandbox.wasm)
     }
-}
-
-impl Code {
-    /// What is on disk for a component.
-    fn cached(&self, engine: &wasmtime::Engine, component: &[u8]) -> (CodeId, Option<Component>) {
-        let id = CodeId { component: Sha256::digest(component).into(), config: self.config };
-        let Some(cache) = &self.cache else { return (id, None) };
-        let component = cache.get(&id).and_then(|code| match load_code(engine, &code) {
-            Ok(component) => Some(component),
-            Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "compiled code does not load and is deleted");
-                cache.remove(&id);
-                None
-            }
-        });
-        (id, component)
-    }
-
-    /// Loads what was just compiled, and keeps it if it can be loaded.
-    fn keep(&self, engine: &wasmtime::Engine, id: &CodeId, code: &[u8]) -> Result<Component, LoadError> {
-        let component = load_code(engine, code)
-            .map_err(|error| LoadError::TooDemanding { reason: shown::line(format!("{error:#}")) })?;
-        if let Some(cache) = &self.cache {
-            cache.put(id, code);
-        }
-        Ok(component)
-    }
-}
-
-#[expect(unsafe_code, reason = "wasmtime cannot check machine code, and we vouch for where it comes from")]
-fn load_code(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: the code is what our own compiler made: it comes from a `Compiler` just now, or from the cache, whose MAC only
-    // we can make. No other way leads here, and no publisher's bytes do. It is read from memory, so that nobody can change it
-    // after it was verified.
-    unsafe { Component::deserialize(engine, code) }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CompileError> {
-    tokio::task::spawn_blocking(work).await.map_err(CompileError::unavailable)
 }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use annex_core::ContentHash;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
-use crate::call::{Answer, Call};
-use crate::call_error::CallError;
+use crate::call::{Call, Outcome};
 use crate::capability::Capabilities;
 use crate::run::Sandbox;
 use crate::state::CallState;
@@ -31,14 +30,15 @@ impl Extension {
         Self { sandbox, pre, hash, capabilities }
     }
 
-    /// Calls it: in an instance of its own, which is gone when the answer is there.
+    /// Calls it: in an instance of its own, which is gone when the outcome is there.
     ///
-    /// The answer counts only when the guest has ended well. When the future is dropped, the guest ends where it is and
-    /// everything that it held is freed. A guest runs on the caller's task, and lets others run at each tick of the engine.
+    /// An answer counts only when the guest has ended well. Why there is none is one of [`CallError`](crate::CallError), each
+    /// with its own code; none of them harms the next call.
     ///
-    /// # Errors
-    /// One of [`CallError`], each with its own code. None of them harms the next call.
-    pub async fn call(&self, call: Call) -> Result<Answer, CallError> {
+    /// When the future is dropped, the guest ends where it is and everything that it held is freed. Nobody hears then what it
+    /// used: who has to know calls from a task that outlives the one who asks. A guest runs on the caller's task, and lets
+    /// others run at each tick of the engine.
+    pub async fn call(&self, call: Call) -> Outcome {
         self.sandbox.call(&self.pre, call).await
     }
 

@@ -27,12 +27,13 @@
 //! let engine = Engine::new(EngineOptions::default(), Arc::new(InProcess), None)?;
 //! let hash = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef".parse()?;
 //! let granted = Capabilities::from_iter([Capability::StorageKv, Capability::Log]);
-//! let extension = engine.load(hash, granted, async { Ok::<_, std::io::Error>(component) }).await?;
+//! let extension = engine.load(hash, granted, async move { Ok::<_, std::io::Error>(component) }).await?;
 //!
 //! let request = http::Request::get("/notes").body(bytes::Bytes::new())?;
 //! let call = Call { context, limits: CallLimits::default(), host: Host::in_memory(), request };
-//! let answer = extension.call(call).await?;
-//! assert_eq!(answer.status, 200);
+//! let outcome = extension.call(call).await;
+//! println!("{} bytes of memory", outcome.usage.memory_bytes);
+//! assert_eq!(outcome.answer?.status, 200);
 //! # Ok(())
 //! # }
 //! ```
@@ -42,25 +43,31 @@ mod answer;
 mod call;
 mod call_error;
 mod capability;
+mod code;
 mod code_cache;
 mod compile;
 mod config;
 mod egress;
 mod engine;
 mod extension;
+mod failure;
+mod held;
 mod host;
+mod known;
 mod limiter;
 mod limits;
 mod link;
 mod load_error;
+mod metered;
 mod options;
 mod run;
 mod shown;
 mod state;
 mod ticker;
+mod traffic;
 
 pub use answer::BadAnswer;
-pub use call::{Answer, Call, CallContext, Usage};
+pub use call::{Answer, Call, CallContext, Outcome, Usage};
 pub use call_error::{CallError, Scope};
 pub use capability::{Capabilities, Capability, UnknownCapability};
 pub use code_cache::{CodeCache, CodeCacheError};
@@ -70,6 +77,7 @@ pub use compile::{
 pub use egress::{Egress, EgressBody, EgressError, NoEgress, Patience};
 pub use engine::{Engine, EngineError};
 pub use extension::Extension;
+pub use held::Held;
 pub use host::{
     Host, KeptLog, KeptMetrics, Kv, KvError, Level, Log, MAX_LINE_BYTES, MemoryKv, MemorySecrets, Metrics,
     SecretError, Secrets,

@@ -13,6 +13,9 @@ pub enum LoadError {
         /// What they said.
         reason: String,
     },
+    /// As many wait for components as may. Whoever asks for one that is ready is not turned away.
+    #[error("as many components are being loaded as may be at one time; try again")]
+    TooManyLoads,
     /// More bytes than the engine takes.
     #[error("the component has {bytes} bytes, more than {limit}")]
     TooLarge {
@@ -63,8 +66,9 @@ pub enum LoadError {
 
 impl LoadError {
     /// Every code, in the order of the variants.
-    pub const CODES: [&str; 9] = [
+    pub const CODES: [&str; 10] = [
         "SourceUnavailable",
+        "TooManyLoads",
         "ComponentTooLarge",
         "NotAComponent",
         "ComponentTooDemanding",
@@ -79,6 +83,7 @@ impl LoadError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Source { .. } => "SourceUnavailable",
+            Self::TooManyLoads => "TooManyLoads",
             Self::TooLarge { .. } => "ComponentTooLarge",
             Self::NotAComponent { .. } => "NotAComponent",
             Self::TooDemanding { .. } => "ComponentTooDemanding",
@@ -87,6 +92,29 @@ impl LoadError {
             Self::ImportMismatch { .. } => "ImportMismatch",
             Self::NoHandler => "NoHandler",
             Self::Compiler(_) => "CompilerFailed",
+        }
+    }
+
+    /// Whether the content is why, so that trying again soon would only cost the same once more. What depends on what was
+    /// granted is found without a compiler.
+    pub(crate) fn is_of_the_content(&self) -> bool {
+        match self {
+            Self::TooLarge { .. }
+            | Self::NotAComponent { .. }
+            | Self::TooDemanding { .. }
+            | Self::Compiler(
+                CompileError::NotAComponent { .. }
+                | CompileError::Timeout
+                | CompileError::Ended { .. }
+                | CompileError::CodeTooLarge { .. },
+            ) => true,
+            Self::Source { .. }
+            | Self::TooManyLoads
+            | Self::CapabilityMissing { .. }
+            | Self::UnknownImport { .. }
+            | Self::ImportMismatch { .. }
+            | Self::NoHandler
+            | Self::Compiler(CompileError::Unavailable { .. }) => false,
         }
     }
 }

@@ -32,6 +32,10 @@ pub struct EngineOptions {
     pub ready_code_bytes: u64,
     /// Components that are compiled at one time.
     pub compilations: usize,
+    /// Who may wait at one time for a component that is not ready. It bounds the bytes that are held for the compiler.
+    pub loads: usize,
+    /// For how long it is remembered that a component cannot be loaded. Until then nobody can make it be compiled again.
+    pub refusals_kept: Duration,
     /// How often a running guest is asked to let others run, and looked at whether its time is over.
     pub tick: Duration,
 }
@@ -48,6 +52,8 @@ impl Default for EngineOptions {
             component_bytes: 64 << 20,
             ready_code_bytes: 1 << 30,
             compilations: 1,
+            loads: 64,
+            refusals_kept: Duration::from_secs(30),
             tick: Duration::from_millis(5),
         }
     }

@@ -1,16 +1,14 @@
 //! One call, from its admission to its answer.
 
-use std::fmt;
 use std::io;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt as _, Full};
 use tokio::sync::oneshot;
-use wasmtime::component::{Resource, ResourceTableError};
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
-use wasmtime_wasi::I32Exit;
+use wasmtime::component::Resource;
+use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
@@ -19,10 +17,11 @@ use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 use crate::admission::{Admission, Limits};
 use crate::answer::{BadAnswer, vet_head};
-use crate::call::{Answer, Call, Usage};
-use crate::call_error::{CallError, Scope};
-use crate::limiter::Refused;
+use crate::call::{Answer, Call, Outcome, Usage};
+use crate::call_error::CallError;
+use crate::failure::{TimeIsOver, failure};
 use crate::limits::CallLimits;
+use crate::metered::Metered;
 use crate::options::EngineOptions;
 use crate::state::CallState;
 use crate::ticker::Ticker;
@@ -50,15 +49,28 @@ impl Sandbox {
         self.admission.running()
     }
 
-    pub(crate) async fn call(&self, pre: &ProxyPre<CallState>, call: Call) -> Result<Answer, CallError> {
+    pub(crate) async fn call(&self, pre: &ProxyPre<CallState>, call: Call) -> Outcome {
         let started = Instant::now();
+        let mut usage = Usage::default();
+        let answer = self.run(pre, call, started, &mut usage).await;
+        usage.duration = started.elapsed();
+        Outcome { answer, usage }
+    }
+
+    async fn run(
+        &self,
+        pre: &ProxyPre<CallState>,
+        call: Call,
+        started: Instant,
+        usage: &mut Usage,
+    ) -> Result<Answer, CallError> {
         let limits = self.effective(call.limits)?;
         let (tenant, install) = (&call.context.tenant, &call.context.install);
         let admitted = self.admission.admit(tenant, install, limits.concurrency);
         // Held until the store is gone, whichever way this ends.
         let _admitted = admitted.map_err(|scope| CallError::Busy { scope })?;
         // A guest that computes is ended by the epoch, one that waits by this.
-        let answered = tokio::time::timeout(limits.timeout, self.converse(pre, call, &limits, started));
+        let answered = tokio::time::timeout(limits.timeout, self.converse(pre, call, &limits, started, usage));
         answered.await.unwrap_or(Err(CallError::Timeout { limit: limits.timeout }))
     }
 
@@ -77,17 +89,19 @@ impl Sandbox {
         call: Call,
         limits: &CallLimits,
         started: Instant,
+        usage: &mut Usage,
     ) -> Result<Answer, CallError> {
         let Call { context, host, request, .. } = call;
-        let mut store = self.store(CallState::new(context, host, limits), limits, started)?;
+        let store = self.store(CallState::new(context, host, limits), limits, started)?;
+        let mut store = Metered::new(store, fuel(limits), usage);
         let request = incoming(&mut store, request)?;
         let (send, receive) = oneshot::channel();
         let out = store.data_mut().http().new_response_outparam(send);
         let out = out.map_err(|error| failure(&error, None, limits))?;
         // Side by side, because the guest waits for its body to be read. The first error of either ends both.
-        let guest = guest(pre, store, (request, out), limits, started);
-        let (usage, (status, headers, body)) = tokio::try_join!(guest, answer(receive, limits))?;
-        Ok(Answer { status, headers, body, usage })
+        let guest = guest(pre, store, (request, out), limits);
+        let ((), answer) = tokio::try_join!(guest, answer(receive, limits))?;
+        Ok(answer)
     }
 
     fn store(
@@ -115,18 +129,6 @@ impl Sandbox {
     }
 }
 
-/// What the epoch ends a guest with.
-#[derive(Debug)]
-struct TimeIsOver;
-
-impl fmt::Display for TimeIsOver {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the time of the call is over")
-    }
-}
-
-impl std::error::Error for TimeIsOver {}
-
 fn fuel(limits: &CallLimits) -> u64 {
     limits.fuel.unwrap_or(u64::MAX)
 }
@@ -149,33 +151,21 @@ fn incoming(
 /// Runs the guest to its end. The store goes with it, which ends a body that it left open.
 async fn guest(
     pre: &ProxyPre<CallState>,
-    mut store: Store<CallState>,
+    mut store: Metered<'_>,
     (request, out): (Resource<HostIncomingRequest>, Resource<HostResponseOutparam>),
     limits: &CallLimits,
-    started: Instant,
-) -> Result<Usage, CallError> {
-    let ended = match pre.instantiate_async(&mut store).await {
-        Ok(instance) => instance.wasi_http_incoming_handler().call_handle(&mut store, request, out).await,
+) -> Result<(), CallError> {
+    let ended = match pre.instantiate_async(&mut *store).await {
+        Ok(instance) => instance.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await,
         Err(error) => Err(error),
     };
-    let state = store.data();
-    ended.map_err(|error| failure(&error, state.limiter.refused(), limits))?;
-    Ok(Usage {
-        duration: started.elapsed(),
-        memory_bytes: state.limiter.memory_bytes(),
-        fuel: store.get_fuel().ok().map(|left| fuel(limits).saturating_sub(left)),
-        egress_requests: state.hooks.sent(),
-        log_bytes_dropped: state.host.log_bytes_dropped(),
-    })
+    ended.map_err(|error| failure(&error, store.data().limiter.refused(), limits))
 }
 
 type Sent = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 
 /// Takes the answer as the guest gives it, as much as it may give.
-async fn answer(
-    receive: oneshot::Receiver<Sent>,
-    limits: &CallLimits,
-) -> Result<(StatusCode, HeaderMap, Bytes), CallError> {
+async fn answer(receive: oneshot::Receiver<Sent>, limits: &CallLimits) -> Result<Answer, CallError> {
     let sent = receive.await.map_err(|_| CallError::BadResponse(BadAnswer::Missing))?;
     let (head, mut body) = sent.map_err(|_| CallError::BadResponse(BadAnswer::Reported))?.into_parts();
     let (status, headers) = vet_head(head.status, head.headers, limits).map_err(CallError::BadResponse)?;
@@ -189,46 +179,5 @@ async fn answer(
         }
         bytes.extend_from_slice(&data);
     }
-    Ok((status, headers, bytes.freeze()))
-}
-
-/// What the end of a guest means.
-fn failure(error: &wasmtime::Error, refused: Option<Refused>, limits: &CallLimits) -> CallError {
-    tracing::debug!(error = format!("{error:#}"), "a guest ended abnormally");
-    if error.downcast_ref::<TimeIsOver>().is_some() {
-        return CallError::Timeout { limit: limits.timeout };
-    }
-    if let Some(ResourceTableError::Full) = error.downcast_ref() {
-        return CallError::TooManyResources { limit: limits.resources };
-    }
-    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
-        // The pool has room for all that are admitted. Whoever was just dropped may not have given theirs back yet.
-        return CallError::Busy { scope: Scope::Engine };
-    }
-    let trap = error.downcast_ref::<Trap>();
-    if trap == Some(&Trap::OutOfFuel) {
-        return CallError::OutOfFuel;
-    }
-    // A guest that is refused memory mostly gives up, which by itself says nothing of memory.
-    match refused {
-        Some(Refused::Memory) => CallError::MemoryLimit { limit: limits.memory_bytes },
-        Some(Refused::Table) => CallError::TableLimit { limit: limits.table_elements },
-        None if error.downcast_ref::<I32Exit>().is_some() => CallError::Trap { reason: "it exited" },
-        None => CallError::Trap { reason: trap.map_or("it misused a host function", reason) },
-    }
-}
-
-fn reason(trap: &Trap) -> &'static str {
-    match trap {
-        Trap::StackOverflow => "it recursed too deep",
-        Trap::UnreachableCodeReached => "it gave up",
-        Trap::MemoryOutOfBounds | Trap::HeapMisaligned => "it reached outside its memory",
-        Trap::TableOutOfBounds | Trap::IndirectCallToNull | Trap::BadSignature => {
-            "it called what is no function"
-        }
-        Trap::IntegerOverflow | Trap::IntegerDivisionByZero | Trap::BadConversionToInteger => {
-            "it computed what has no result"
-        }
-        _ => "it ended abnormally",
-    }
+    Ok(Answer { status, headers, body: bytes.freeze() })
 }

@@ -38,9 +38,15 @@ pub struct InProcess;
 #[async_trait]
 impl Compiler for InProcess {
     async fn compile(&self, component: Bytes, options: CodeOptions) -> Result<Vec<u8>, CompileError> {
-        tokio::task::spawn_blocking(move || precompile(&component, options))
-            .await
-            .map_err(CompileError::unavailable)?
+        let compiled = tokio::task::spawn_blocking(move || precompile(&component, options)).await;
+        compiled.map_err(|error| {
+            if error.is_panic() {
+                // This component's doing, where a missing thread is nobody's.
+                CompileError::Ended { how: "it panicked".to_owned() }
+            } else {
+                CompileError::unavailable(error)
+            }
+        })?
     }
 }
 

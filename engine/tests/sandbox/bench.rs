@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use annex_core::ContentHash;
 use annex_engine::{
-    Answer, Call, CallContext, CallError, CallLimits, Capabilities, Capability, CodeOptions, CompileError,
-    Compiler, Engine, EngineOptions, Extension, Host, InProcess, LoadError,
+    Call, CallContext, CallError, CallLimits, Capabilities, Capability, CodeOptions, CompileError, Compiler,
+    Engine, EngineOptions, Extension, Held, Host, InProcess, LoadError, Outcome, Usage,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -53,20 +53,24 @@ pub fn counting_engine() -> Engine {
 }
 
 pub async fn load(engine: &Engine, component: Bytes, granted: Capabilities) -> Result<Extension, LoadError> {
-    let hash = ContentHash::from_sha256(Sha256::digest(&component).into());
-    engine.load(hash, granted, async { Ok::<_, Infallible>(component) }).await
+    engine.load(content_hash(&component), granted, async move { Ok::<_, Infallible>(component) }).await
+}
+
+pub fn content_hash(component: &[u8]) -> ContentHash {
+    ContentHash::from_sha256(Sha256::digest(component).into())
 }
 
 pub fn everything() -> Capabilities {
     Capability::ALL.into_iter().collect()
 }
 
-/// An extension under attack.
+/// An extension under attack, and an honest one beside it.
 pub struct Bench {
     pub engine: Engine,
     pub extension: Extension,
     pub host: Host,
     pub limits: CallLimits,
+    honest: Extension,
 }
 
 impl Bench {
@@ -82,9 +86,8 @@ impl Bench {
 
     pub async fn with(engine: Engine, component: Bytes) -> Self {
         let extension = load(&engine, component, everything()).await.unwrap();
-        // Enough for a slow machine, so that only what is meant to end by it does.
-        let limits = CallLimits { timeout: Duration::from_secs(30), ..CallLimits::default() };
-        Self { engine, extension, host: Host::in_memory(), limits }
+        let honest = load(&engine, guest::component(), everything()).await.unwrap();
+        Self { engine, extension, host: Host::in_memory(), limits: patient(), honest }
     }
 
     pub fn within(mut self, timeout: Duration) -> Self {
@@ -97,27 +100,66 @@ impl Bench {
         Call { context: context("acme"), limits: self.limits, host: self.host.clone(), request }
     }
 
-    pub async fn get(&self, path: &str) -> Result<Answer, CallError> {
+    pub async fn get(&self, path: &str) -> Outcome {
         self.extension.call(self.call(path)).await
     }
 
     pub async fn text(&self, path: &str) -> String {
-        let answer = self.get(path).await.unwrap();
+        let answer = self.get(path).await.answer.unwrap();
         assert_eq!(answer.status, 200);
         String::from_utf8(answer.body.to_vec()).unwrap()
     }
 
-    /// Asks for what must fail, and then for what must not: whatever the guest did, the next call is as if it had not been.
+    /// Asks for what must fail, and shows that nothing is left of it.
     pub async fn attack(&self, path: &str) -> CallError {
-        let error = self.get(path).await.unwrap_err();
-        self.is_unharmed().await;
-        error
+        self.attack_as(self.call(path)).await.0
     }
 
-    pub async fn is_unharmed(&self) {
-        assert_eq!(self.engine.running(), 0);
-        assert_eq!(self.text("/hello").await, "hello");
+    pub async fn attack_as(&self, call: Call) -> (CallError, Usage) {
+        let outcome = self.extension.call(call).await;
+        self.is_unharmed().await;
+        (outcome.answer.unwrap_err(), outcome.usage)
     }
+
+    /// Whatever a guest did, the engine is as if it had not been: its memory is back, the host is let go of, and an honest
+    /// call succeeds and leaves nothing either.
+    pub async fn is_unharmed(&self) {
+        self.is_idle();
+        let request = http::Request::get("/hello").body(Bytes::new()).unwrap();
+        let host = Host::in_memory();
+        let call = Call { context: context("honest"), limits: patient(), host, request };
+        let answer = self.honest.call(call).await.answer.unwrap();
+        assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"hello"[..]));
+        self.is_idle();
+    }
+
+    /// Nothing of a call is there any more.
+    pub fn is_idle(&self) {
+        assert_eq!(self.engine.running(), 0);
+        let held = self.engine.held();
+        assert_eq!(held, Held { kept_bytes: held.kept_bytes, ..Held::default() });
+        // 128 KiB for each of two memories of eight calls.
+        assert!(held.kept_bytes <= (128 << 10) * 2 * 8, "{held:?}");
+        // The state of each call has its own share in these.
+        assert_eq!(Arc::strong_count(&self.host.kv), 1);
+        assert_eq!(Arc::strong_count(&self.host.secrets), 1);
+        assert_eq!(Arc::strong_count(&self.host.metrics), 1);
+    }
+}
+
+/// Enough for a slow machine, so that only what is meant to end by it does.
+pub fn patient() -> CallLimits {
+    CallLimits { timeout: Duration::from_secs(30), ..CallLimits::default() }
+}
+
+/// Waits until so many calls run, and does so for a bounded time.
+pub async fn wait_for(engine: &Engine, running: u32) {
+    let waiting = async {
+        while engine.running() != running {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap();
 }
 
 pub fn context(tenant: &str) -> CallContext {

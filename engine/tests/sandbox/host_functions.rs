@@ -17,12 +17,12 @@ async fn a_request_comes_as_it_was_sent() {
     let bench = Bench::new().await;
     let mut call = bench.call("/echo");
     *call.request.body_mut() = Bytes::from_static(b"what was sent");
-    assert_eq!(&bench.extension.call(call).await.unwrap().body[..], b"what was sent");
+    assert_eq!(&bench.extension.call(call).await.answer.unwrap().body[..], b"what was sent");
 
     let mut call = bench.call("/request");
     call.request.headers_mut().insert("x-one", "1".parse().unwrap());
     call.request.headers_mut().insert("host", "notes.example".parse().unwrap());
-    let answer = bench.extension.call(call).await.unwrap();
+    let answer = bench.extension.call(call).await.answer.unwrap();
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
     assert!(text.contains("notes.example") && text.contains("x-one: 1"), "{text}");
 }
@@ -50,10 +50,10 @@ async fn values_of_another_tenant_or_extension_are_not_there() {
     bench.text("/kv").await;
     let mut others = bench.call("/kv-get?a");
     others.context = context("other");
-    assert_eq!(&bench.extension.call(others).await.unwrap().body[..], b"none");
+    assert_eq!(&bench.extension.call(others).await.answer.unwrap().body[..], b"none");
     let mut another = bench.call("/kv-get?a");
     another.context.extension = "com.example.other".parse().unwrap();
-    assert_eq!(&bench.extension.call(another).await.unwrap().body[..], b"none");
+    assert_eq!(&bench.extension.call(another).await.answer.unwrap().body[..], b"none");
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn what_is_printed_is_logged() {
     let log = Arc::new(KeptLog::default());
     bench.host.log = Arc::clone(&log) as _;
     bench.text("/print?2").await;
-    bench.get("/panic").await.unwrap_err();
+    bench.attack("/panic").await;
     let lines = log.lines();
     assert!(lines.contains(&(Level::Info, "line 1".into())), "{lines:?}");
     assert!(lines.contains(&(Level::Warn, "error 1".into())), "{lines:?}");

@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use annex_engine::{
     Capabilities, CodeCache, CodeOptions, CompileError, Compiler, Engine, EngineOptions, LoadError,
@@ -10,8 +11,9 @@ use annex_engine::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
-use crate::bench::{engine, engine_with, everything, load, options};
+use crate::bench::{content_hash, engine, engine_with, everything, load, options};
 use crate::wat_guest;
 
 /// Compiles, and counts how often.
@@ -55,7 +57,8 @@ async fn another_grant_is_another_extension() {
     let none = load(&engine, idle(), Capabilities::none()).await.unwrap();
     assert_eq!(all.content_hash(), none.content_hash());
     assert_ne!(all.capabilities(), none.capabilities());
-    assert_eq!(compiler.0.load(Ordering::Relaxed), 2);
+    // And of the same code.
+    assert_eq!(compiler.0.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
@@ -72,13 +75,131 @@ async fn the_bytes_are_asked_for_only_when_they_are_needed() {
 }
 
 #[tokio::test]
-async fn a_failure_is_not_kept() {
-    let engine = engine();
+async fn a_source_that_is_away_is_asked_again() {
+    let (engine, compiler) = counting(None);
     let hash = load(&engine, idle(), everything()).await.unwrap().content_hash();
     engine.forget(hash).await;
     let away = async { Err::<Bytes, _>("away") };
-    assert!(engine.load(hash, everything(), away).await.is_err());
+    assert_eq!(engine.load(hash, everything(), away).await.unwrap_err().code(), "SourceUnavailable");
     assert!(load(&engine, idle(), everything()).await.is_ok());
+    assert_eq!(compiler.0.load(Ordering::Relaxed), 2);
+}
+
+/// Says nothing but this, and counts how often.
+struct Saying(CompileError, AtomicUsize);
+
+#[async_trait]
+impl Compiler for Saying {
+    async fn compile(&self, _: Bytes, _: CodeOptions) -> Result<Vec<u8>, CompileError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Err(self.0.clone())
+    }
+}
+
+fn saying(error: CompileError, refusals_kept: Duration) -> (Engine, Arc<Saying>) {
+    let compiler = Arc::new(Saying(error, AtomicUsize::new(0)));
+    let options = EngineOptions { refusals_kept, ..options() };
+    (Engine::new(options, Arc::clone(&compiler) as _, None).unwrap(), compiler)
+}
+
+#[tokio::test]
+async fn a_bad_component_is_compiled_once_whoever_asks() {
+    for error in [
+        CompileError::NotAComponent { reason: "bad".into() },
+        CompileError::Timeout,
+        CompileError::Ended { how: "signal 9".into() },
+        CompileError::CodeTooLarge { limit: 1 },
+    ] {
+        let (engine, compiler) = saying(error, Duration::from_secs(3600));
+        let first = load(&engine, idle(), everything()).await.unwrap_err();
+        for granted in [everything(), Capabilities::none()] {
+            assert_eq!(load(&engine, idle(), granted).await.unwrap_err(), first);
+        }
+        assert_eq!(compiler.1.load(Ordering::Relaxed), 1, "{first}");
+    }
+}
+
+#[tokio::test]
+async fn a_compiler_that_is_away_is_asked_again() {
+    let away = CompileError::Unavailable { reason: "away".into() };
+    let (engine, compiler) = saying(away, Duration::from_secs(3600));
+    for _ in 0..2 {
+        assert_eq!(load(&engine, idle(), everything()).await.unwrap_err().code(), "CompilerFailed");
+    }
+    assert_eq!(compiler.1.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_refusal_is_forgotten_after_a_time_or_when_asked_to() {
+    let (engine, compiler) = saying(CompileError::Timeout, Duration::from_millis(20));
+    let again = async {
+        while compiler.1.load(Ordering::Relaxed) < 2 {
+            load(&engine, idle(), everything()).await.unwrap_err();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), again).await.unwrap();
+
+    let (engine, compiler) = saying(CompileError::Timeout, Duration::from_secs(3600));
+    load(&engine, idle(), everything()).await.unwrap_err();
+    engine.forget(content_hash(&idle())).await;
+    load(&engine, idle(), everything()).await.unwrap_err();
+    assert_eq!(compiler.1.load(Ordering::Relaxed), 2);
+}
+
+/// Waits until it is let go, and then compiles.
+struct Held(Counting, Semaphore);
+
+#[async_trait]
+impl Compiler for Held {
+    async fn compile(&self, component: Bytes, options: CodeOptions) -> Result<Vec<u8>, CompileError> {
+        let compiled = self.0.compile(component, options).await;
+        self.1.acquire().await.unwrap().forget();
+        compiled
+    }
+}
+
+fn held(loads: usize) -> (Engine, Arc<Held>) {
+    let compiler = Arc::new(Held(Counting::default(), Semaphore::new(0)));
+    let options = EngineOptions { loads, ..options() };
+    (Engine::new(options, Arc::clone(&compiler) as _, None).unwrap(), compiler)
+}
+
+/// Begins to load, and gives up as soon as it is being compiled.
+async fn give_up(engine: &Engine, compiler: &Held) {
+    let compiles = async {
+        while compiler.0.0.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        loaded = load(engine, idle(), everything()) => panic!("{loaded:?}"),
+        () = compiles => {}
+    }
+}
+
+#[tokio::test]
+async fn whoever_gives_up_does_not_stop_the_compiler() {
+    let (engine, compiler) = held(2);
+    give_up(&engine, &compiler).await;
+    compiler.1.add_permits(1);
+    load(&engine, idle(), everything()).await.unwrap();
+    assert_eq!(compiler.0.0.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn so_many_wait_for_components() {
+    let (engine, compiler) = held(1);
+    give_up(&engine, &compiler).await;
+    // It still waits, though nobody waits for it.
+    assert_eq!(load(&engine, idle(), everything()).await.unwrap_err(), LoadError::TooManyLoads);
+    compiler.1.add_permits(1);
+    let there = async {
+        while load(&engine, idle(), everything()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), there).await.unwrap();
 }
 
 #[tokio::test]
