@@ -68,6 +68,12 @@ pub enum CallError {
         /// How many it may open.
         limit: usize,
     },
+    /// It made headers larger than any may be, whether or not they were for its answer.
+    #[error("the extension made headers of more than {limit} bytes")]
+    HeadersTooLarge {
+        /// How large they may be.
+        limit: usize,
+    },
     /// It failed: unreachable code, recursion without an end, an access outside its memory, an exit.
     #[error("the extension failed: {reason}")]
     Trap {
@@ -87,7 +93,7 @@ pub enum CallError {
 
 impl CallError {
     /// Every code, in the order of the variants.
-    pub const CODES: [&str; 11] = [
+    pub const CODES: [&str; 12] = [
         "Busy",
         "BadRequest",
         "FuelNotCounted",
@@ -96,6 +102,7 @@ impl CallError {
         "TableLimit",
         "OutOfFuel",
         "TooManyResources",
+        "HeadersTooLarge",
         "Trap",
         "ResponseTooLarge",
         "BadResponse",
@@ -112,6 +119,7 @@ impl CallError {
             Self::TableLimit { .. } => "TableLimit",
             Self::OutOfFuel => "OutOfFuel",
             Self::TooManyResources { .. } => "TooManyResources",
+            Self::HeadersTooLarge { .. } => "HeadersTooLarge",
             Self::Trap { .. } => "Trap",
             Self::ResponseTooLarge { .. } => "ResponseTooLarge",
             Self::BadResponse(_) => "BadResponse",

@@ -21,7 +21,7 @@ pub type EgressBody = UnsyncBoxBody<Bytes, EgressError>;
 /// Sends what guests want sent, if it may be.
 ///
 /// Implementations vet the destination by name and by every address, connect to the address that was vetted, follow no
-/// redirect on their own and bound both bodies. What a guest sends is hostile, the headers included. When the guest ends, the
+/// redirect on their own and bound both bodies and the head of the answer. What a guest sends is hostile, the headers included. When the guest ends, the
 /// future and the bodies are dropped.
 #[async_trait]
 pub trait Egress: Send + Sync {

@@ -5,6 +5,7 @@ use std::fmt;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::FieldMapError;
 
 use crate::call_error::{CallError, Scope};
 use crate::limiter::Refused;
@@ -23,17 +24,16 @@ impl fmt::Display for TimeIsOver {
 impl std::error::Error for TimeIsOver {}
 
 /// What the end of a guest means.
-pub(crate) fn failure(
-    error: &wasmtime::Error,
-    refused: Option<Refused>,
-    limits: &CallLimits,
-) -> CallError {
+pub(crate) fn failure(error: &wasmtime::Error, refused: Option<Refused>, limits: &CallLimits) -> CallError {
     tracing::debug!(error = format!("{error:#}"), "a guest ended abnormally");
     if error.downcast_ref::<TimeIsOver>().is_some() {
         return CallError::Timeout { limit: limits.timeout };
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
         return CallError::TooManyResources { limit: limits.resources };
+    }
+    if let Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields) = error.downcast_ref() {
+        return CallError::HeadersTooLarge { limit: limits.header_bytes };
     }
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         // The pool has room for all that are admitted. Whoever was just dropped may not have given theirs back yet.

@@ -30,7 +30,8 @@ pub struct CallLimits {
     pub body_bytes: usize,
     /// The lines of the answer's head.
     pub header_count: usize,
-    /// The names and values of the answer's head together, in bytes. It also bounds each set of headers that a guest makes.
+    /// The names and values of the answer's head together, in bytes. It also bounds each set of headers that a guest makes, in
+    /// which a name counts for 32 bytes more and a value for 40.
     pub header_bytes: usize,
     /// Requests to the outside.
     pub egress_requests: u32,

@@ -70,7 +70,8 @@ impl Sandbox {
         // Held until the store is gone, whichever way this ends.
         let _admitted = admitted.map_err(|scope| CallError::Busy { scope })?;
         // A guest that computes is ended by the epoch, one that waits by this.
-        let answered = tokio::time::timeout(limits.timeout, self.converse(pre, call, &limits, started, usage));
+        let answered =
+            tokio::time::timeout(limits.timeout, self.converse(pre, call, &limits, started, usage));
         answered.await.unwrap_or(Err(CallError::Timeout { limit: limits.timeout }))
     }
 

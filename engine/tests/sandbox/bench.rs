@@ -125,11 +125,7 @@ impl Bench {
     /// call succeeds and leaves nothing either.
     pub async fn is_unharmed(&self) {
         self.is_idle();
-        let request = http::Request::get("/hello").body(Bytes::new()).unwrap();
-        let host = Host::in_memory();
-        let call = Call { context: context("honest"), limits: patient(), host, request };
-        let answer = self.honest.call(call).await.answer.unwrap();
-        assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"hello"[..]));
+        answers(&self.honest).await;
         self.is_idle();
     }
 
@@ -145,6 +141,20 @@ impl Bench {
         assert_eq!(Arc::strong_count(&self.host.secrets), 1);
         assert_eq!(Arc::strong_count(&self.host.metrics), 1);
     }
+}
+
+async fn answers(honest: &Extension) {
+    let request = http::Request::get("/hello").body(Bytes::new()).unwrap();
+    let call = Call { context: context("honest"), limits: patient(), host: Host::in_memory(), request };
+    let answer = honest.call(call).await.answer.unwrap();
+    assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"hello"[..]));
+}
+
+/// Loads what must not be loaded, and then what may be, which answers.
+pub async fn refusal(engine: &Engine, component: Bytes, granted: Capabilities) -> LoadError {
+    let error = load(engine, component, granted).await.unwrap_err();
+    answers(&load(engine, guest::component(), everything()).await.unwrap()).await;
+    error
 }
 
 /// Enough for a slow machine, so that only what is meant to end by it does.

@@ -34,7 +34,9 @@ async fn a_request_without_a_host_has_nobodys() {
 
 #[tokio::test]
 async fn around_a_guest_there_is_nothing() {
-    assert_eq!(Bench::new().await.text("/surroundings").await, "env 0 args 0 files 0 stdin 0");
+    let bench = Bench::new().await;
+    assert_eq!(bench.text("/surroundings").await, "env 0 args 0 files 0 stdin 0");
+    bench.is_unharmed().await;
 }
 
 #[tokio::test]
@@ -54,12 +56,15 @@ async fn values_of_another_tenant_or_extension_are_not_there() {
     let mut another = bench.call("/kv-get?a");
     another.context.extension = "com.example.other".parse().unwrap();
     assert_eq!(&bench.extension.call(another).await.answer.unwrap().body[..], b"none");
+    bench.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn keys_and_values_are_so_long() {
-    let said = Bench::new().await.text("/kv-limits").await;
+    let bench = Bench::new().await;
+    let said = bench.text("/kv-limits").await;
     assert_eq!(said, "bad-key bad-key true true value-too-large");
+    bench.is_unharmed().await;
 }
 
 #[tokio::test]
@@ -77,6 +82,7 @@ async fn a_secret_is_there_if_it_was_granted() {
     assert_eq!(bench.text("/secret?api").await, "s3cret");
     assert_eq!(bench.text("/secret?other").await, "not-granted");
     assert_eq!(bench.text(&format!("/secret?{}", "x".repeat(254))).await, "not-granted");
+    bench.is_unharmed().await;
 }
 
 #[tokio::test]
@@ -89,6 +95,7 @@ async fn what_is_printed_is_logged() {
     let lines = log.lines();
     assert!(lines.contains(&(Level::Info, "line 1".into())), "{lines:?}");
     assert!(lines.contains(&(Level::Warn, "error 1".into())), "{lines:?}");
+    assert!(lines.contains(&(Level::Warn, "no end".into())), "{lines:?}");
     // Whoever wrote the extension sees why it panicked. Whoever called it does not.
     assert!(lines.iter().any(|(_, line)| line.contains("as asked")), "{lines:?}");
 }
@@ -115,6 +122,7 @@ async fn nothing_goes_out_unless_somebody_lets_it() {
     for authority in ["127.0.0.1:80", "169.254.169.254", "example.com"] {
         assert_eq!(bench.text(&format!("/fetch?{authority}")).await, "ErrorCode::HttpRequestDenied");
     }
+    bench.is_unharmed().await;
 }
 
 /// Answers everything, and remembers what it was asked.
@@ -144,4 +152,5 @@ async fn what_goes_out_goes_through_egress_and_so_often() {
     assert_eq!(*egress.0.lock().unwrap(), ["acme http://example.com/"]);
     assert_eq!(bench.text("/fetch-often?33").await, "ErrorCode::ConnectionLimitReached");
     assert_eq!(egress.0.lock().unwrap().len(), 1 + 32);
+    bench.is_unharmed().await;
 }

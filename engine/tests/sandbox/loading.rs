@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::bench::{content_hash, engine, engine_with, everything, load, options};
-use crate::wat_guest;
+use crate::bench::{content_hash, engine, engine_with, everything, load, options, refusal};
+use crate::{guest, wat_guest};
 
 /// Compiles, and counts how often.
 #[derive(Default)]
@@ -238,23 +238,24 @@ async fn code_that_was_changed_on_disk_is_not_run() {
 #[tokio::test]
 async fn a_publishers_compiled_code_is_no_component() {
     let code = precompile(&idle(), CodeOptions::default()).unwrap();
-    let error = load(&engine(), code.into(), everything()).await.unwrap_err();
+    let error = refusal(&engine(), code.into(), everything()).await;
     assert_eq!(error.code(), "NotAComponent");
 }
 
 #[tokio::test]
 async fn other_bytes_are_no_component() {
     for bytes in [&b""[..], b"\0asm\x01\0\0\0", b"(component)", b"\0asm\x0d\0\x01\0garbage"] {
-        let error = load(&engine(), Bytes::copy_from_slice(bytes), everything()).await.unwrap_err();
+        let error = refusal(&engine(), Bytes::copy_from_slice(bytes), everything()).await;
         assert_eq!(error.code(), "NotAComponent", "{bytes:?}");
     }
 }
 
 #[tokio::test]
 async fn a_component_is_so_large() {
-    let engine = engine_with(EngineOptions { component_bytes: 100, ..options() });
-    let error = load(&engine, vec![0; 101].into(), everything()).await.unwrap_err();
-    assert_eq!(error, LoadError::TooLarge { bytes: 101, limit: 100 });
+    let limit = guest::component().len();
+    let engine = engine_with(EngineOptions { component_bytes: limit, ..options() });
+    let error = refusal(&engine, vec![0; limit + 1].into(), everything()).await;
+    assert_eq!(error, LoadError::TooLarge { bytes: limit + 1, limit });
 }
 
 #[tokio::test]
@@ -264,7 +265,7 @@ async fn a_component_asks_for_no_more_than_there_is() {
     let table = format!("(table 200000 funcref) {}", wat_guest::IDLE);
     let tables = format!("{} {}", "(table 1 funcref)".repeat(20), wat_guest::IDLE);
     for module in [memory, table, tables] {
-        let error = load(&engine(), wat_guest::component(&module), everything()).await.unwrap_err();
+        let error = refusal(&engine(), wat_guest::component(&module), everything()).await;
         assert_eq!(error.code(), "ComponentTooDemanding", "{error}");
     }
 }
@@ -273,7 +274,7 @@ async fn a_component_asks_for_no_more_than_there_is() {
 async fn threads_and_large_memories_are_switched_off() {
     for memory in ["(memory 1 1 shared)", "(memory i64 1)"] {
         let component = wat_guest::component(&format!("{memory} {}", wat_guest::IDLE));
-        let error = load(&engine(), component, everything()).await.unwrap_err();
+        let error = refusal(&engine(), component, everything()).await;
         assert_eq!(error.code(), "NotAComponent", "{memory}: {error}");
     }
 }

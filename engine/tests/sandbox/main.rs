@@ -3,8 +3,10 @@
 mod attacks;
 mod bench;
 mod compiling;
+mod document;
 mod guest;
 mod host_functions;
 mod linking;
 mod loading;
+mod usage;
 mod wat_guest;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use wasip2::clocks::monotonic_clock;
 use wasip2::http::types::{ErrorCode, Fields, OutgoingBody, OutgoingResponse, ResponseOutparam};
 
-use crate::host::annex::host::storage_kv;
+use crate::host::{self, annex::host::storage_kv};
 use crate::reply::Reply;
 
 pub fn attack(path: &str, number: u64, out: ResponseOutparam) {
@@ -55,14 +55,14 @@ pub fn attack(path: &str, number: u64, out: ResponseOutparam) {
         "/buffers" => Reply::text(buffers(number).to_string()).send(out),
         "/headers" => {
             let headers = Fields::new();
-            // Until the host says that it is enough.
-            while headers.append("x-more", b"and more").is_ok() {}
+            for _ in 0..number {
+                headers.append("x-more", b"and more").unwrap();
+            }
             Reply { headers, ..Reply::text("") }.send(out);
         }
         "/large-header" => {
-            let headers = Fields::new();
-            let refused = headers.append("x-large", &vec![b'x'; 1 << 19]).is_err();
-            Reply { headers, ..Reply::text(refused.to_string()) }.send(out);
+            let _ = Fields::new().append("x-large", &vec![b'x'; 1 << 19]);
+            Reply::text("not ended").send(out);
         }
         "/bad-headers" => {
             let headers = Fields::new();
@@ -83,6 +83,7 @@ pub fn attack(path: &str, number: u64, out: ResponseOutparam) {
             let status = u16::try_from(number).unwrap();
             Reply { status, ..Reply::text("") }.send(out);
         }
+        "/exchange-then-panic" => panic!("as asked, after {} bytes", host::exchange(number)),
         "/no-answer" => drop(out),
         "/error" => ResponseOutparam::set(out, Err(ErrorCode::LoopDetected)),
         "/unfinished" => {

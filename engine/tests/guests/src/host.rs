@@ -1,8 +1,10 @@
 //! What a guest does with the host.
 
+use std::io::{Read as _, Write as _};
+
 use annex::host::{context, log, metrics, secrets, storage_kv};
 use wasip2::http::outgoing_handler;
-use wasip2::http::types::{Fields, OutgoingRequest, Scheme};
+use wasip2::http::types::{Fields, Method, OutgoingBody, OutgoingRequest, Scheme};
 
 wit_bindgen::generate!({ path: "../../wit", world: "annex:host/imports" });
 
@@ -93,6 +95,7 @@ pub fn print(lines: u64) -> String {
         println!("line {number}");
         eprintln!("error {number}");
     }
+    eprint!("no end");
     "printed".to_owned()
 }
 
@@ -110,6 +113,27 @@ pub fn fetch(authority: &str) -> String {
         Ok(response) => response.status().to_string(),
         Err(error) => format!("{error:?}"),
     }
+}
+
+/// Sends a body of so many bytes, reads the answer's, and says how long that is.
+pub fn exchange(bytes: u64) -> usize {
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_method(&Method::Post).unwrap();
+    request.set_scheme(Some(&Scheme::Http)).unwrap();
+    request.set_authority(Some("example.com")).unwrap();
+    request.set_path_with_query(Some("/")).unwrap();
+    let body = request.body().unwrap();
+    let answer = outgoing_handler::handle(request, None).unwrap();
+    let mut stream = body.write().unwrap();
+    stream.write_all(&vec![b'x'; usize::try_from(bytes).unwrap()]).unwrap();
+    drop(stream);
+    OutgoingBody::finish(body, None).unwrap();
+    answer.subscribe().block();
+    let response = answer.get().unwrap().unwrap().unwrap();
+    let body = response.consume().unwrap();
+    let mut received = Vec::new();
+    body.stream().unwrap().read_to_end(&mut received).unwrap();
+    received.len()
 }
 
 pub fn fetch_often(times: u64) -> String {

@@ -32,6 +32,7 @@ impl Guest for Component {
             "/context" => Reply::text(host::context()).send(out),
             "/fetch" => Reply::text(host::fetch(query)).send(out),
             "/fetch-often" => Reply::text(host::fetch_often(number)).send(out),
+            "/exchange" => Reply::text(host::exchange(number).to_string()).send(out),
             "/log" => Reply::text(host::log(number)).send(out),
             "/print" => Reply::text(host::print(number)).send(out),
             _ => attacks::attack(path, number, out),
