@@ -1,6 +1,13 @@
 //! The memory of the whole process under attack. A test of its own program, because others in it would be measured as well.
 
 #![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the lints see tests only in the test functions themselves, not in what these share"
+)]
 
 #[allow(dead_code, reason = "the other program of tests uses all of it")]
 #[path = "../sandbox/bench.rs"]
