@@ -1,0 +1,98 @@
+//! From the bytes of a component to code that can be run.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+use wasmtime::component::Component;
+
+use crate::code_cache::{CodeCache, CodeId, config_digest};
+use crate::compile::{CompileError, Compiler};
+use crate::load_error::LoadError;
+use crate::options::{CodeOptions, EngineOptions};
+use crate::shown;
+
+/// Where code comes from: the disk, or a compiler.
+pub(crate) struct Code {
+    wasm: wasmtime::Engine,
+    compiler: Arc<dyn Compiler>,
+    cache: Option<CodeCache>,
+    config: [u8; 32],
+    options: CodeOptions,
+    component_bytes: usize,
+    turns: Semaphore,
+}
+
+impl Code {
+    pub(crate) fn new(
+        wasm: wasmtime::Engine,
+        options: &EngineOptions,
+        compiler: Arc<dyn Compiler>,
+        cache: Option<CodeCache>,
+    ) -> Self {
+        Self {
+            config: config_digest(&wasm),
+            wasm,
+            compiler,
+            cache,
+            options: options.code,
+            component_bytes: options.component_bytes,
+            turns: Semaphore::new(options.compilations.clamp(1, Semaphore::MAX_PERMITS)),
+        }
+    }
+
+    pub(crate) async fn component(self: &Arc<Self>, bytes: Bytes) -> Result<Component, LoadError> {
+        let limit = self.component_bytes;
+        if bytes.len() > limit {
+            return Err(LoadError::TooLarge { bytes: bytes.len(), limit });
+        }
+        let (code, component) = (Arc::clone(self), bytes.clone());
+        let (id, cached) = blocking(move || code.cached(&component)).await?;
+        if let Some(component) = cached {
+            return Ok(component);
+        }
+        let turn = self.turns.acquire().await.map_err(CompileError::unavailable)?;
+        let machine_code = self.compiler.compile(bytes, self.options).await?;
+        drop(turn);
+        let code = Arc::clone(self);
+        blocking(move || code.keep(&id, &machine_code)).await?
+    }
+
+    /// What is on disk for a component.
+    fn cached(&self, component: &[u8]) -> (CodeId, Option<Component>) {
+        let id = CodeId { component: Sha256::digest(component).into(), config: self.config };
+        let Some(cache) = &self.cache else { return (id, None) };
+        let component = cache.get(&id).and_then(|code| match load_code(&self.wasm, &code) {
+            Ok(component) => Some(component),
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "compiled code does not load and is deleted");
+                cache.remove(&id);
+                None
+            }
+        });
+        (id, component)
+    }
+
+    /// Loads what was just compiled, and keeps it if it can be loaded.
+    fn keep(&self, id: &CodeId, code: &[u8]) -> Result<Component, LoadError> {
+        let component = load_code(&self.wasm, code)
+            .map_err(|error| LoadError::TooDemanding { reason: shown::line(format!("{error:#}")) })?;
+        if let Some(cache) = &self.cache {
+            cache.put(id, code);
+        }
+        Ok(component)
+    }
+}
+
+#[expect(unsafe_code, reason = "wasmtime cannot check machine code, and we vouch for where it comes from")]
+fn load_code(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: the code is what our own compiler made: it comes from a `Compiler` just now, or from the cache, whose MAC only
+    // we can make. No other way leads here, and no publisher's bytes do. It is read from memory, so that nobody can change it
+    // after it was verified.
+    unsafe { Component::deserialize(engine, code) }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CompileError> {
+    tokio::task::spawn_blocking(work).await.map_err(CompileError::unavailable)
+}

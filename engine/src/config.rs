@@ -1,0 +1,59 @@
+//! wasmtime's configuration. Pure.
+
+use wasmtime::{Config, PoolingAllocationConfig};
+
+use crate::limiter::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+use crate::options::{CodeOptions, EngineOptions};
+
+/// The stack of a guest, in bytes. Beyond it, it traps.
+const GUEST_STACK: usize = 512 << 10;
+/// What instances keep of their memory for the next one, in bytes: giving it back to the system costs more than clearing it.
+const KEPT_MEMORY: usize = 128 << 10;
+
+/// How guests are compiled, and how they are run as far as the compiler must know.
+pub(crate) fn code(options: CodeOptions) -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .consume_fuel(options.fuel)
+        .epoch_interruption(true)
+        .max_wasm_stack(GUEST_STACK)
+        .async_stack_size(GUEST_STACK + (512 << 10))
+        // Where a guest failed is the guest's own business: an answer says only that it did.
+        .wasm_backtrace_max_frames(None)
+        // 64-bit memories and memories of their own page size go around what the pool sets aside, and no toolchain for
+        // components needs them or the rest of these. Threads, which would share memory, are not even compiled in.
+        .wasm_memory64(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_exceptions(false)
+        // The same input gives the same answer on every machine.
+        .relaxed_simd_deterministic(true)
+        .cranelift_nan_canonicalization(false);
+    config
+}
+
+/// The same, with room set aside for as many instances as there may be calls.
+pub(crate) fn pooled(options: &EngineOptions) -> Config {
+    let calls = options.concurrency;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(calls)
+        // As many of each as all calls together can take, or one tenant's components of many parts would take what others need.
+        .total_core_instances(calls.saturating_mul(MAX_INSTANCES))
+        .total_memories(calls.saturating_mul(MAX_MEMORIES))
+        .total_tables(calls.saturating_mul(MAX_TABLES))
+        .total_stacks(calls)
+        .total_gc_heaps(calls)
+        .max_core_instances_per_component(MAX_INSTANCES)
+        .max_memories_per_component(MAX_MEMORIES)
+        .max_tables_per_component(MAX_TABLES)
+        .max_tables_per_module(4)
+        .max_memory_size(options.memory_bytes)
+        .table_elements(options.table_elements)
+        .linear_memory_keep_resident(KEPT_MEMORY)
+        .max_unused_warm_slots(calls.min(64));
+    let mut config = code(options.code);
+    config.allocation_strategy(pool);
+    config
+}

@@ -1,0 +1,184 @@
+//! One call, from its admission to its answer.
+
+use std::io;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, header};
+use http_body_util::{BodyExt as _, Full};
+use tokio::sync::oneshot;
+use wasmtime::component::Resource;
+use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi_http::WasiHttpView as _;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
+
+use crate::admission::{Admission, Limits};
+use crate::answer::{BadAnswer, vet_head};
+use crate::call::{Answer, Call, Outcome, Usage};
+use crate::call_error::CallError;
+use crate::failure::{TimeIsOver, failure};
+use crate::limits::CallLimits;
+use crate::metered::Metered;
+use crate::options::EngineOptions;
+use crate::state::CallState;
+use crate::ticker::Ticker;
+
+/// Where guests run. What was loaded into it holds it, so that no guest runs without its ticker.
+pub(crate) struct Sandbox {
+    pub(crate) wasm: wasmtime::Engine,
+    pub(crate) options: EngineOptions,
+    admission: Admission,
+    _ticker: Ticker,
+}
+
+impl Sandbox {
+    pub(crate) fn new(wasm: wasmtime::Engine, options: EngineOptions) -> io::Result<Self> {
+        let admission = Admission::new(Limits {
+            engine: options.concurrency,
+            tenant: options.tenant_concurrency,
+            install: options.install_concurrency,
+        });
+        let ticker = Ticker::start(wasm.clone(), options.tick)?;
+        Ok(Self { wasm, options, admission, _ticker: ticker })
+    }
+
+    pub(crate) fn running(&self) -> u32 {
+        self.admission.running()
+    }
+
+    pub(crate) async fn call(&self, pre: &ProxyPre<CallState>, call: Call) -> Outcome {
+        let started = Instant::now();
+        let mut usage = Usage::default();
+        let answer = self.run(pre, call, started, &mut usage).await;
+        usage.duration = started.elapsed();
+        Outcome { answer, usage }
+    }
+
+    async fn run(
+        &self,
+        pre: &ProxyPre<CallState>,
+        call: Call,
+        started: Instant,
+        usage: &mut Usage,
+    ) -> Result<Answer, CallError> {
+        let limits = self.effective(call.limits)?;
+        let (tenant, install) = (&call.context.tenant, &call.context.install);
+        let admitted = self.admission.admit(tenant, install, limits.concurrency);
+        // Held until the store is gone, whichever way this ends.
+        let _admitted = admitted.map_err(|scope| CallError::Busy { scope })?;
+        // A guest that computes is ended by the epoch, one that waits by this.
+        let answered =
+            tokio::time::timeout(limits.timeout, self.converse(pre, call, &limits, started, usage));
+        answered.await.unwrap_or(Err(CallError::Timeout { limit: limits.timeout }))
+    }
+
+    fn effective(&self, limits: CallLimits) -> Result<CallLimits, CallError> {
+        if limits.fuel.is_some() && !self.options.code.fuel {
+            // To ignore it would be to give more than was asked for.
+            return Err(CallError::FuelNotCounted);
+        }
+        let memory_bytes = limits.memory_bytes.min(self.options.memory_bytes);
+        Ok(CallLimits { memory_bytes, ..limits })
+    }
+
+    async fn converse(
+        &self,
+        pre: &ProxyPre<CallState>,
+        call: Call,
+        limits: &CallLimits,
+        started: Instant,
+        usage: &mut Usage,
+    ) -> Result<Answer, CallError> {
+        let Call { context, host, request, .. } = call;
+        let store = self.store(CallState::new(context, host, limits), limits, started)?;
+        let mut store = Metered::new(store, fuel(limits), usage);
+        let request = incoming(&mut store, request)?;
+        let (send, receive) = oneshot::channel();
+        let out = store.data_mut().http().new_response_outparam(send);
+        let out = out.map_err(|error| failure(&error, None, limits))?;
+        // Side by side, because the guest waits for its body to be read. The first error of either ends both.
+        let guest = guest(pre, store, (request, out), limits);
+        let ((), answer) = tokio::try_join!(guest, answer(receive, limits))?;
+        Ok(answer)
+    }
+
+    fn store(
+        &self,
+        state: CallState,
+        limits: &CallLimits,
+        started: Instant,
+    ) -> Result<Store<CallState>, CallError> {
+        let mut store = Store::new(&self.wasm, state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(limits.hostcall_bytes);
+        if self.options.code.fuel {
+            store.set_fuel(fuel(limits)).map_err(|_| CallError::FuelNotCounted)?;
+        }
+        let timeout = limits.timeout;
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |_| {
+            if started.elapsed() >= timeout {
+                Err(wasmtime::Error::new(TimeIsOver))
+            } else {
+                Ok(UpdateDeadline::Yield(1))
+            }
+        });
+        Ok(store)
+    }
+}
+
+fn fuel(limits: &CallLimits) -> u64 {
+    limits.fuel.unwrap_or(u64::MAX)
+}
+
+/// The authority of a request that has none. `.invalid` is no one's (RFC 2606).
+const NO_AUTHORITY: HeaderValue = HeaderValue::from_static("extension.invalid");
+
+fn incoming(
+    store: &mut Store<CallState>,
+    request: Request<Bytes>,
+) -> Result<Resource<HostIncomingRequest>, CallError> {
+    let mut request = request.map(Full::new);
+    if request.uri().authority().is_none() && !request.headers().contains_key(header::HOST) {
+        request.headers_mut().insert(header::HOST, NO_AUTHORITY);
+    }
+    let request = store.data_mut().http().new_incoming_request(Scheme::Https, request);
+    request.map_err(|_| CallError::BadRequest)
+}
+
+/// Runs the guest to its end. The store goes with it, which ends a body that it left open.
+async fn guest(
+    pre: &ProxyPre<CallState>,
+    mut store: Metered<'_>,
+    (request, out): (Resource<HostIncomingRequest>, Resource<HostResponseOutparam>),
+    limits: &CallLimits,
+) -> Result<(), CallError> {
+    let ended = match pre.instantiate_async(&mut *store).await {
+        Ok(instance) => instance.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await,
+        Err(error) => Err(error),
+    };
+    ended.map_err(|error| failure(&error, store.data().limiter.refused(), limits))
+}
+
+type Sent = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
+
+/// Takes the answer as the guest gives it, as much as it may give.
+async fn answer(receive: oneshot::Receiver<Sent>, limits: &CallLimits) -> Result<Answer, CallError> {
+    let sent = receive.await.map_err(|_| CallError::BadResponse(BadAnswer::Missing))?;
+    let (head, mut body) = sent.map_err(|_| CallError::BadResponse(BadAnswer::Reported))?.into_parts();
+    let (status, headers) = vet_head(head.status, head.headers, limits).map_err(CallError::BadResponse)?;
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| CallError::BadResponse(BadAnswer::Body))?;
+        // Trailers stay here: nobody asked for them.
+        let Ok(data) = frame.into_data() else { continue };
+        if data.len() > limits.body_bytes.saturating_sub(bytes.len()) {
+            return Err(CallError::ResponseTooLarge { limit: limits.body_bytes });
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(Answer { status, headers, body: bytes.freeze() })
+}
