@@ -42,7 +42,8 @@ impl VerifyArgs {
                 && base.password().is_none(),
             "--registry-url must be http or https, without user information"
         );
-        let token = Followed::load("the runners' tokens", files(&self.tokens), |contents| {
+        let tokens = self.tokens.iter().cloned().collect();
+        let token = Followed::load("the runners' tokens", tokens, |contents| {
             contents.first().map(|content| runner_token(content)).transpose()
         })?;
         Ok(Some(Bundles {

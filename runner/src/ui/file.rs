@@ -93,8 +93,12 @@ fn value(text: &str) -> HeaderValue {
 /// By the name alone; what has none that is known is bytes, which no browser renders or runs (`nosniff`).
 fn content_type(path: &str) -> String {
     let guess = mime_guess::from_path(path).first_or_octet_stream();
-    let text = guess.type_() == mime::TEXT || guess.subtype() == mime::JAVASCRIPT;
-    if text { format!("{guess}; charset=utf-8") } else { guess.to_string() }
+    match (guess.type_(), guess.subtype()) {
+        // Some of its names have the type that RFC 9239 made obsolete.
+        (_, mime::JAVASCRIPT) => "text/javascript; charset=utf-8".to_owned(),
+        (mime::TEXT, _) => format!("{guess}; charset=utf-8"),
+        _ => guess.to_string(),
+    }
 }
 
 /// Whether an answer is worth compressing: text and WebAssembly are, images, fonts and archives have it behind them.
@@ -107,11 +111,7 @@ pub(super) fn is_compressible(status: StatusCode, _: Version, headers: &HeaderMa
         || essence.ends_with("+xml")
         || matches!(
             essence,
-            "application/javascript"
-                | "application/json"
-                | "application/manifest+json"
-                | "application/wasm"
-                | "application/xml"
+            "application/json" | "application/manifest+json" | "application/wasm" | "application/xml"
         );
     let large = text(CONTENT_LENGTH).parse().is_ok_and(|length: u64| length >= WORTH_COMPRESSING);
     status == StatusCode::OK && compressible && large

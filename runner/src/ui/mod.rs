@@ -1,11 +1,12 @@
 //! An extension's pages, on its own host.
 //!
-//! The host decides whose they are: the registry says which install it is, and a path that names another extension or content is not
-//! there. Files come from `ui/` of the verified bundle and from nowhere else, and the first page is what the manifest says. There is no
+//! The host decides whose they are: the registry says which install it is, and a path or query that names another extension or content
+//! is not there. Files come from `ui/` of the verified bundle and from nowhere else, and the first page is what the manifest says. There is no
 //! fallback: a file that is missing is 404, and never a page.
 
 mod file;
 mod path;
+mod query;
 mod security;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::refusal::Refusal;
 use crate::registry::{LookupError, Registry};
 use file::Described;
 use path::{UiPath, path_of};
+use query::agrees;
 
 pub use security::{FrameAncestors, FrameAncestorsError};
 pub(crate) use security::{SecurityHeaders, protect};
@@ -74,6 +76,9 @@ pub(crate) async fn index(
 ) -> Result<Response, Refusal> {
     let host = requested_host(&target, &headers)?;
     let identity = site.identity(&host, &request_id).await?;
+    if !agrees(target.query(), &identity) {
+        return Err(Refusal::NotFound);
+    }
     let Some(cache) = &site.cache else { return Ok(identity_response(identity)) };
     let entry = match cache.get(&identity).await {
         Ok(bundle) => bundle.manifest().ui.as_ref().and_then(|ui| path_of(&identity, &ui.entry)),
@@ -96,7 +101,10 @@ async fn answer_file(
     let host = requested_host(&target, &headers)?;
     let path = UiPath::parse(target.path()).ok_or(Refusal::NotFound)?;
     let identity = site.identity(&host, &request_id).await?;
-    if !path.is_of(&identity) || !site.is_valid(&host, &identity, &request_id).await? {
+    if !path.is_of(&identity) || !agrees(target.query(), &identity) {
+        return Err(Refusal::NotFound);
+    }
+    if !site.is_valid(&host, &identity, &request_id).await? {
         return Err(Refusal::NotFound);
     }
     let Some(cache) = &site.cache else {
