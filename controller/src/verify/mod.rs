@@ -25,6 +25,8 @@ const AT_A_TIME: usize = 2;
 const WITHIN: Duration = Duration::from_secs(90);
 /// What was refused is not fetched again for so long, however many Installs want it.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
+const TOO_LONG: &str = "the trust bundle, the denylist or the registry's keys have more than 100 KiB: runners that are pods have them as \
+    environment variables, which hold no more, and show no pages";
 /// Some kilobytes each.
 const MOST_KNOWN: usize = 4096;
 
@@ -118,9 +120,15 @@ impl Bundles {
         self.known.lock().remove(content);
     }
 
+    /// By what is judged.
+    pub(crate) fn policy(&self) -> Policy {
+        self.policy.clone()
+    }
+
     /// What an operator has to know.
     pub(crate) fn notes(&self) -> Vec<String> {
-        self.policy.notes().into_iter().chain(self.token.note()).collect()
+        let too_long = self.policy.now().environment().is_none().then(|| TOO_LONG.to_owned());
+        self.policy.notes().into_iter().chain(self.token.note()).chain(too_long).collect()
     }
 }
 
