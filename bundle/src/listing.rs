@@ -47,11 +47,6 @@ impl Listing {
         self.files.insert(path, entry);
     }
 
-    /// The bytes of all the files, together.
-    pub fn size(&self) -> u64 {
-        self.files.values().map(|entry| entry.size).sum()
-    }
-
     /// The SHA-256 over [`Self::to_bytes`].
     pub fn content_hash(&self) -> ContentHash {
         ContentHash::from_sha256(Sha256::digest(self.to_bytes()).into())
@@ -100,7 +95,6 @@ mod tests {
             main.wasm\x000\x00e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n\
             ui/index.html\x003\x0098ea6e4f216f2fb4b69fff9b3a44842c38686ca685f3f55dc48c5d3fb1107be4\n";
         assert_eq!(listing.content_hash(), ContentHash::from_sha256(Sha256::digest(text).into()));
-        assert_eq!(listing.size(), 3);
     }
 
     #[test]

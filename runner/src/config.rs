@@ -72,8 +72,8 @@ pub struct Config {
     #[arg(long, env = "EXT_CACHE_DIR", value_name = "FOLDER")]
     pub cache_dir: Option<PathBuf>,
 
-    /// How many bytes of bundles the folder keeps; the ones that were not asked for the longest go first. A bundle that has more by
-    /// itself is not served. What is being unpacked comes on top: two bundles at the most.
+    /// How many bytes of the disk the bundles in the folder take, counted by the block; the ones that were not asked for the longest go
+    /// first. A bundle that takes more by itself is not served. What is being unpacked comes on top: two bundles at the most.
     #[arg(
         long,
         env = "EXT_CACHE_MAX_BYTES",

@@ -51,7 +51,11 @@ impl Metrics {
         registry.register("cache_evictions", "Bundles that made room for others", evictions.clone());
         let (cached_bundles, cached_bytes) = (Gauge::default(), Gauge::default());
         registry.register("cache_bundles", "Bundles in the cache", cached_bundles.clone());
-        registry.register("cache_bytes", "Files of the bundles in the cache", cached_bytes.clone());
+        registry.register(
+            "cache_bytes",
+            "What the bundles in the cache take of the disk",
+            cached_bytes.clone(),
+        );
         Self { requests, lookups, loads, evictions, cached_bundles, cached_bytes }
     }
 

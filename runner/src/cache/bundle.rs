@@ -37,6 +37,10 @@ const MANIFEST: &str = "manifest.json";
 const LARGEST_LISTING: u64 = 4 << 20;
 /// A signature, a receipt or a manifest.
 const LARGEST_SMALL: u64 = 256 << 10;
+/// Disks give space by the block.
+const BLOCK: u64 = 4096;
+/// The folders and files that every bundle has besides.
+const BLOCKS_BESIDES: u64 = 8;
 /// What is not larger is read at once. Opening a file is one hop to another thread; each piece of a stream is one more.
 const AT_ONCE: u64 = 256 << 10;
 /// How exactly it is written down when a bundle was used last.
@@ -50,6 +54,7 @@ pub(crate) struct Bundle {
     listing: Listing,
     manifest: Manifest,
     vouched: Vouched,
+    space: u64,
     /// The policy under which it was judged last, and how.
     judged: Mutex<Option<(Held, bool)>>,
     /// The files that an earlier process wrote and this one has not looked at.
@@ -115,6 +120,7 @@ impl Bundle {
         Self {
             folder,
             content,
+            space: space(&listing),
             listing,
             manifest,
             vouched,
@@ -137,9 +143,9 @@ impl Bundle {
         self.listing.get(path.as_str()).copied()
     }
 
-    /// The bytes of its files.
-    pub(super) fn size(&self) -> u64 {
-        self.listing.size()
+    /// The bytes that it takes of the disk.
+    pub(super) fn space(&self) -> u64 {
+        self.space
     }
 
     /// Whether what vouches for it still does. A policy that has not changed is asked once.
@@ -212,6 +218,14 @@ impl Bundle {
         // Not written, it only goes earlier than it should.
         let _ = File::open(self.folder.join(LISTING)).and_then(|file| file.set_modified(SystemTime::now()));
     }
+}
+
+/// The bytes that a bundle takes of a disk, at the most. Not those of its files alone: ten thousand files of one byte each would pass for
+/// ten kilobytes, and a cache be full of them long before its bound.
+pub(super) fn space(listing: &Listing) -> u64 {
+    // One more for each file: its own entry, its line in the listing, and maybe a folder.
+    let files: u64 = listing.files().map(|(_, entry)| entry.size.div_ceil(BLOCK) + 1).sum();
+    (files + BLOCKS_BESIDES) * BLOCK
 }
 
 /// When the bundle in a folder was used last, as far as is known.

@@ -53,24 +53,25 @@ impl Kept {
         Some(Arc::clone(bundle))
     }
 
-    /// Adds a bundle. What is returned has made room for it, and is to be removed from the disk.
+    /// Adds a bundle. What is returned has made room for it, and is to be removed from the disk; that may be itself, where the bound was
+    /// higher once.
     pub(super) fn insert(&mut self, bundle: Arc<Bundle>) -> Vec<ContentHash> {
         self.clock += 1;
         let content = *bundle.content();
         self.refused.remove(&content);
-        self.bytes += bundle.size();
+        self.bytes += bundle.space();
         if let Some((former, _)) = self.bundles.insert(content, (bundle, self.clock)) {
-            self.bytes -= former.size();
+            self.bytes -= former.space();
         }
         let mut out = Vec::new();
-        while self.bytes > self.max_bytes && self.bundles.len() > 1 {
+        while self.bytes > self.max_bytes {
             let Some(oldest) =
                 self.bundles.iter().min_by_key(|(_, (_, used))| *used).map(|(oldest, _)| *oldest)
             else {
                 break;
             };
             if let Some((bundle, _)) = self.bundles.remove(&oldest) {
-                self.bytes -= bundle.size();
+                self.bytes -= bundle.space();
             }
             out.push(oldest);
         }
@@ -84,7 +85,7 @@ impl Kept {
             return false;
         }
         self.bundles.remove(content);
-        self.bytes -= bundle.size();
+        self.bytes -= bundle.space();
         true
     }
 
@@ -103,6 +104,11 @@ impl Kept {
 
     pub(super) fn len(&self) -> usize {
         self.bundles.len()
+    }
+
+    /// How much there may be.
+    pub(super) fn max_bytes(&self) -> u64 {
+        self.max_bytes
     }
 
     pub(super) fn bytes(&self) -> u64 {

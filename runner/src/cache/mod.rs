@@ -52,8 +52,8 @@ pub(crate) struct Cache {
 type Loading = Shared<BoxFuture<'static, Result<Arc<Bundle>, LoadError>>>;
 
 impl Cache {
-    /// Opens the folder, and takes over what an earlier process left there. At most `max_bytes` bytes of files are kept; what is
-    /// being unpacked comes on top. A bundle with more is refused.
+    /// Opens the folder, and takes over what an earlier process left there. What is kept takes at most `max_bytes`
+    /// bytes of the disk; what is being unpacked comes on top. A bundle that takes more is refused.
     ///
     /// # Errors
     /// The folder cannot be used, or a file of the policy.
@@ -195,11 +195,17 @@ impl Cache {
         let staging = self.folder.stage().map_err(|error| failed(&error))?;
         let sink = Unpack::into(staging.path());
         let loaded = self.source.load(content, self.policy.now(), WITHIN, sink).await;
+        let most = self.kept.lock().max_bytes();
         let cache = Arc::clone(self);
         let content = *content;
         // Ten thousand files may have to go again.
         let kept = spawn_blocking(move || {
             let (loaded, vouched) = loaded?;
+            let space = bundle::space(&loaded.verified.unpacked.listing);
+            if space > most {
+                let message = format!("it takes {space} bytes of the disk, more than the cache has");
+                return Err(LoadError::Refused { code: "TooLarge", message });
+            }
             Bundle::write(staging.path(), &loaded.verified.unpacked.listing, &vouched)
                 .and_then(|()| cache.folder.keep(staging, &content))
                 .map(|at| Arc::new(Bundle::fresh(at, loaded, vouched)))
