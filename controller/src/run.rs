@@ -79,7 +79,8 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let (notices, cluster_notices) = mpsc::unbounded_channel();
     let bundles = args.verify.bundles(args.allow_unsigned)?;
     let runner_tokens = args.verify.runner_tokens()?;
-    let options = args.compute.options(runner_tokens.clone())?;
+    let policy = bundles.as_ref().map(|bundles| bundles.policy());
+    let options = args.compute.options(runner_tokens.clone(), policy)?;
     let platform = platform(&args.compute, options.clone(), writes.clone(), &fence).await?;
     let context = Arc::new(Context {
         queue: Arc::new(WorkQueue::new(Backoff::default(), args.concurrency_per_workspace)),

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use annex_core::{HostName, InstallIdentity};
+use annex_core::{HostName, IDENTITY_PATH, InstallIdentity};
 use anyhow::{Context as _, ensure};
 use futures::FutureExt as _;
 use parking_lot::Mutex;
@@ -123,6 +123,8 @@ impl Runner {
         let mut url = self.base.clone();
         // As a browser asks: the host is in the Host header, and with TLS in what the certificate is chosen by.
         url.set_host(Some(host.as_str())).map_err(|_| ProbeError::Unreachable)?;
+        // Not `/`, which leads a browser to the extension's pages.
+        url.set_path(IDENTITY_PATH);
         let mut response = self.http.get(url).send().await.map_err(unreachable)?;
         let status = response.status().as_u16();
         if status != 200 {

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::digest::ContentHash;
 use crate::text_type::text_type;
 
+/// Where a runner says which install the host is that it is asked for. Every other path of a host is the extension's.
+pub const IDENTITY_PATH: &str = "/.well-known/annex-install";
+
 /// Whose install answers on a host, of which extension, with which content.
 ///
 /// Registry, controller and runner speak it as JSON. Fields that a later registry adds are ignored.

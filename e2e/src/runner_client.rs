@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use annex_core::IDENTITY_PATH;
 use reqwest::StatusCode;
 use serde_json::Value;
 use xtask::Settings;
@@ -22,12 +23,12 @@ impl RunnerClient {
         Ok(Self { http, runner: settings.runner_url(), registry: registry.to_owned(), token })
     }
 
-    /// `GET /` with this Host header: the status, and the body where it is JSON.
+    /// Asks the runner which install this host is: the status, and the body where it is JSON.
     ///
     /// # Errors
     /// No answer.
     pub async fn get(&self, host: &str) -> anyhow::Result<(StatusCode, Value)> {
-        answer(self.http.get(&self.runner).header("host", host)).await
+        answer(self.http.get(format!("{}{IDENTITY_PATH}", self.runner)).header("host", host)).await
     }
 
     /// Asks the lookup for a host.

@@ -46,7 +46,13 @@ impl Paths {
         self.state.join("bundles")
     }
 
-    /// Whom the registry and the controller trust: the development publisher's key, for any publisher.
+    /// Where the runner keeps bundles that it verified; only without Knative, whose pods have disks of their own.
+    #[must_use]
+    pub fn runner_cache(&self) -> PathBuf {
+        self.state.join("runner-cache")
+    }
+
+    /// Whom the registry, the controller and the runner trust: the development publisher's key, for any publisher.
     #[must_use]
     pub fn trust_bundle(&self) -> PathBuf {
         self.signing().join("trust.pem")
@@ -191,6 +197,7 @@ impl Paths {
             self.state.join("services"),
             self.signing(),
             self.bundle_store(),
+            self.runner_cache(),
             self.logs(),
             self.pids(),
             self.kubectl_cache(),

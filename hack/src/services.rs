@@ -58,6 +58,11 @@ pub(crate) fn launch(
         Part::Kcp | Part::Ingress | Part::Initializer => {}
         Part::Runner => {
             arg("--internal-listen", listen(settings.runner_internal_port()));
+            // No inputs either. The cache stays over restarts, so that what was verified once is not fetched again.
+            arg("--trust-bundle", paths.trust_bundle().display().to_string());
+            arg("--denylist", paths.denylist().display().to_string());
+            arg("--registry-keys", paths.registry_keys().display().to_string());
+            arg("--cache-dir", paths.runner_cache().display().to_string());
             if settings.runner_has_tls() {
                 // No inputs: it follows them while it runs.
                 arg("--tls-cert-file", paths.domains_certificate().display().to_string());
@@ -167,6 +172,14 @@ mod tests {
         let paths = Paths::new(&settings.state_dir);
         let runner = launch(&settings, &paths, "https://k", None, Part::Runner, Path::new("/bin/runner"));
         assert!(!runner.args.iter().any(|arg| arg.contains("kubeconfig")));
+        let line = runner.args.join(" ");
+        assert!(
+            line.contains(
+                "--trust-bundle /state/signing/trust.pem --denylist /state/signing/denylist \
+                 --registry-keys /state/signing/registry-keys.json --cache-dir /state/runner-cache"
+            ),
+            "{line}"
+        );
         assert_eq!(value(&runner, "REGISTRY_BASE_URL"), Some("http://127.0.0.1:8091"));
         assert_eq!(value(&runner, "REGISTRY_TOKEN_FILE"), Some("/state/signing/runner-tokens"));
         let controller =

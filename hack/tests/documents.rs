@@ -18,7 +18,8 @@ use std::{
 use serde_json::Value;
 
 /// The programs that an operator runs, and what they are made of.
-const SERVICES: [&str; 6] = ["controller", "initializer", "registry", "runner", "service", "kube-kcp"];
+const SERVICES: [&str; 7] =
+    ["controller", "initializer", "registry", "runner", "bundle-client", "service", "kube-kcp"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use annex_bundle::ARCHIVE_MEDIA_TYPE;
 use annex_core::ContentHash;
+use annex_service::{Asked, asked};
 use axum::{
     body::Body,
     extract::{Path, State},
@@ -18,7 +19,6 @@ use bytes::Bytes;
 use crate::{
     app::App,
     publish::store,
-    range::{Asked, asked},
     refusal::Refusal,
     runner_auth::scope,
     store::{BundleFile, Marker},

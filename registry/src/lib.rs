@@ -19,7 +19,6 @@ mod places;
 mod policy;
 mod publish;
 mod query;
-mod range;
 mod refusal;
 mod reprovision;
 mod reverify;

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use annex_bundle_client::PolicyArgs;
 use annex_service::{LogFormat, OperationsTlsArgs, TlsArgs};
 use clap::Parser;
 
 use crate::registry_token::RegistryToken;
 use crate::registry_url::RegistryUrl;
+use crate::ui::FrameAncestors;
 
 /// Serves an extension on its own domain.
 #[derive(Debug, Clone, Parser)]
@@ -61,6 +63,40 @@ pub struct Config {
     )]
     pub registry_token: Option<RegistryToken>,
 
+    /// By what bundles are judged. Without a trust bundle and the registry's keys no pages are served.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+
+    /// The folder for bundles that were fetched and verified, for this runner alone. Absent: `annex-runner` in the system's folder for
+    /// temporary files. Not used where no pages are served.
+    #[arg(long, env = "EXT_CACHE_DIR", value_name = "FOLDER")]
+    pub cache_dir: Option<PathBuf>,
+
+    /// How many bytes of the disk the bundles in the folder take, counted by the block; the ones that were not asked for the longest go
+    /// first. A bundle that takes more by itself is not served. What is being unpacked comes on top: two bundles at the most.
+    #[arg(
+        long,
+        env = "EXT_CACHE_MAX_BYTES",
+        default_value_t = 1 << 30,
+        value_name = "BYTES",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub cache_max_bytes: u64,
+
+    /// Asks the registry for each file whether the install still has this content, besides asking which install the host is.
+    #[arg(
+        long,
+        env = "EXT_STATIC_STRICT_VALIDATION",
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        value_name = "true|false"
+    )]
+    pub static_strict_validation: bool,
+
+    /// Who may show pages in a frame: 'none', or 'self' and origins such as https://app.example.com, with spaces between them.
+    #[arg(long, env = "EXT_FRAME_ANCESTORS", default_value = "'none'", value_name = "SOURCES")]
+    pub frame_ancestors: FrameAncestors,
+
     /// TLS of the public listener.
     #[command(flatten)]
     pub tls: TlsArgs,
@@ -79,6 +115,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// [`Self::cache_dir`], or where it is if nobody says.
+    pub fn cache_folder(&self) -> PathBuf {
+        self.cache_dir.clone().unwrap_or_else(|| std::env::temp_dir().join("annex-runner"))
+    }
+
     /// [`Self::lookup_timeout_ms`] as a duration.
     pub fn lookup_timeout(&self) -> Duration {
         Duration::from_millis(self.lookup_timeout_ms)
@@ -102,6 +143,10 @@ mod tests {
         assert_eq!(config.internal_listen.to_string(), "127.0.0.1:8093");
         assert_eq!(config.lookup_timeout(), Duration::from_secs(2));
         assert_eq!(config.log_format, LogFormat::Text);
+        assert_eq!(config.cache_max_bytes, 1 << 30);
+        assert!(config.static_strict_validation);
+        assert_eq!(config.frame_ancestors.to_string(), "'none'");
+        assert!(!config.policy.is_complete());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The runner: what answers when a browser opens an extension's domain.
 //!
-//! Two listeners that never share a port. The public one answers `GET /` with the identity of the install that the
-//! request's host is, as the registry knows it; the Wasm runner will grow there. The internal one has `/healthz`,
-//! `/readyz` and `/metrics`. The answer of the registry and our own are both [`annex_core::InstallIdentity`].
+//! Two listeners that never share a port. The public one serves the pages of the extension that is installed on the
+//! request's host (`ui/`), out of a cache of bundles that were verified from their bytes (`cache/`), and says at
+//! [`annex_core::IDENTITY_PATH`] which install that is, as the registry knows it; the Wasm runner will grow there. The
+//! internal one has `/healthz`, `/readyz` and `/metrics`.
 
+mod cache;
 mod config;
 mod host_header;
 mod metrics;
@@ -15,8 +17,10 @@ mod registry;
 mod registry_token;
 mod registry_url;
 mod server;
+mod ui;
 
 pub use config::Config;
 pub use process::run;
 pub use registry_url::{RegistryUrl, RegistryUrlError};
 pub use server::Server;
+pub use ui::{FrameAncestors, FrameAncestorsError};

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -14,6 +15,10 @@ use prometheus_client::registry::{Registry, Unit};
 pub(crate) struct Metrics {
     requests: Family<Class, Counter>,
     lookups: Family<Outcome, Histogram>,
+    loads: Family<Outcome, Counter>,
+    evictions: Counter,
+    cached_bundles: Gauge,
+    cached_bytes: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,7 +45,18 @@ impl Metrics {
             Unit::Seconds,
             lookups.clone(),
         );
-        Self { requests, lookups }
+        let loads = Family::default();
+        registry.register("bundle_loads", "Bundles asked of the registry, by how that ended", loads.clone());
+        let evictions = Counter::default();
+        registry.register("cache_evictions", "Bundles that made room for others", evictions.clone());
+        let (cached_bundles, cached_bytes) = (Gauge::default(), Gauge::default());
+        registry.register("cache_bundles", "Bundles in the cache", cached_bundles.clone());
+        registry.register(
+            "cache_bytes",
+            "What the bundles in the cache take of the disk",
+            cached_bytes.clone(),
+        );
+        Self { requests, lookups, loads, evictions, cached_bundles, cached_bytes }
     }
 
     /// Counts an answer of the public listener.
@@ -58,5 +74,21 @@ impl Metrics {
     /// Counts a lookup. `outcome` must be one of a fixed few words.
     pub(crate) fn lookup_ended(&self, outcome: &'static str, took: Duration) {
         self.lookups.get_or_create(&Outcome { outcome }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a load of a bundle. `outcome` must be one of a fixed few words.
+    pub(crate) fn loaded(&self, outcome: &'static str) {
+        self.loads.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts bundles that made room.
+    pub(crate) fn evicted(&self, bundles: usize) {
+        self.evictions.inc_by(bundles as u64);
+    }
+
+    /// Says how much the cache holds.
+    pub(crate) fn cached(&self, bundles: usize, bytes: u64) {
+        self.cached_bundles.set(bundles.try_into().unwrap_or(i64::MAX));
+        self.cached_bytes.set(bytes.try_into().unwrap_or(i64::MAX));
     }
 }

@@ -1,24 +1,29 @@
 //! Answers that say no.
 
 use axum::Json;
-use axum::http::header::{ALLOW, CACHE_CONTROL};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_RANGE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::host_header::HostHeaderError;
 
-/// Why a request gets no identity. What it says to the outside names no tenant and nothing of the inside.
+/// Why a request does not get what it asks for. What it says to the outside names no tenant and nothing of the inside.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("{0}")]
     MalformedHost(#[from] HostHeaderError),
     #[error("nothing is installed on this host")]
     UnknownHost,
-    #[error("the registry cannot say now which install this host is, try again")]
+    #[error("the registry cannot say now what is installed here, try again")]
     RegistryUnavailable,
     #[error("there is nothing at this path")]
     NotFound,
+    #[error("the extension that is installed here cannot be shown: it did not pass verification")]
+    VerificationFailed,
+    /// The size of the file.
+    #[error("the file has {0} bytes")]
+    RangeNotSatisfiable(u64),
     #[error("only GET and HEAD are answered here")]
     MethodNotAllowed,
 }
@@ -36,6 +41,8 @@ impl Refusal {
             Self::UnknownHost => (StatusCode::NOT_FOUND, "UnknownHost"),
             Self::RegistryUnavailable => (StatusCode::BAD_GATEWAY, "RegistryUnavailable"),
             Self::NotFound => (StatusCode::NOT_FOUND, "NotFound"),
+            Self::VerificationFailed => (StatusCode::BAD_GATEWAY, "VerificationFailed"),
+            Self::RangeNotSatisfiable(_) => (StatusCode::RANGE_NOT_SATISFIABLE, "RangeNotSatisfiable"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
         }
     }
@@ -48,8 +55,16 @@ impl IntoResponse for Refusal {
         let headers = response.headers_mut();
         // A host may get its install in the next second.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self == Self::MethodNotAllowed {
-            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        match self {
+            Self::MethodNotAllowed => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            }
+            Self::RangeNotSatisfiable(size) => {
+                if let Ok(range) = HeaderValue::from_str(&format!("bytes */{size}")) {
+                    headers.insert(CONTENT_RANGE, range);
+                }
+            }
+            _ => {}
         }
         response
     }

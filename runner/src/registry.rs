@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use annex_bundle_client::Source;
 use annex_core::{HostName, InstallIdentity};
 use annex_service::{Followed, REQUEST_ID_HEADER, RequestId};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue};
-use reqwest::{Certificate, Client, Response, StatusCode, redirect};
+use reqwest::header::{ACCEPT, HeaderName};
+use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect};
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
@@ -17,8 +19,8 @@ use crate::registry_url::RegistryUrl;
 pub(crate) struct Registry {
     client: Client,
     url: RegistryUrl,
-    /// What the registry knows this runner by: the value of a header. Absent where it asks for nothing.
-    token: Followed<Option<HeaderValue>>,
+    /// What the registry knows this runner by. Absent where it asks for nothing.
+    token: Followed<Option<String>>,
     metrics: Arc<Metrics>,
 }
 
@@ -74,7 +76,7 @@ impl Registry {
         url: RegistryUrl,
         authorities: Option<Vec<Certificate>>,
         timeout: Duration,
-        token: Followed<Option<HeaderValue>>,
+        token: Followed<Option<String>>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, reqwest::Error> {
         let mut builder = Client::builder()
@@ -111,11 +113,37 @@ impl Registry {
         result
     }
 
+    /// Whether the tenant has an install of that extension with that content.
+    pub(crate) async fn validate(
+        &self,
+        identity: &InstallIdentity,
+        request_id: &RequestId,
+    ) -> Result<bool, LookupError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            valid: bool,
+        }
+        let response = self.send(self.url.validate(identity), request_id).await?;
+        match response.status() {
+            StatusCode::OK => {
+                let answer: Answer =
+                    serde_json::from_slice(&body(response).await?).map_err(LookupError::Malformed)?;
+                Ok(answer.valid)
+            }
+            status => Err(LookupError::Status(status)),
+        }
+    }
+
+    /// The registry's bundles, over the same connections.
+    pub(crate) fn bundles(&self) -> Source {
+        Source::new(self.client.clone(), self.url.as_url().clone(), self.token.clone())
+    }
+
     /// Asks for a host that does not exist: any answer that is no server error shows that lookups are possible, unless
     /// the registry does not know this runner.
     pub(crate) async fn probe(&self) -> Result<(), LookupError> {
         let host = NO_HOST.parse().map_err(|_| LookupError::Status(StatusCode::BAD_REQUEST))?;
-        let response = self.send(&host, &RequestId::new()).await?;
+        let response = self.send(self.url.lookup_by_host(&host), &RequestId::new()).await?;
         let status = response.status();
         // Reading it lets the connection be used again.
         body(response).await?;
@@ -141,7 +169,7 @@ impl Registry {
         host: &HostName,
         request_id: &RequestId,
     ) -> Result<Option<InstallIdentity>, LookupError> {
-        let response = self.send(host, request_id).await?;
+        let response = self.send(self.url.lookup_by_host(host), request_id).await?;
         match response.status() {
             StatusCode::OK => {
                 let body = body(response).await?;
@@ -155,14 +183,14 @@ impl Registry {
         }
     }
 
-    async fn send(&self, host: &HostName, request_id: &RequestId) -> Result<Response, LookupError> {
+    async fn send(&self, url: Url, request_id: &RequestId) -> Result<Response, LookupError> {
         let mut request = self
             .client
-            .get(self.url.lookup_by_host(host))
+            .get(url)
             .header(ACCEPT, "application/json")
             .header(HeaderName::from_static(REQUEST_ID_HEADER), request_id.as_str());
         if let Some(token) = &*self.token.get() {
-            request = request.header(AUTHORIZATION, token.clone());
+            request = request.bearer_auth(token);
         }
         Ok(request.send().await?)
     }

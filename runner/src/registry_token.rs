@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use annex_service::{Followed, runner_token};
-use reqwest::header::HeaderValue;
 
 use crate::config::Config;
 
@@ -26,25 +25,17 @@ impl fmt::Debug for RegistryToken {
     }
 }
 
-/// The header that each question to the registry gets, as it is now and when its file changes.
+/// The token that each question to the registry gets, as it is now and when its file changes.
 ///
 /// # Errors
 /// The file cannot be read, or its first line is no token.
-pub(crate) fn authorization(config: &Config) -> anyhow::Result<Followed<Option<HeaderValue>>> {
+pub(crate) fn registry_token(config: &Config) -> anyhow::Result<Followed<Option<String>>> {
     let given = config.registry_token.clone();
     let files = config.registry_token_file.clone().into_iter().collect();
     Followed::load("the registry's token", files, move |contents| {
-        let token = match (contents.first(), &given) {
-            (Some(content), _) => Some(runner_token(content)?),
-            (None, given) => given.clone().map(|RegistryToken(token)| token),
-        };
-        token.map(|token| header(&token)).transpose()
+        Ok(match contents.first() {
+            Some(content) => Some(runner_token(content)?),
+            None => given.clone().map(|RegistryToken(token)| token),
+        })
     })
-}
-
-fn header(token: &str) -> Result<HeaderValue, String> {
-    let mut value =
-        HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| "it is no header".to_owned())?;
-    value.set_sensitive(true);
-    Ok(value)
 }

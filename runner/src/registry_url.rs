@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use annex_core::HostName;
+use annex_core::{HostName, InstallIdentity};
 use reqwest::Url;
 
 /// The registry's base URL: http or https, with or without a path, without user, query and fragment.
@@ -30,10 +30,29 @@ pub enum RegistryUrlError {
 impl RegistryUrl {
     /// The question which install `host` is.
     pub(crate) fn lookup_by_host(&self, host: &HostName) -> Url {
-        let mut url = self.0.clone();
-        let path = format!("{}/api/installs/lookup-by-host", url.path().trim_end_matches('/'));
-        url.set_path(&path);
+        let mut url = self.below("api/installs/lookup-by-host");
         url.query_pairs_mut().append_pair("host", host.as_str());
+        url
+    }
+
+    /// The question whether an install has that content.
+    pub(crate) fn validate(&self, identity: &InstallIdentity) -> Url {
+        let mut url = self.below("api/installs/validate");
+        url.query_pairs_mut()
+            .append_pair("tenant", identity.tenant_id.as_str())
+            .append_pair("extension", identity.extension_id.as_str())
+            .append_pair("hash", &identity.content_hash.to_string());
+        url
+    }
+
+    /// The URL itself.
+    pub(crate) fn as_url(&self) -> &Url {
+        &self.0
+    }
+
+    fn below(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}/{path}", url.path().trim_end_matches('/')));
         url
     }
 

@@ -9,12 +9,14 @@ use reqwest::Certificate;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::public;
 use crate::readiness::{Readiness, keep_probing};
 use crate::registry::Registry;
-use crate::registry_token::authorization;
+use crate::registry_token::registry_token;
+use crate::ui::{SecurityHeaders, Site};
 
 /// A runner that holds its two ports and does not answer yet.
 #[derive(Debug)]
@@ -24,7 +26,8 @@ pub struct Server {
     internal: TcpListener,
     internal_tls: Tls,
     certificates: Certificates,
-    registry: Registry,
+    site: Site,
+    security: SecurityHeaders,
     metrics: Arc<Metrics>,
     measured: prometheus_client::registry::Registry,
 }
@@ -33,7 +36,7 @@ impl Server {
     /// Takes the ports. Port 0 means any free one.
     ///
     /// # Errors
-    /// When both listeners have one port, a port is taken, a certificate cannot be served, or TLS to the registry cannot be
+    /// When both listeners have one port, a port is taken, a certificate cannot be served, a file of the policy or the cache cannot be used, or TLS to the registry cannot be
     /// set up.
     pub async fn bind(config: &Config) -> Result<Self> {
         let (public, internal) = (config.listen, config.internal_listen);
@@ -49,10 +52,13 @@ impl Server {
             config.registry_base_url.clone(),
             authorities,
             config.lookup_timeout(),
-            authorization(config)?,
+            registry_token(config)?,
             Arc::clone(&metrics),
         )
         .context("setting up the client of the registry (an https one needs --registry-ca-file or the system's certificates)")?;
+        let cache = cache(config, &registry, &metrics)?;
+        let site = Site { registry, cache, strict: config.static_strict_validation };
+        let security = SecurityHeaders::new(&config.frame_ancestors);
         let certificates = Certificates::register(&mut measured);
         let public_tls = certificates.listener("public", config.tls.files())?;
         let internal_tls = certificates.listener("operations", config.operations_tls.files())?;
@@ -61,7 +67,17 @@ impl Server {
         let internal = TcpListener::bind(internal)
             .await
             .with_context(|| format!("listening on {internal} (--internal-listen)"))?;
-        Ok(Self { public, public_tls, internal, internal_tls, certificates, registry, metrics, measured })
+        Ok(Self {
+            public,
+            public_tls,
+            internal,
+            internal_tls,
+            certificates,
+            site,
+            security,
+            metrics,
+            measured,
+        })
     }
 
     /// The address of the public listener.
@@ -84,12 +100,25 @@ impl Server {
     ///
     /// While it finishes them, the internal listener still answers, not ready.
     pub async fn serve(self, stop: CancellationToken) {
-        let readiness = Arc::new(Readiness::new(&self.registry));
+        let Site { registry, cache, .. } = self.site.clone();
+        let readiness = Arc::new(Readiness::new(&registry));
         let status = {
-            let readiness = Arc::clone(&readiness);
-            Box::new(move || readiness.status())
+            let (readiness, cache) = (Arc::clone(&readiness), cache.clone());
+            Box::new(move || {
+                let mut status = readiness.status();
+                status
+                    .notes
+                    .extend(cache.as_ref().map_or_else(|| vec![NO_PAGES.to_owned()], |cache| cache.notes()));
+                status
+            })
         };
-        let public = public::router(self.registry.clone(), self.metrics);
+        let follow_policy = async {
+            match &cache {
+                Some(cache) => cache.follow().await,
+                None => std::future::pending().await,
+            }
+        };
+        let public = public::router(self.site, self.security, self.metrics);
         let internal =
             Operations { status, registry: self.measured, certificates: self.certificates }.router();
         let public_ended = CancellationToken::new();
@@ -106,10 +135,25 @@ impl Server {
             serve_public,
             announce_stop,
             serve_until(self.internal, self.internal_tls, internal, public_ended.cancelled()),
-            stop.run_until_cancelled(self.registry.clone().follow_token()),
-            stop.run_until_cancelled(keep_probing(self.registry, &readiness)),
+            stop.run_until_cancelled(registry.clone().follow_token()),
+            stop.run_until_cancelled(follow_policy),
+            stop.run_until_cancelled(keep_probing(registry, &readiness)),
         );
     }
+}
+
+const NO_PAGES: &str = "no pages are served: --trust-bundle and --registry-keys are not both given, so that nothing can be verified";
+
+/// The bundles; none where nothing could be verified.
+fn cache(config: &Config, registry: &Registry, metrics: &Arc<Metrics>) -> Result<Option<Arc<Cache>>> {
+    if !config.policy.is_complete() {
+        tracing::warn!("{NO_PAGES}");
+        return Ok(None);
+    }
+    let folder = config.cache_folder();
+    let (policy, metrics) = (&config.policy, Arc::clone(metrics));
+    let cache = Cache::open(&folder, config.cache_max_bytes, policy, registry.bundles(), metrics)?;
+    Ok(Some(Arc::new(cache)))
 }
 
 /// What an https registry is checked by; none means the system's.

@@ -1,6 +1,7 @@
 //! What is to be on a cluster. Pure: names and options in, objects out.
 
 use annex_apis::MANAGED_LABEL;
+use annex_bundle_client::Policy;
 use annex_core::HostName;
 use kube_kcp::ClusterName;
 use serde_json::{Map, Value, json};
@@ -26,6 +27,10 @@ pub(super) const DESIRED_ANNOTATION: &str = "annex.sh/desired";
 pub(super) const TLS_SECRET: &str = "annex-domain-tls";
 /// The port on which a runner answers for domains.
 const PUBLIC_PORT: u16 = 8080;
+/// Where a runner has a disk to write to.
+const CACHE_MOUNT: &str = "/var/cache/annex";
+/// A folder below it: who can write to the mount itself is for Kubernetes to say, and a runner takes no folder that others may write to.
+const CACHE_DIR: &str = "/var/cache/annex/bundles";
 /// The port on which a runner executes, and answers about itself. No domain leads to it.
 const INTERNAL_PORT: u16 = 8081;
 
@@ -157,48 +162,69 @@ pub(super) struct Services {
 
 /// The Knative Service that answers for the domains.
 pub(super) fn runner(owner: Owner<'_>, services: &Services, options: &Options) -> Desired {
-    service(owner, &services.namespace, &services.runner, PUBLIC_PORT, "/healthz", options)
+    let mut env = Vec::new();
+    if let Some(policy) = &options.policy {
+        // As text: nothing of the platform's is mounted into a tenant's namespace. A change makes a new revision, and with it new pods.
+        env.extend(policy_env(policy));
+        env.push(variable("EXT_CACHE_DIR", CACHE_DIR));
+    }
+    let pod = Pod { port: PUBLIC_PORT, probe: "/healthz", env, writes: true };
+    service(owner, &services.namespace, &services.runner, pod, options)
+}
+
+/// What a runner judges bundles by. Where variables cannot hold it the runner shows no pages and still starts (`verify::notes`).
+fn policy_env(policy: &Policy) -> Vec<Value> {
+    let texts = policy.now().environment().unwrap_or_default();
+    texts.iter().map(|(name, text)| variable(name, text)).collect()
+}
+
+fn variable(name: &str, value: &str) -> Value {
+    json!({ "name": name, "value": value })
 }
 
 /// The Knative Service that executes. One of its own, because Knative serves one port of a pod, and what executes must not be
 /// reachable through a domain.
 pub(super) fn exec(owner: Owner<'_>, services: &Services, options: &Options) -> Desired {
-    service(owner, &services.namespace, &services.exec, INTERNAL_PORT, "/readyz", options)
+    let pod = Pod { port: INTERNAL_PORT, probe: "/readyz", env: Vec::new(), writes: false };
+    service(owner, &services.namespace, &services.exec, pod, options)
 }
 
-fn service(
-    owner: Owner<'_>,
-    namespace: &str,
-    name: &str,
+/// In what the two differ.
+struct Pod {
     port: u16,
-    probe: &str,
-    options: &Options,
-) -> Desired {
+    probe: &'static str,
+    env: Vec<Value>,
+    /// Whether it needs a disk.
+    writes: bool,
+}
+
+fn service(owner: Owner<'_>, namespace: &str, name: &str, pod: Pod, options: &Options) -> Desired {
     let listen = |port: u16| format!("0.0.0.0:{port}");
     let mut env = vec![
-        json!({ "name": "RUNNER_LISTEN", "value": listen(PUBLIC_PORT) }),
-        json!({ "name": "RUNNER_INTERNAL_LISTEN", "value": listen(INTERNAL_PORT) }),
-        json!({ "name": "REGISTRY_BASE_URL", "value": options.registry_url }),
-        json!({ "name": "ANNEX_LOG_FORMAT", "value": "json" }),
+        variable("RUNNER_LISTEN", &listen(PUBLIC_PORT)),
+        variable("RUNNER_INTERNAL_LISTEN", &listen(INTERNAL_PORT)),
+        variable("REGISTRY_BASE_URL", &options.registry_url),
+        variable("ANNEX_LOG_FORMAT", "json"),
     ];
+    env.extend(pod.env);
     let tokens = options.runner_tokens.as_ref().map(|tokens| tokens.get());
     if let Some(token) = tokens.and_then(|tokens| tokens.of_workspace(owner.cluster.as_str())) {
         // Readable to whoever can read the runners' pods: it is good for this workspace's own hosts and no others.
-        env.push(json!({ "name": "REGISTRY_TOKEN", "value": token }));
+        env.push(variable("REGISTRY_TOKEN", &token));
     }
-    env.extend(options.settings.iter().map(|(name, value)| json!({ "name": name, "value": value })));
+    env.extend(options.settings.iter().map(|(name, value)| variable(name, value)));
     if let Some(secret) = &options.credentials {
         // Not optional: a runner without them would start, and fail at the first who asks for something.
         env.extend(RUNNER_CREDENTIALS.iter().map(
             |name| json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": secret, "key": name } } }),
         ));
     }
-    let container = json!({
+    let mut container = json!({
         "name": "runner",
         "image": options.image,
         "env": env,
-        "ports": [{ "containerPort": port }],
-        "readinessProbe": { "httpGet": { "path": probe } },
+        "ports": [{ "containerPort": pod.port }],
+        "readinessProbe": { "httpGet": { "path": pod.probe } },
         "resources": {
             "requests": { "cpu": options.cpu.0, "memory": options.memory.0 },
             "limits": { "cpu": options.cpu.1, "memory": options.memory.1 },
@@ -211,9 +237,15 @@ fn service(
             "seccompProfile": { "type": "RuntimeDefault" },
         },
     });
+    let mut volumes = Vec::new();
+    if pod.writes {
+        set(&mut container, "", "volumeMounts", json!([{ "name": "cache", "mountPath": CACHE_MOUNT }]));
+        // The runner itself bounds what it keeps there (EXT_CACHE_MAX_BYTES), and whoever passes a limit of the volume is evicted.
+        volumes.push(json!({ "name": "cache", "emptyDir": {} }));
+    }
     // All of it to the latest: a revision that was pinned by hand would outlive every upgrade.
     let traffic = json!([{ "latestRevision": true, "percent": 100 }]);
-    let spec = json!({ "traffic": traffic, "template": {
+    let mut spec = json!({ "traffic": traffic, "template": {
         "metadata": { "annotations": {
             "autoscaling.knative.dev/min-scale": options.min_scale.to_string(),
             "autoscaling.knative.dev/max-scale": options.max_scale.to_string(),
@@ -231,6 +263,10 @@ fn service(
             "containers": [container],
         },
     } });
+    // The API server leaves an empty list out.
+    if !volumes.is_empty() {
+        set(&mut spec, "/template/spec", "volumes", json!(volumes));
+    }
     Desired::new(Kind::Service, Name::within(namespace, name), owner, json!({ "spec": spec }))
         // Neither has an address of its own outside: the domains lead to the runner, and nothing leads to the other.
         .labelled("networking.knative.dev/visibility", "cluster-local")
@@ -298,6 +334,7 @@ mod tests {
             image: "registry.example.com/annex-runner:1".into(),
             registry_url: "http://registry.annex-system:8091".into(),
             runner_tokens: None,
+            policy: None,
             settings: vec![("EXT_EGRESS_ALLOWLIST".into(), "api.example.com".into())],
             credentials: None,
             min_scale: 0,
@@ -367,6 +404,60 @@ mod tests {
                 assert_eq!(of(name), &json!({ "name": name, "valueFrom": source }));
             }
         }
+    }
+
+    /// The policy of somebody who trusts a key.
+    fn policy(trust: &str) -> Policy {
+        #[derive(clap::Parser)]
+        struct Args {
+            #[command(flatten)]
+            policy: annex_bundle_client::PolicyArgs,
+        }
+        let key = annex_bundle::SigningKey::generate(annex_bundle::KeyType::Ed25519).unwrap();
+        let pem = format!("# annex-publisher: {trust}\n{}", key.public_key().to_pem());
+        let given = ["x", "--trust-bundle-text", &pem, "--registry-keys-text", r#"{"keys":[]}"#];
+        let args = <Args as clap::Parser>::try_parse_from(given).ok().unwrap();
+        args.policy.load(annex_bundle::Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn what_answers_for_the_domains_can_verify_and_has_a_disk_for_it() {
+        let options = Options { policy: Some(policy("example.com")), ..options() };
+        let of =
+            |desired: &Desired, at: &str| desired.body.pointer(&format!("/spec/template/spec{at}")).cloned();
+        let names = |desired: &Desired| -> Vec<String> {
+            let env = of(desired, "/containers/0/env").unwrap();
+            env.as_array()
+                .unwrap()
+                .iter()
+                .map(|variable| variable["name"].as_str().unwrap().to_owned())
+                .collect()
+        };
+        let given = ["SIGNING_TRUST_BUNDLE_TEXT", "REGISTRY_KEYS_TEXT", "EXT_CACHE_DIR"];
+
+        let runner = runner(owner(), &services(), &options);
+        for name in given {
+            assert!(names(&runner).iter().any(|is| is == name), "{name}");
+        }
+        let mounts = json!([{ "name": "cache", "mountPath": CACHE_MOUNT }]);
+        assert_eq!(of(&runner, "/containers/0/volumeMounts"), Some(mounts));
+        assert_eq!(of(&runner, "/volumes"), Some(json!([{ "name": "cache", "emptyDir": {} }])));
+        assert!(CACHE_DIR.strip_prefix(CACHE_MOUNT).is_some_and(|below| below.len() > 1));
+
+        let exec = exec(owner(), &services(), &options);
+        assert!(names(&exec).iter().all(|name| !given.contains(&name.as_str())), "it shows no pages");
+        assert_eq!((of(&exec, "/volumes"), of(&exec, "/containers/0/volumeMounts")), (None, None));
+    }
+
+    #[test]
+    fn a_change_of_the_policy_makes_new_pods() {
+        let with = |policy: Policy| {
+            let options = Options { policy: Some(policy), ..options() };
+            runner(owner(), &services(), &options).body["metadata"]["annotations"][DESIRED_ANNOTATION].clone()
+        };
+        let one = policy("example.com");
+        assert_eq!(with(one.clone()), with(one.clone()));
+        assert_ne!(with(one), with(policy("example.org")));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 use std::{env, path::PathBuf};
 
+use annex_bundle_client::Policy;
 use annex_core::IpNet;
 use annex_service::{Followed, RunnerTokens};
 use anyhow::{Context as _, bail};
@@ -99,6 +100,8 @@ pub(crate) struct Options {
     pub(crate) registry_url: String,
     /// What each workspace's runner is known to the registry by is derived from these.
     pub(crate) runner_tokens: Option<Followed<RunnerTokens>>,
+    /// By what a runner judges bundles: by the same as this process. None: it serves no pages.
+    pub(crate) policy: Option<Policy>,
     /// The settings of a runner that the operator gave this process and that mean nothing to it, in the order of
     /// [`RUNNER_SETTINGS`].
     pub(crate) settings: Vec<(String, String)>,
@@ -116,10 +119,11 @@ pub(crate) struct Options {
 }
 
 /// What a runner is set up with, as the app-domains paper names it, and everybody may read.
-const RUNNER_SETTINGS: [&str; 9] = [
+const RUNNER_SETTINGS: [&str; 10] = [
     "BUNDLE_STORE_BASE",
     "EXT_CACHE_MAX_BYTES",
     "EXT_EGRESS_ALLOWLIST",
+    "EXT_FRAME_ANCESTORS",
     "EXT_STATIC_STRICT_VALIDATION",
     "REGISTRY_CA",
     "RUNNER_PUBLIC_BASE",
@@ -139,8 +143,8 @@ pub(crate) struct SharedRunner {
     pub(crate) kservice: String,
 }
 
-/// What a runner on a tenant's own cluster is told of them: what it needs to check the registry by.
-const SETTINGS_ELSEWHERE: [&str; 1] = ["REGISTRY_CA"];
+/// What a runner on a tenant's own cluster is told of them: what it needs to check the registry by, and who may frame its pages.
+const SETTINGS_ELSEWHERE: [&str; 2] = ["EXT_FRAME_ANCESTORS", "REGISTRY_CA"];
 
 impl Options {
     /// For a cluster that is not the platform's: whoever owns it reads everything of a pod.
@@ -156,6 +160,7 @@ impl ComputeArgs {
     pub(crate) fn options(
         &self,
         runner_tokens: Option<Followed<RunnerTokens>>,
+        policy: Option<Policy>,
     ) -> anyhow::Result<Option<Options>> {
         let (Some(image), Some(registry_url)) = (&self.runner_image, &self.runner_registry_url) else {
             if self.domain_mode == DomainMode::Knative && self.shared().is_none() {
@@ -200,6 +205,7 @@ impl ComputeArgs {
             image: image.clone(),
             registry_url: registry_url.clone(),
             runner_tokens,
+            policy,
             settings,
             credentials: self.runner_credentials_secret.clone(),
             min_scale: self.runner_min_scale,
@@ -290,7 +296,7 @@ mod tests {
     fn options(more: &[&str]) -> Result<Options, String> {
         let given = ["annex", "--runner-image", "i", "--runner-registry-url", "http://registry"];
         let args = Args::try_parse_from(given.iter().chain(more)).map_err(|error| error.to_string())?;
-        args.compute.options(None).map(Option::unwrap).map_err(|error| error.to_string())
+        args.compute.options(None, None).map(Option::unwrap).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -1,12 +1,13 @@
 use std::path::PathBuf;
 
-use annex_bundle::{Denylist, RegistryKeys, TrustBundle};
+use annex_bundle::Limits;
+use annex_bundle_client::{PolicyArgs, Source};
 use annex_service::{Followed, RunnerTokens, runner_token};
 use anyhow::{Context as _, ensure};
 use reqwest::{Certificate, Url};
 use tokio::sync::Semaphore;
 
-use super::{AT_A_TIME, Bundles, Policy};
+use super::{AT_A_TIME, Bundles};
 
 /// How bundles are verified, as command line arguments.
 #[derive(clap::Args, Clone, Debug)]
@@ -21,15 +22,8 @@ pub(crate) struct VerifyArgs {
     /// it. Read again when it changes.
     #[arg(long = "runner-tokens", env = "RUNNER_TOKENS_FILE", value_name = "FILE")]
     tokens: Option<PathBuf>,
-    /// The PEM file that says which publishers are trusted. Absent or empty: none is. Read again when it changes.
-    #[arg(long = "trust-bundle", env = "SIGNING_TRUST_BUNDLE", value_name = "FILE")]
-    trust: Option<PathBuf>,
-    /// What is revoked. Absent: nothing. Read again when it changes.
-    #[arg(long = "denylist", env = "SIGNING_DENYLIST", value_name = "FILE")]
-    denylist: Option<PathBuf>,
-    /// The JSON file of the registry's public keys. Absent: no receipt counts. Read again when it changes.
-    #[arg(long = "registry-keys", env = "REGISTRY_KEYS_FILE", value_name = "FILE")]
-    keys: Option<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyArgs,
 }
 
 impl VerifyArgs {
@@ -48,30 +42,14 @@ impl VerifyArgs {
                 && base.password().is_none(),
             "--registry-url must be http or https, without user information"
         );
-        let first = |contents: &[Vec<u8>]| contents.first().map_or(&[][..], Vec::as_slice).to_vec();
-        let files = |file: &Option<PathBuf>| file.iter().cloned().collect::<Vec<_>>();
-        let policy = Policy {
-            trust: Followed::load("the trust bundle", files(&self.trust), move |contents| {
-                TrustBundle::parse(&first(contents)).map_err(|error| error.to_string())
-            })?,
-            denylist: Followed::load("the denylist", files(&self.denylist), move |contents| {
-                Denylist::parse(&first(contents)).map_err(|error| error.to_string())
-            })?,
-            keys: Followed::load("the registry's keys", files(&self.keys), |contents| {
-                match contents.first() {
-                    Some(keys) => RegistryKeys::from_json(keys).map_err(|error| error.to_string()),
-                    None => Ok(RegistryKeys::default()),
-                }
-            })?,
-        };
-        let token = Followed::load("the runners' tokens", files(&self.tokens), |contents| {
+        let tokens = self.tokens.iter().cloned().collect();
+        let token = Followed::load("the runners' tokens", tokens, |contents| {
             contents.first().map(|content| runner_token(content)).transpose()
         })?;
         Ok(Some(Bundles {
-            http: self.client(base)?,
-            base: base.clone(),
+            source: Source::new(self.client(base)?, base.clone(), token.clone()),
+            policy: self.policy.load(Limits::default())?,
             token,
-            policy,
             known: parking_lot::Mutex::default(),
             places: Semaphore::new(AT_A_TIME),
         }))

@@ -1,7 +1,7 @@
 use std::{fs, sync::Arc};
 
 use annex_bundle::{
-    Discard, KeyType, Limits, PublishPolicy, RegistryKey, RegistryKeys, SigningKey, TrustBundle,
+    Denylist, Discard, KeyType, Limits, PublishPolicy, RegistryKey, RegistryKeys, SigningKey, TrustBundle,
     issue_receipt, pack_files, sign, verify_at_publish,
 };
 use annex_core::InstallIdentity;
@@ -116,8 +116,7 @@ impl Rig {
 
     async fn write(&self, name: &str, content: &str) {
         fs::write(self.folder.path().join(name), content).unwrap();
-        let Policy { trust, denylist, keys } = &self.bundles.policy;
-        tokio::join!(trust.check(), denylist.check(), keys.check());
+        self.bundles.policy.check().await;
     }
 
     fn asked(&self) -> usize {

@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use annex_core::IDENTITY_PATH;
 use annex_e2e::{Cluster, Kind, Workspace, World};
 use anyhow::Context as _;
 use kube::{api::DeleteParams, runtime::wait::await_condition};
@@ -165,7 +166,7 @@ impl Bench<'_> {
         let started = Instant::now();
         let args = [options, &["apply", "--filename=-"]].concat();
         tokio::task::block_in_place(|| kubectl.run_with_input(&args, &text))?;
-        let url = self.world.stack.settings().runner_url();
+        let url = format!("{}{IDENTITY_PATH}", self.world.stack.settings().runner_url());
         let mut ticks = tokio::time::interval(POLL);
         let asking = async {
             loop {

@@ -18,6 +18,7 @@ mod events;
 mod guide;
 mod kube_kcp;
 mod managed_environments;
+mod pages;
 mod provider;
 mod refusals;
 mod registry;

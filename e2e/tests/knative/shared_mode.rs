@@ -43,6 +43,14 @@ async fn one_runner_for_all_with_rights_in_its_namespace_alone() -> anyhow::Resu
     let refused = workspace.refused("hello", "RunnerNotFound").await?;
     assert!(condition(&refused, "RunnerReady").expect("RunnerReady").message.contains("annex-runner/runner"));
 
+    // An operator copies it from annex-system.
+    let paths = world.stack.paths();
+    let signing = json!({
+        "trust.pem": std::fs::read_to_string(paths.trust_bundle())?,
+        "denylist": std::fs::read_to_string(paths.denylist())?,
+        "registry-keys.json": std::fs::read_to_string(paths.registry_keys())?,
+    });
+    cluster.create(Kind::Secret, namespace, "annex-signing", json!({ "stringData": signing })).await?;
     let mut runner = document("runner.yaml", "Service")?;
     runner["spec"]["template"]["spec"]["timeoutSeconds"] = json!(5);
     let container = &mut runner["spec"]["template"]["spec"]["containers"][0];

@@ -177,7 +177,9 @@ impl Runner {
 pub struct Answer {
     pub status: u16,
     headers: Vec<(String, String)>,
+    /// Of what is no text, what can be shown of it.
     pub body: String,
+    pub bytes: Vec<u8>,
 }
 
 impl Answer {
@@ -221,15 +223,34 @@ pub async fn say(address: SocketAddr, request: &[u8]) -> Answer {
     stream.write_all(request).await.unwrap();
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await.unwrap();
-    let text = String::from_utf8(bytes).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    let end = end.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&bytes)));
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let body = &bytes[end + 4..];
     let mut lines = head.lines();
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let headers = lines
+    let headers: Vec<_> = lines
         .map(|line| line.split_once(": ").unwrap())
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    Answer { status, headers, body: body.to_owned() }
+    let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+    let bytes = if chunked { dechunked(body) } else { body.to_vec() };
+    Answer { status, headers, body: String::from_utf8_lossy(&bytes).into_owned(), bytes }
+}
+
+/// The body that came in pieces, each after its length in hexadecimal; the last has none.
+fn dechunked(mut rest: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n").expect("the length of a piece");
+        let length = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        if length == 0 {
+            return body;
+        }
+        rest = &rest[end + 2..];
+        body.extend_from_slice(&rest[..length]);
+        rest = &rest[length + 2..];
+    }
 }
 
 /// Waits until `condition` holds, at most ten seconds.

@@ -7,9 +7,9 @@ use axum::http::{
     header::{IF_NONE_MATCH, IF_RANGE, RANGE},
 };
 
-/// What is to be answered.
+/// Which bytes of a file are to be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub enum Asked {
     /// 200.
     Whole,
     /// 206, with these bytes.
@@ -21,7 +21,8 @@ pub(crate) enum Asked {
 }
 
 /// `etag` is that of the file, which has `size` bytes.
-pub(crate) fn asked(headers: &HeaderMap, etag: &str, size: u64) -> Asked {
+#[must_use]
+pub fn asked(headers: &HeaderMap, etag: &str, size: u64) -> Asked {
     let values = |name: HeaderName| headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     let matches = |value: &str| {
         let value = value.trim();

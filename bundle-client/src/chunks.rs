@@ -9,13 +9,13 @@ use tokio::sync::mpsc;
 const AHEAD: usize = 16;
 
 /// The bytes of an answer. Reading them blocks.
-pub(super) struct Chunks {
+pub(crate) struct Chunks {
     coming: mpsc::Receiver<io::Result<Bytes>>,
     rest: Bytes,
 }
 
 /// Reads an answer while the future is polled, which ends when the answer does, in order or not, or when nobody reads on.
-pub(super) fn from_response(
+pub(crate) fn from_response(
     mut response: reqwest::Response,
 ) -> (Chunks, impl Future<Output = Result<(), ()>>) {
     let (sender, coming) = mpsc::channel(AHEAD);
