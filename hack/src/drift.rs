@@ -16,7 +16,7 @@ const SCHEMA: &str = "docs/manifest.schema.json";
 /// What a sample holds a copy of, so that its folder can be copied by itself: the original, and the copy.
 const COPIES: [(&str, &str); 2] = [
     ("engine/wit/host.wit", "samples/notes/guest/wit/host.wit"),
-    ("embed/annex-extension.js", "samples/notes/ui/annex-extension.js"),
+    ("embed/src/annex-extension.js", "samples/notes/ui/annex-extension.js"),
 ];
 
 /// Renders schemas, CRDs and manifests into the checkout.
