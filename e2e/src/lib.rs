@@ -2,6 +2,7 @@
 //!
 //! Nothing here sleeps in place of a condition: every wait is a watch with a limit.
 
+mod browser;
 mod catalog;
 mod cluster;
 mod everything;
@@ -12,6 +13,7 @@ mod waiting;
 mod workspaces;
 mod world;
 
+pub use browser::{console_errors, evaluate, with_browser};
 pub use catalog::{hash, publish, publish_version, withdraw};
 pub use cluster::{Cluster, Kind};
 pub use everything::Everything;

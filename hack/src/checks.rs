@@ -90,14 +90,14 @@ impl Check {
                 command.env("RUSTDOCFLAGS", "-D warnings");
                 run(command)
             }
-            Self::E2e => guard::run(
-                checkout,
-                interrupts,
-                ".annex/test",
-                &mut cargo(&["test", "--package", "annex-e2e", "--lib", "--bins", "--test", "e2e"]),
-            ),
+            Self::E2e => {
+                machine::install_for_tests(machine::BROWSER)?;
+                let tests = ["--lib", "--bins", "--test", "browser", "--test", "e2e"];
+                let mut command = cargo(&["test", "--package", "annex-e2e"]);
+                guard::run(checkout, interrupts, ".annex/test", command.args(tests))
+            }
             Self::Knative => {
-                machine::install_for_tests()?;
+                machine::install_for_tests(machine::CLOCKS)?;
                 guard::run(
                     checkout,
                     interrupts,

@@ -1,4 +1,4 @@
-//! What is generated from `apis/` and `bundle/`, and whether it is what the checkout holds.
+//! What is generated from `apis/` and `bundle/` or copied, and whether it is what the checkout holds.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,10 +13,19 @@ use crate::sandbox::Sandbox;
 const FOLDER: &str = "manifests/provider";
 /// What editors check an extension's manifest with.
 const SCHEMA: &str = "docs/manifest.schema.json";
+/// What a sample holds a copy of, so that its folder can be copied by itself: the original, and the copy.
+const COPIES: [(&str, &str); 2] = [
+    ("engine/wit/host.wit", "samples/notes/guest/wit/host.wit"),
+    ("embed/src/annex-extension.js", "samples/notes/ui/annex-extension.js"),
+];
 
 /// Renders schemas, CRDs and manifests into the checkout.
 pub(crate) fn generate(checkout: &Checkout) -> Result<()> {
     generate_into(checkout, Path::new(FOLDER))?;
+    for (original, copy) in COPIES {
+        fs::copy(checkout.join(original), checkout.join(copy))
+            .with_context(|| format!("cannot copy {original} to {copy}"))?;
+    }
     fs::write(checkout.join(SCHEMA), schema(checkout)?).with_context(|| format!("cannot write {SCHEMA}"))
 }
 
@@ -41,6 +50,12 @@ pub(crate) fn check(checkout: &Checkout) -> Result<()> {
         Ok(present) if present == schema(checkout)? => {}
         Ok(_) => differing.push(format!("{SCHEMA} differs")),
         Err(error) => differing.push(format!("{SCHEMA} cannot be read: {error}")),
+    }
+    for (original, copy) in COPIES {
+        let read = |path| fs::read(checkout.join(path)).with_context(|| format!("cannot read {path}"));
+        if read(original)? != read(copy)? {
+            differing.push(format!("{copy} is not {original}"));
+        }
     }
     if differing.is_empty() {
         return Ok(());

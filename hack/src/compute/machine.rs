@@ -52,10 +52,16 @@ pub(crate) fn install() -> Result<()> {
     install_packages(&missing())
 }
 
-/// Installs what only tests use: wrong clocks for single processes.
-pub(crate) fn install_for_tests() -> Result<()> {
-    let there = find("faketime").is_some() || !is_debian();
-    install_packages(if there { &[] } else { &["faketime"] })
+/// Wrong clocks for single processes: the tests on a cluster use them.
+pub(crate) const CLOCKS: &[(&str, &str)] = &[("faketime", "faketime")];
+/// What tests look at pages with.
+pub(crate) const BROWSER: &[(&str, &str)] = &[("chromium", "chromium"), ("chromedriver", "chromium-driver")];
+
+/// Installs what only tests use, by program and package, where it can. Elsewhere the tests say what they lack.
+pub(crate) fn install_for_tests(programs: &[(&str, &'static str)]) -> Result<()> {
+    let missing = programs.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package);
+    let installs = is_debian() && rustix::process::geteuid().is_root();
+    install_packages(&missing.filter(|_| installs).collect::<Vec<_>>())
 }
 
 fn install_packages(missing: &[&str]) -> Result<()> {

@@ -1,0 +1,111 @@
+//! `wasi:http/incoming-handler`: the host makes a new instance for each request and calls `handle` on it.
+
+use std::io::{Read, Write};
+
+use wasip2::clocks::wall_clock;
+use wasip2::exports::http::incoming_handler::Guest;
+use wasip2::http::types::{
+    Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam,
+};
+use wasip2::random::random::get_random_u64;
+
+use annex::host::{context, log, storage_kv};
+
+use crate::{Answer, Request, Store, StoreError, answer};
+
+wit_bindgen::generate!({ path: "wit", world: "annex:host/imports" });
+
+struct Component;
+
+wasip2::http::proxy::export!(Component);
+
+impl Guest for Component {
+    fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        let target = request.path_with_query().unwrap_or_default();
+        let path = target.split('?').next().unwrap_or_default();
+        let method = name(request.method());
+        let tenant = context::current().tenant;
+        let answered = answer(
+            &mut Kept,
+            &Request { method: &method, path, body: &body(&request), tenant: &tenant, new_id: &new_id() },
+        );
+        if answered.status >= 500 {
+            log::write(log::Level::Error, &format!("{method} was answered {}", answered.status));
+        }
+        send(&answered, out);
+    }
+}
+
+/// The host's store.
+struct Kept;
+
+impl Store for Kept {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        storage_kv::get(key).map_err(failed)
+    }
+
+    fn insert(&mut self, key: &str, value: &[u8]) -> Result<bool, StoreError> {
+        storage_kv::compare_and_set(key, None, value).map_err(failed)
+    }
+
+    fn delete(&mut self, key: &str) -> Result<(), StoreError> {
+        storage_kv::delete(key).map_err(failed)
+    }
+
+    fn keys(&self, prefix: &str, limit: u32) -> Result<Vec<String>, StoreError> {
+        storage_kv::list_keys(prefix, None, limit).map_err(failed)
+    }
+}
+
+fn failed(error: storage_kv::Error) -> StoreError {
+    match error {
+        storage_kv::Error::QuotaExceeded => StoreError::Full,
+        _ => StoreError::Unavailable,
+    }
+}
+
+/// Milliseconds, then a random part: in the order of time, and not the same twice.
+fn new_id() -> String {
+    let now = wall_clock::now();
+    let milliseconds = now.seconds * 1000 + u64::from(now.nanoseconds / 1_000_000);
+    format!("{milliseconds:014}-{:08x}", get_random_u64() >> 32)
+}
+
+fn body(request: &IncomingRequest) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let Ok(body) = request.consume() else { return bytes };
+    let Ok(mut stream) = body.stream() else { return bytes };
+    // What broke off on its way is no JSON, and is refused as that.
+    let _ = stream.read_to_end(&mut bytes);
+    bytes
+}
+
+fn send(answer: &Answer, out: ResponseOutparam) {
+    let headers = Fields::new();
+    let _ = headers.set("content-type", &[b"application/json".to_vec()]);
+    // What a workspace keeps is no one else's to keep.
+    let _ = headers.set("cache-control", &[b"no-store".to_vec()]);
+    let response = OutgoingResponse::new(headers);
+    let _ = response.set_status_code(answer.status);
+    let Ok(body) = response.body() else { return };
+    ResponseOutparam::set(out, Ok(response));
+    let Ok(mut stream) = body.write() else { return };
+    // Whoever asked may be gone. There is nobody to tell then.
+    let written = stream.write_all(answer.body.as_bytes()).and_then(|()| Write::flush(&mut stream));
+    drop(stream);
+    if written.is_ok() {
+        let _ = OutgoingBody::finish(body, None);
+    }
+}
+
+fn name(method: Method) -> String {
+    match method {
+        Method::Get => "GET",
+        Method::Post => "POST",
+        Method::Delete => "DELETE",
+        Method::Other(name) => return name,
+        // No endpoint of the manifest has another one.
+        _ => "",
+    }
+    .to_owned()
+}
