@@ -90,12 +90,9 @@ async fn one_runner_for_all_with_rights_in_its_namespace_alone() -> anyhow::Resu
     cluster.delete(Kind::ClusterDomainClaim, "", &host).await?;
     // Its end takes as long as its pods may take, and nobody needs the name again.
     cluster.api(Kind::Namespace, "").delete(namespace, &DeleteParams::default()).await?;
-    for (kind, name) in [(Kind::ServiceAccount, "annex-shared"), (Kind::Secret, "annex-shared-token")] {
-        // The token goes with its account.
-        if cluster.get(kind, "annex-system", name).await?.is_some() {
-            cluster.api(kind, "annex-system").delete(name, &DeleteParams::default()).await?;
-        }
-    }
+    cluster.delete(Kind::ServiceAccount, "annex-system", "annex-shared").await?;
+    // Kubernetes takes the token away with its account.
+    cluster.gone(Kind::Secret, "annex-system", "annex-shared-token").await?;
     let (again, host) = hello(world, "alice", "kn-not-shared").await?;
     let own = cluster.get(Kind::DomainMapping, &crate::environment::namespace(&again), &host).await?;
     assert!(own.is_some(), "each workspace has its own again");
