@@ -22,6 +22,11 @@ pub struct PolicyArgs {
     texts: TextArgs,
 }
 
+// Read here, and set by whoever makes such a pod.
+const TRUST_TEXT: &str = "SIGNING_TRUST_BUNDLE_TEXT";
+const DENYLIST_TEXT: &str = "SIGNING_DENYLIST_TEXT";
+const KEYS_TEXT: &str = "REGISTRY_KEYS_TEXT";
+
 /// The same, as text: for a pod that has nothing mounted. A later text is a later pod.
 // PEM begins with hyphens, which a value otherwise must not.
 #[derive(clap::Args, Clone, Debug)]
@@ -29,7 +34,7 @@ struct TextArgs {
     /// What would be in the file of --trust-bundle.
     #[arg(
         long = "trust-bundle-text",
-        env = "SIGNING_TRUST_BUNDLE_TEXT",
+        env = TRUST_TEXT,
         value_name = "PEM",
         conflicts_with = "trust",
         allow_hyphen_values = true
@@ -38,7 +43,7 @@ struct TextArgs {
     /// What would be in the file of --denylist.
     #[arg(
         long = "denylist-text",
-        env = "SIGNING_DENYLIST_TEXT",
+        env = DENYLIST_TEXT,
         value_name = "TEXT",
         conflicts_with = "denylist",
         allow_hyphen_values = true
@@ -47,17 +52,12 @@ struct TextArgs {
     /// What would be in the file of --registry-keys.
     #[arg(
         long = "registry-keys-text",
-        env = "REGISTRY_KEYS_TEXT",
+        env = KEYS_TEXT,
         value_name = "JSON",
         conflicts_with = "keys"
     )]
     keys_text: Option<String>,
 }
-
-// As the arguments above have them.
-const TRUST_TEXT: &str = "SIGNING_TRUST_BUNDLE_TEXT";
-const DENYLIST_TEXT: &str = "SIGNING_DENYLIST_TEXT";
-const KEYS_TEXT: &str = "REGISTRY_KEYS_TEXT";
 
 /// Linux takes no variable of 128 KiB (`MAX_ARG_STRLEN`), and a process that has one does not start.
 const LONGEST_VARIABLE: usize = 100 << 10;

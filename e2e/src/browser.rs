@@ -125,16 +125,8 @@ fn capabilities(profile: &Path) -> Capabilities {
     if rustix::process::geteuid().is_root() {
         arguments.push("--no-sandbox");
     }
-    let options = match chromium() {
-        Some(binary) => json!({ "args": arguments, "binary": binary }),
-        // ChromeDriver looks for one itself.
-        None => json!({ "args": arguments }),
-    };
+    // ChromeDriver finds the browser that it was installed with.
+    let options = json!({ "args": arguments });
     let wanted = [("goog:chromeOptions", options), ("goog:loggingPrefs", json!({ "browser": "ALL" }))];
     wanted.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-fn chromium() -> Option<std::path::PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join("chromium")).find(|file| file.is_file())
 }

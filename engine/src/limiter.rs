@@ -51,6 +51,26 @@ impl Count {
         true
     }
 
+    /// Whether it may grow. What is refused is noted in `refused`, as `what`.
+    fn is_granted(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+        what: Refused,
+        refused: &mut Option<Refused>,
+    ) -> bool {
+        // Its own maximum is the guest's choice. Growth beyond it fails without being counted.
+        if maximum.is_some_and(|maximum| desired > maximum) && desired <= self.limit {
+            return false;
+        }
+        let allowed = self.grow(current, desired);
+        if !allowed {
+            *refused = Some(what);
+        }
+        allowed
+    }
+
     fn take_back(&mut self) {
         self.now -= std::mem::take(&mut self.added);
     }
@@ -83,15 +103,7 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // A memory's own maximum is the guest's choice. Growth beyond it fails without being counted.
-        if maximum.is_some_and(|maximum| desired > maximum) && desired <= self.memory.limit {
-            return Ok(false);
-        }
-        let allowed = self.memory.grow(current, desired);
-        if !allowed {
-            self.refused = Some(Refused::Memory);
-        }
-        Ok(allowed)
+        Ok(self.memory.is_granted(current, desired, maximum, Refused::Memory, &mut self.refused))
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
@@ -105,14 +117,7 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) && desired <= self.table.limit {
-            return Ok(false);
-        }
-        let allowed = self.table.grow(current, desired);
-        if !allowed {
-            self.refused = Some(Refused::Table);
-        }
-        Ok(allowed)
+        Ok(self.table.is_granted(current, desired, maximum, Refused::Table, &mut self.refused))
     }
 
     fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {

@@ -11,6 +11,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
+use url::Url;
 
 /// The platform's page: it shows the extension at `?url=…`, and keeps what it hears and gives.
 const PLATFORM: &str = r#"<!doctype html><link rel="icon" href="data:,"><title>platform</title><script type="module">
@@ -81,8 +82,8 @@ impl Site {
 
     /// The platform's page with this extension in it.
     pub(crate) fn showing(&self, url: &str) -> String {
-        let query: String = form_urlencoded(url);
-        format!("{}/?url={query}", self.origin("platform"))
+        let page = Url::parse_with_params(&self.origin("platform"), [("url", url)]);
+        page.expect("an origin is a URL").into()
     }
 
     /// From now on this token is answered 401.
@@ -104,10 +105,6 @@ impl Drop for Site {
     fn drop(&mut self) {
         self.server.abort();
     }
-}
-
-fn form_urlencoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
 async fn answer(State(seen): State<Arc<Mutex<Seen>>>, headers: HeaderMap, request: Request) -> Response {

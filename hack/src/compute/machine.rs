@@ -59,9 +59,10 @@ pub(crate) const BROWSER: &[(&str, &str)] = &[("chromium", "chromium"), ("chrome
 
 /// Installs what only tests use, by program and package, where it can. Elsewhere the tests say what they lack.
 pub(crate) fn install_for_tests(programs: &[(&str, &'static str)]) -> Result<()> {
-    let missing = programs.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package);
-    let installs = is_debian() && rustix::process::geteuid().is_root();
-    install_packages(&missing.filter(|_| installs).collect::<Vec<_>>())
+    if !is_debian() || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    install_packages(&packages_of_missing(programs))
 }
 
 fn install_packages(missing: &[&str]) -> Result<()> {
@@ -98,13 +99,16 @@ fn plugins() -> Option<&'static Path> {
 }
 
 fn missing() -> Vec<&'static str> {
-    let mut packages: Vec<&str> =
-        PROGRAMS.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect();
+    let mut packages = packages_of_missing(&PROGRAMS);
     if plugins().is_none() {
         packages.push(PLUGINS);
     }
     packages.dedup();
     packages
+}
+
+fn packages_of_missing(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
+    programs.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect()
 }
 
 fn find(name: &str) -> Option<PathBuf> {
