@@ -1,5 +1,7 @@
 //! Where a request is to go.
 
+use std::fmt;
+
 use http::uri::Scheme as UriScheme;
 use http::{HeaderValue, Uri};
 
@@ -99,6 +101,13 @@ impl Destination {
     }
 }
 
+impl fmt::Display for Destination {
+    /// Scheme, host and port, each of them named.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}://{}:{}", self.scheme.as_str(), self.host, self.port)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +122,7 @@ mod tests {
         assert_eq!((found.scheme(), found.port()), (Scheme::Https, 443));
         assert_eq!(found.host(), &Host::Name("api.example.com".into()));
         assert_eq!(found.host_header().unwrap(), "api.example.com");
+        assert_eq!(found.to_string(), "https://api.example.com:443");
         assert_eq!(of("http://a.example:8080/").unwrap().host_header().unwrap(), "a.example:8080");
         assert_eq!(of("http://a.example:80/").unwrap().host_header().unwrap(), "a.example");
         assert_eq!(of("https://[2606:4700::1]:8443/").unwrap().host_header().unwrap(), "[2606:4700::1]:8443");

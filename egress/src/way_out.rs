@@ -118,17 +118,17 @@ impl CallEgress {
     /// Where the request is to go, if both lists allow it.
     fn vetted(&self, context: &CallContext, guest: &request::Parts) -> Result<Destination, EgressError> {
         // Debug, because guests decide how often it is written.
-        let refused = |why: &dyn std::fmt::Display| {
+        let refused = |why: String| {
             let (tenant, extension) = (&context.tenant, &context.extension);
             tracing::debug!(%tenant, %extension, "a request to the outside is refused: {why}");
             EgressError::Denied
         };
-        let destination = Destination::of(&guest.uri).map_err(|error| refused(&error))?;
+        let destination = Destination::of(&guest.uri).map_err(|error| refused(error.to_string()))?;
         if !self.shared.list.allows(&destination) {
-            return Err(refused(&"the operator's list does not have the host"));
+            return Err(refused(format!("the operator's list does not have {destination}")));
         }
         if !self.manifest.allows(&destination) {
-            return Err(refused(&"the manifest does not have the host"));
+            return Err(refused(format!("the manifest does not have {destination}")));
         }
         Ok(destination)
     }

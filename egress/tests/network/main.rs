@@ -21,4 +21,5 @@ mod proxies;
 mod server;
 mod sharing;
 mod slow;
+mod system_resolver;
 mod world;

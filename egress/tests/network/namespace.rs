@@ -1,5 +1,6 @@
 //! A network namespace for a test.
 
+use std::fs;
 use std::panic::resume_unwind;
 use std::process::Command;
 use std::thread;
@@ -35,19 +36,38 @@ const SETUP: &[&str] = &[
 /// Runs a test in a network namespace of its own. The namespace has no name: it belongs to a thread, and the kernel ends it, with
 /// everything in it, when the thread and its sockets are gone, however the test ends.
 pub fn inside<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    run(CloneFlags::CLONE_NEWNET, || (), test);
+}
+
+/// The same, where `/etc/resolv.conf` has this text. For everybody else it stays as it is.
+pub fn inside_with_resolv_conf<F: Future<Output = ()>>(
+    text: &'static str,
+    test: impl FnOnce() -> F + Send + 'static,
+) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), text).unwrap();
+    let path = file.path().to_str().unwrap().to_owned();
+    let mount = move || {
+        command("mount", &["--make-rprivate", "/"]);
+        command("mount", &["--bind", &path, "/etc/resolv.conf"]);
+    };
+    run(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS, mount, test);
+}
+
+fn run<F: Future<Output = ()>>(
+    flags: CloneFlags,
+    prepare: impl FnOnce() + Send + 'static,
+    test: impl FnOnce() -> F + Send + 'static,
+) {
     let thread = thread::spawn(move || {
-        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+        if let Err(error) = unshare(flags) {
             panic!(
                 "a network namespace cannot be made ({error}): run as root, or with `unshare --map-root-user`"
             );
         }
+        prepare();
         for arguments in SETUP {
-            // A child is where its thread is.
-            let status = Command::new("ip").args(arguments.split(' ')).status();
-            assert!(
-                status.is_ok_and(|status| status.success()),
-                "`ip {arguments}` failed; is iproute2 installed?"
-            );
+            command("ip", &arguments.split(' ').collect::<Vec<_>>());
         }
         // All on this thread and on those that it makes, which are in here, too.
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test());
@@ -55,4 +75,10 @@ pub fn inside<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static)
     if let Err(panic) = thread.join() {
         resume_unwind(panic);
     }
+}
+
+/// A child is where its thread is.
+fn command(program: &str, arguments: &[&str]) {
+    let status = Command::new(program).args(arguments).status();
+    assert!(status.is_ok_and(|status| status.success()), "`{program} {}` failed", arguments.join(" "));
 }
