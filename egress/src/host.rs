@@ -7,7 +7,7 @@ use annex_core::{LabelError, MAX_NAME_LENGTH, check_labels, is_number};
 
 /// A name in lower case without a trailing dot, or an address.
 ///
-/// Both sides of a comparison are read by [`read_authority`], and what was read is also what is resolved, sent as `host` and
+/// Both sides of a comparison are read by the same function, and what was read is also what is resolved, sent as `host` and
 /// checked against the certificate: there is no second spelling that one of them could understand in another way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Host {
