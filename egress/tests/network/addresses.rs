@@ -192,7 +192,7 @@ fn a_public_address_that_both_lists_name_is_reached() {
 #[test]
 fn an_address_that_does_not_answer_leaves_time_for_the_next() {
     inside(|| async {
-        let limits = EgressLimits { connect: Duration::from_secs(4), ..limits() };
+        let limits = EgressLimits { connect: Duration::from_secs(8), ..limits() };
         let world = World::with(limits).await;
         world.names.leads(HONEST, &[&[SILENT, PUBLIC]]);
         world.is_unharmed().await;

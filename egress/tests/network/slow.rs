@@ -78,7 +78,7 @@ fn a_server_that_stops_in_the_middle_times_out() {
 
 /// It always has another byte before the time between two of them is over, so all of it must have an end.
 async fn a_trickle_ends(first: &'static [u8], again: &'static [u8]) {
-    let world = World::with(EgressLimits { total: Duration::from_secs(3), ..limits() }).await;
+    let world = World::with(EgressLimits { total: Duration::from_secs(6), ..limits() }).await;
     let mut server = attack(&world, Does::Trickles(first, again, Duration::from_millis(20))).await;
     let patience = Patience { between_bytes: Some(Duration::from_secs(2)), ..Patience::default() };
     times_out(&world, patience).await;
