@@ -1,9 +1,11 @@
 //! A network namespace for a test.
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::panic::resume_unwind;
 use std::process::Command;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 
@@ -69,11 +71,22 @@ fn run<F: Future<Output = ()>>(
         for arguments in SETUP {
             command("ip", &arguments.split(' ').collect::<Vec<_>>());
         }
+        [PUBLIC_V6, METADATA_V6].into_iter().for_each(wait_until_reachable);
         // All on this thread and on those that it makes, which are in here, too.
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test());
     });
     if let Err(panic) = thread.join() {
         resume_unwind(panic);
+    }
+}
+
+/// The kernel makes the route to an IPv6 address some time after the address, so that one can listen there before one can connect.
+fn wait_until_reachable(address: &str) {
+    let listener = TcpListener::bind((address, 0)).unwrap();
+    let started = Instant::now();
+    while let Err(error) = TcpStream::connect(listener.local_addr().unwrap()) {
+        assert!(started.elapsed() < Duration::from_secs(30), "{address} cannot be reached: {error}");
+        thread::yield_now();
     }
 }
 
