@@ -138,8 +138,10 @@ async fn act<S: AsyncRead + AsyncWrite + Unpin>(
         }
         Does::Repeats(first, again) => {
             stream.write_all(first).await?;
+            // Many at once: what TLS has to send it keeps in a list, and looks through all of it for each write.
+            let again = again.repeat(4096 / again.len() + 1);
             loop {
-                stream.write_all(again).await?;
+                stream.write_all(&again).await?;
             }
         }
         Does::Trickles(first, again, every) => {
