@@ -23,6 +23,8 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("pip3", "python3-pip"),
 ];
 const PLUGINS: &str = "containernetworking-plugins";
+/// Where Debian and Ubuntu put PostgreSQL, which is not in PATH there.
+const POSTGRES_FOLDER: &str = "/usr/lib/postgresql";
 /// Where distributions put the plugins for the pods' network.
 const PLUGIN_FOLDERS: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
 
@@ -50,6 +52,13 @@ pub(crate) fn objection() -> Option<String> {
 /// Installs the packages that are missing.
 pub(crate) fn install() -> Result<()> {
     install_packages(&missing())
+}
+
+/// Installs the database server that tests of crates use. Where it cannot be installed, those tests say what is missing.
+pub(crate) fn install_for_unit_tests() -> Result<()> {
+    let there = find("postgres").is_some() || Path::new(POSTGRES_FOLDER).is_dir();
+    let able = is_debian() && rustix::process::geteuid().is_root();
+    install_packages(if there || !able { &[] } else { &["postgresql"] })
 }
 
 /// Installs what only tests use: wrong clocks for single processes.
