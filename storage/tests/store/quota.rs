@@ -7,7 +7,7 @@ use crate::call;
 use crate::on_both;
 use crate::place::{Place, patient};
 
-on_both!(is_kept_to_the_byte, a_lesser_one_lets_shrink, is_each_owner_s);
+on_both!(is_kept_to_the_byte, a_lesser_one_lets_shrink, is_each_owner_s, is_counted_anew_as_the_page_says);
 
 const ENTRY: u64 = ENTRY_BYTES as u64;
 
@@ -60,5 +60,24 @@ async fn is_each_owner_s(place: Place) {
         let owner = call(tenant, extension);
         store.set(&owner, "k", vec![0; 800]).await.unwrap();
         assert_eq!(store.set(&owner, "l", vec![0; 800]).await, Err(KvError::QuotaExceeded));
+    }
+}
+
+async fn is_counted_anew_as_the_page_says(place: Place) {
+    let page = include_str!("../../../docs/operations.md");
+    let blocks = page.split("```sql\n").skip(1).filter_map(|rest| rest.split_once("```"));
+    let sql = blocks.map(|(sql, _)| sql).find(|sql| sql.contains("DELETE FROM annex_kv_usage")).unwrap();
+    let store = place.store(patient());
+    let owners = [call("a", "e"), call("b", "e")];
+    for owner in &owners {
+        for key in ["k", "é"] {
+            store.set(owner, key, owner.tenant.as_str().repeat(100).into_bytes()).await.unwrap();
+        }
+    }
+    place.execute("UPDATE annex_kv_usage SET bytes = 7").await;
+    place.execute(sql).await;
+    for owner in &owners {
+        let usage = store.usage(&owner.tenant, &owner.extension).await;
+        assert_eq!(usage, Ok(2 * (ENTRY + 100) + 3), "{}", owner.tenant);
     }
 }
