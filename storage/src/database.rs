@@ -83,18 +83,20 @@ impl Database {
 impl<DB: Backend> Pools<DB> {
     async fn run<O: Operation>(&self, operation: &O, deadline: Instant) -> Result<O::Output, Failure> {
         let mut pause = FIRST_PAUSE;
+        let mut earlier = None;
         for _ in 1..ATTEMPTS {
             match self.attempt(operation, deadline).await {
                 Err(failure) if failure.is_transient() => {
                     tracing::debug!(%failure, "an operation is tried again");
+                    earlier = Some(failure);
                 }
-                outcome => return outcome,
+                outcome => return outcome.map_err(|failure| failure.or_why_late(earlier)),
             }
             let part = rand::random_range(0.5..1.0);
-            tokio::time::sleep(pause.mul_f64(part)).await;
+            tokio::time::sleep_until((Instant::now() + pause.mul_f64(part)).min(deadline)).await;
             pause *= 2;
         }
-        self.attempt(operation, deadline).await
+        self.attempt(operation, deadline).await.map_err(|failure| failure.or_why_late(earlier))
     }
 
     async fn attempt<O: Operation>(&self, operation: &O, deadline: Instant) -> Result<O::Output, Failure> {

@@ -76,6 +76,14 @@ impl Failure {
         }
     }
 
+    /// This, or why it took so long: the failure of an earlier attempt.
+    pub(crate) fn or_why_late(self, earlier: Option<Self>) -> Self {
+        match (self, earlier) {
+            (Self::Late, Some(earlier)) => earlier,
+            (this, _) => this,
+        }
+    }
+
     /// What a commit's error means: an answer of the database says that nothing was written.
     pub(crate) fn of_commit(error: sqlx::Error) -> Self {
         if is_lost(&error) { Self::Commit(error) } else { Self::Database(error) }

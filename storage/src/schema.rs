@@ -47,16 +47,12 @@ impl Schema {
     fn attempt<DB: Backend>(&self, pool: &Pool<DB>) -> Attempt {
         let mut current = self.attempt.lock();
         match &*current {
-            Some(attempt) if !matches!(attempt.peek(), Some(Err(_))) => attempt.clone(),
+            // Not `peek`: it does not know of one that ended when nobody waited for it any longer.
+            Some(attempt) if !matches!(attempt.clone().now_or_never(), Some(Err(_))) => attempt.clone(),
             _ => {
-                let task =
-                    tokio::spawn(tokio::time::timeout(LIMIT, migrate(self.file.clone(), pool.clone())));
-                let attempt = task.map(|ended| match ended {
-                    Ok(Ok(outcome)) => outcome.map_err(Arc::new),
-                    Ok(Err(_)) => Err(Arc::new(Failure::Late)),
-                    // The runtime ends, and everything with it.
-                    Err(_) => Err(Arc::new(Failure::Stopped)),
-                });
+                let task = tokio::spawn(migrate(self.file.clone(), pool.clone()));
+                // Else the runtime ends, and everything with it.
+                let attempt = task.map(|ended| ended.unwrap_or(Err(Failure::Stopped)).map_err(Arc::new));
                 current.insert(attempt.boxed().shared()).clone()
             }
         }
@@ -68,12 +64,13 @@ async fn migrate<DB: Backend>(file: Option<PathBuf>, pool: Pool<DB>) -> Result<(
         ensure_private(&file).await.map_err(|error| Failure::File(file, error))?;
     }
     let mut connection = pool.acquire().await.map_err(Failure::Database)?;
-    let outcome = change::<DB>(&mut connection).await;
+    let outcome = tokio::time::timeout(LIMIT, change::<DB>(&mut connection)).await;
+    let outcome = outcome.map_or(Err(Failure::Late), |outcome| outcome.map_err(Failure::Schema));
     if outcome.is_err() {
         // It may be in the middle of anything, and have the lock.
         DB::abandon(connection);
     }
-    outcome.map_err(Failure::Schema)
+    outcome
 }
 
 async fn change<DB: Backend>(connection: &mut DB::Connection) -> Result<(), MigrateError> {

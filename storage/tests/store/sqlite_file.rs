@@ -10,11 +10,14 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::call;
+use crate::logs;
 use crate::place::{Place, patient};
 use crate::until;
 
-#[tokio::test(flavor = "multi_thread")]
+// On one thread, so that the log of the test is all there is.
+#[tokio::test]
 async fn another_process_s_lock_is_waited_for_in_vain_and_then_gone() {
+    logs::capture();
     let timeout = Duration::from_secs(1);
     let place = Place::sqlite();
     let store = place.store(StoreOptions { timeout, ..StoreOptions::default() });
@@ -27,6 +30,7 @@ async fn another_process_s_lock_is_waited_for_in_vain_and_then_gone() {
     assert_eq!(store.set(&us, "k", b"w".to_vec()).await, Err(KvError::Unavailable));
     assert_eq!(store.delete(&us, "k").await, Err(KvError::Unavailable));
     assert!(started.elapsed() < 3 * timeout, "{:?}", started.elapsed());
+    assert!(logs::text().contains("database is locked"), "{}", logs::text());
     // Who reads does not need it.
     until("it is read", async || store.get(&us, "k").await == Ok(Some(b"v".to_vec()))).await;
     held.rollback().await.unwrap();
