@@ -1,5 +1,7 @@
 //! A server that hangs, dies, is not there yet, or does not let the store in. Each has a server of its own.
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 use annex_engine::{Kv, KvError};
@@ -60,6 +62,32 @@ async fn a_server_that_hangs_is_unavailable_until_it_goes_on() {
     server.thaw();
     works(&store).await;
     assert_eq!(store.get(&us, "k").await, Ok(Some(b"before".to_vec())));
+}
+
+/// The address leads to another server, as after a failover, and of the former one nothing is heard ever again: not even that
+/// its connections are closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_never_answers_again_is_not_waited_for() {
+    let (mut former, mut next) = (Server::new(), Server::new());
+    former.start().await;
+    next.start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let address = folder.path().join("address");
+    symlink(former.socket_folder(), &address).unwrap();
+    let url = former
+        .url("postgres", PASSWORD)
+        .replace(&former.socket_folder().display().to_string(), &address.display().to_string());
+    // Only one connection: whoever kept it would be noticed.
+    let store = Store::open(&url, StoreOptions { connections: 1, ..options() }).unwrap();
+    works(&store).await;
+    // What replicates brings the tables along.
+    Store::open(&next.url("postgres", PASSWORD), long()).unwrap().check().await.unwrap();
+    former.freeze();
+    is_unavailable(&store).await;
+    fs::remove_file(&address).unwrap();
+    symlink(next.socket_folder(), &address).unwrap();
+    works(&store).await;
+    former.thaw();
 }
 
 #[tokio::test(flavor = "multi_thread")]

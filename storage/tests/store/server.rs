@@ -129,6 +129,11 @@ impl Server {
         options.disable_statement_logging().connect().await
     }
 
+    /// The folder with the socket by which it is reached.
+    pub(crate) fn socket_folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The URL of a database.
     pub(crate) fn url(&self, database: &str, password: &str) -> String {
         format!("postgres://{USER}:{password}@localhost/{database}?host={}", self.folder.path().display())
