@@ -84,7 +84,10 @@ impl Check {
                 run(command)
             }
             Self::Drift => drift::check(checkout),
-            Self::Unit => run(cargo(&["test", "--workspace", "--exclude", "annex-e2e"])),
+            Self::Unit => {
+                machine::install_for_tests(machine::DATABASE)?;
+                run(cargo(&["test", "--workspace", "--exclude", "annex-e2e"]))
+            }
             Self::Doc => {
                 let mut command = cargo(&["doc", "--workspace", "--no-deps"]);
                 command.env("RUSTDOCFLAGS", "-D warnings");

@@ -54,6 +54,8 @@ pub(crate) fn install() -> Result<()> {
 
 /// Wrong clocks for single processes: the tests on a cluster use them.
 pub(crate) const CLOCKS: &[(&str, &str)] = &[("faketime", "faketime")];
+/// The database server that tests start for themselves. Debian's `postgres` is not in PATH; what starts it is.
+pub(crate) const DATABASE: &[(&str, &str)] = &[("pg_ctlcluster", "postgresql")];
 /// What tests look at pages with.
 pub(crate) const BROWSER: &[(&str, &str)] = &[("chromium", "chromium"), ("chromedriver", "chromium-driver")];
 
