@@ -60,16 +60,15 @@ proptest! {
             // A grant's end is its own: who comes with the nonce of another's comes with the end that was signed.
             let until = accepted.get(&number).copied().unwrap_or(until);
             let alive = accepted.values().filter(|until| **until > latest).count();
-            let expected = if until <= latest {
-                Err(Refusal::Expired)
-            } else if accepted.contains_key(&number) {
-                Err(Refusal::Replayed)
-            } else if alive >= most {
-                Err(Refusal::Full)
-            } else {
-                accepted.insert(number, until);
-                Ok(())
+            let expected = match accepted.contains_key(&number) {
+                _ if until <= latest => Err(Refusal::Expired),
+                true => Err(Refusal::Replayed),
+                false if alive >= most => Err(Refusal::Full),
+                false => Ok(()),
             };
+            if expected.is_ok() {
+                accepted.insert(number, until);
+            }
             prop_assert_eq!(guard.remember(nonce(number), UnixMillis(until), UnixMillis(now)), expected);
             prop_assert!(guard.len() <= most);
         }
