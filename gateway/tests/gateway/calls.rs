@@ -99,6 +99,7 @@ async fn of_an_answer_only_the_harmless_headers_pass() {
     names.sort_unstable();
     let expected = [
         "cache-control",
+        "content-length",
         "content-security-policy",
         "content-type",
         "etag",
