@@ -36,7 +36,7 @@ pub struct Settings {
     pub etcd_port: u16,
     /// Where the installs' domains answer without TLS.
     pub runner_port: u16,
-    /// The first of five ports for the services' own use.
+    /// The first of nine ports for the services' own use.
     pub services_port: u16,
     /// The name under which installs get theirs.
     pub domain_root: String,
