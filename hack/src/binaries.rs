@@ -11,8 +11,14 @@ use crate::checkout::Checkout;
 use crate::compute::STATIC_TARGET;
 use crate::part::Part;
 
-const PACKAGES: [&str; 5] =
-    ["annex-initializer", "annex-controller", "annex-registry", "annex-runner", "kubectl-annex"];
+const PACKAGES: [&str; 6] = [
+    "annex-initializer",
+    "annex-controller",
+    "annex-registry",
+    "annex-gateway",
+    "annex-runner",
+    "kubectl-annex",
+];
 
 /// Where cargo put the programs.
 #[derive(Clone, Debug)]
@@ -45,6 +51,7 @@ impl Binaries {
             Part::Initializer => "annex-initializer",
             Part::Controller => "annex-controller",
             Part::Registry => "annex-registry",
+            Part::Gateway => "annex-gateway",
         };
         self.programs.get(name).map(PathBuf::as_path)
     }

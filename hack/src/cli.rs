@@ -92,7 +92,7 @@ struct Environment {
     /// The port on which installs answer without TLS [default: 8080]
     #[arg(long, value_name = "PORT")]
     runner_port: Option<u16>,
-    /// The first of five ports for the services' own use [default: 8090]
+    /// The first of nine ports for the services' own use [default: 8090]
     #[arg(long, value_name = "PORT")]
     services_port: Option<u16>,
     /// The domain under which installs get theirs [default: apps.localhost]

@@ -14,7 +14,7 @@ use crate::paths::Paths;
 use crate::private_file;
 
 /// The services that speak to kcp. The runner does not.
-const WITH_IDENTITY: [Part; 3] = [Part::Controller, Part::Initializer, Part::Registry];
+const WITH_IDENTITY: [Part; 4] = [Part::Controller, Part::Gateway, Part::Initializer, Part::Registry];
 
 /// Writes a kubeconfig for each service that speaks to kcp. `annex`: the administrator in the provider's workspace.
 pub(crate) fn write(paths: &Paths, endpoint: &Endpoint, annex: &Kubectl) -> Result<()> {

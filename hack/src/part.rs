@@ -15,17 +15,26 @@ pub enum Part {
     Initializer,
     /// What publishes bundles, and answers the runner's lookups.
     Registry,
+    /// What lets callers in to extensions' APIs.
+    Gateway,
     /// What reconciles installs.
     Controller,
 }
 
 impl Part {
     /// All of them, in the order in which they start.
-    pub const ALL: [Self; 6] =
-        [Self::Kcp, Self::Registry, Self::Runner, Self::Ingress, Self::Initializer, Self::Controller];
+    pub const ALL: [Self; 7] = [
+        Self::Kcp,
+        Self::Registry,
+        Self::Runner,
+        Self::Gateway,
+        Self::Ingress,
+        Self::Initializer,
+        Self::Controller,
+    ];
     /// All but kcp, in the order in which they start.
-    pub const SERVICES: [Self; 5] =
-        [Self::Registry, Self::Runner, Self::Ingress, Self::Initializer, Self::Controller];
+    pub const SERVICES: [Self; 6] =
+        [Self::Registry, Self::Runner, Self::Gateway, Self::Ingress, Self::Initializer, Self::Controller];
 
     /// The name of its log and of its process record.
     #[must_use]
@@ -36,6 +45,7 @@ impl Part {
             Self::Ingress => "ingress",
             Self::Initializer => "initializer",
             Self::Registry => "registry",
+            Self::Gateway => "gateway",
             Self::Controller => "controller",
         }
     }

@@ -34,7 +34,8 @@ impl Paths {
         self.state.join("users").join(format!("{user}.kubeconfig"))
     }
 
-    /// The kubeconfig of a service's own identity in the provider's workspace: the controller's, the initializer's or the registry's.
+    /// The kubeconfig of a service's own identity in the provider's workspace: the controller's, the gateway's, the
+    /// initializer's or the registry's.
     #[must_use]
     pub fn service_kubeconfig(&self, part: Part) -> PathBuf {
         self.state.join("services").join(format!("{part}.kubeconfig"))
@@ -74,6 +75,12 @@ impl Paths {
     #[must_use]
     pub fn runner_tokens(&self) -> PathBuf {
         self.signing().join("runner-tokens")
+    }
+
+    /// What the gateway signs grants with.
+    #[must_use]
+    pub fn grant_keys(&self) -> PathBuf {
+        self.signing().join("grant-keys")
     }
 
     /// The registry's private key.

@@ -40,7 +40,7 @@ pub(crate) fn launch(
     let (domain_scheme, domain_port) = settings.domain_scheme_and_port();
     match part {
         Part::Runner => arg("--listen", listen(domain_port)),
-        Part::Registry => arg("--operations-listen", listen(settings.ops_port(part))),
+        Part::Registry | Part::Gateway => arg("--operations-listen", listen(settings.ops_port(part))),
         _ => arg("--listen", listen(settings.ops_port(part))),
     }
     if part != Part::Runner {
@@ -71,6 +71,20 @@ pub(crate) fn launch(
             env.push(("REGISTRY_BASE_URL".to_owned(), local_registry));
             // No input: it follows it.
             env.push(("REGISTRY_TOKEN_FILE".to_owned(), paths.runner_tokens().display().to_string()));
+        }
+        Part::Gateway => {
+            arg("--listen", listen(settings.gateway_port()));
+            arg("--broker-listen", listen(settings.broker_port()));
+            // No input: it follows it.
+            arg("--grant-keys", paths.grant_keys().display().to_string());
+            if knative.is_none() {
+                arg("--runner-url", format!("http://127.0.0.1:{}", settings.runner_internal_port()));
+            }
+            if settings.tls {
+                // As the runner's. No inputs: it follows them. What runners ask has no name that the certificate could be for.
+                arg("--tls-cert-file", paths.domains_certificate().display().to_string());
+                arg("--tls-key-file", paths.domains_key().display().to_string());
+            }
         }
         Part::Registry => {
             // Of all these only the store is no input that is followed.
@@ -195,6 +209,21 @@ mod tests {
             "{line}"
         );
         assert!(line.contains("--listen 127.0.0.1:8091 --bundle-store /state/bundles"), "{line}");
+    }
+
+    #[test]
+    fn the_gateway_knows_the_runner_of_this_machine_and_signs_for_it() {
+        let settings = Settings { tls: true, ..Settings::new(Path::new("/state")) };
+        let paths = Paths::new(&settings.state_dir);
+        let gateway = launch(&settings, &paths, "https://k", None, Part::Gateway, Path::new("/bin/gateway"));
+        let line = gateway.args.join(" ");
+        for part in [
+            "--operations-listen 127.0.0.1:8097 --kubeconfig /state/services/gateway.kubeconfig",
+            "--listen 127.0.0.1:8096 --broker-listen 127.0.0.1:8098 --grant-keys /state/signing/grant-keys",
+            "--runner-url http://127.0.0.1:8093 --tls-cert-file",
+        ] {
+            assert!(line.contains(part), "{line}");
+        }
     }
 
     #[test]

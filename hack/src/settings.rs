@@ -36,7 +36,7 @@ pub struct Settings {
     pub etcd_port: u16,
     /// Where the installs' domains answer without TLS.
     pub runner_port: u16,
-    /// The first of five ports for the services' own use.
+    /// The first of nine ports for the services' own use.
     pub services_port: u16,
     /// The name under which installs get theirs.
     pub domain_root: String,
@@ -113,8 +113,8 @@ impl Settings {
     /// # Errors
     /// When no block of free ports is found.
     pub fn with_free_ports(state_dir: &Path) -> Result<Self> {
-        /// kcp, etcd and its peers, runner, six of the services, HTTPS.
-        const BLOCK: u16 = 11;
+        /// kcp, etcd and its peers, runner, nine of the services, HTTPS.
+        const BLOCK: u16 = 14;
         let mut random = File::open("/dev/urandom").context("cannot open /dev/urandom")?;
         for _ in 0..50 {
             let mut bytes = [0; 2];
@@ -128,7 +128,7 @@ impl Settings {
                     etcd_port: base + 1,
                     runner_port: base + 3,
                     services_port: base + 4,
-                    https_port: base + 10,
+                    https_port: base + 13,
                     fsync: false,
                     ..Self::new(state_dir)
                 });
@@ -168,7 +168,19 @@ impl Settings {
             Part::Controller => self.services_port,
             Part::Initializer => self.services_port.saturating_add(2),
             Part::Registry => self.services_port.saturating_add(5),
+            Part::Gateway => self.services_port.saturating_add(7),
         }
+    }
+
+    /// Where extensions' APIs are.
+    #[must_use]
+    pub fn gateway_port(&self) -> u16 {
+        self.services_port.saturating_add(6)
+    }
+
+    /// Where runners ask the gateway for secrets.
+    pub(crate) fn broker_port(&self) -> u16 {
+        self.services_port.saturating_add(8)
     }
 
     /// Where the registry's API is.
@@ -240,6 +252,11 @@ impl Settings {
                 port(self.ops_port(part), "the registry's health and metrics", "--services-port"),
                 port(self.registry_port(), "the registry's API", "--services-port"),
             ],
+            Part::Gateway => vec![
+                port(self.gateway_port(), "the extensions' APIs", "--services-port"),
+                port(self.ops_port(part), "the gateway's health and metrics", "--services-port"),
+                port(self.broker_port(), "the gateway's secrets, for runners", "--services-port"),
+            ],
         }
     }
 
@@ -250,7 +267,7 @@ impl Settings {
             Part::Kcp => kcp,
             Part::Runner => compute == ComputeMode::Direct,
             Part::Ingress => compute == ComputeMode::Knative,
-            Part::Initializer | Part::Controller | Part::Registry => true,
+            Part::Initializer | Part::Controller | Part::Registry | Part::Gateway => true,
         })
     }
 
@@ -261,8 +278,8 @@ impl Settings {
 
     /// Refuses what cannot work, before anything has been started.
     pub(crate) fn validate(&self) -> Result<()> {
-        if self.services_port > u16::MAX - 5 || self.etcd_port == u16::MAX {
-            bail!("--services-port needs five more ports after it, --etcd-port one: choose lower numbers");
+        if self.services_port > u16::MAX - 8 || self.etcd_port == u16::MAX {
+            bail!("--services-port needs eight more ports after it, --etcd-port one: choose lower numbers");
         }
         self.validate_compute()?;
         let mut seen = BTreeMap::new();
@@ -361,9 +378,15 @@ mod tests {
         let settings = Settings::with_free_ports_and_knative(Path::new("state")).unwrap();
         settings.validate().unwrap();
         assert!(settings.runs_cluster());
-        assert_eq!(settings.services(), [Part::Registry, Part::Ingress, Part::Initializer, Part::Controller]);
+        assert_eq!(
+            settings.services(),
+            [Part::Registry, Part::Gateway, Part::Ingress, Part::Initializer, Part::Controller]
+        );
         let direct = Settings::new(Path::new("state"));
-        assert_eq!(direct.services(), [Part::Registry, Part::Runner, Part::Initializer, Part::Controller]);
+        assert_eq!(
+            direct.services(),
+            [Part::Registry, Part::Runner, Part::Gateway, Part::Initializer, Part::Controller]
+        );
     }
 
     #[test]

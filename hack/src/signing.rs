@@ -1,4 +1,4 @@
-//! What the registry needs and an operator would make: its keys, whom it trusts, and the runners' token. Only the formats are known here, so
+//! What an operator would make: the registry's keys, whom it trusts, the runners' token, and what grants are signed with. Only the formats are known here, so
 //! that what a newcomer waits for stays small.
 
 use std::fs::{self, File};
@@ -22,12 +22,16 @@ pub(crate) fn ensure(paths: &Paths) -> Result<()> {
     let publisher = key(&paths.publisher_key())?;
     missing(&paths.trust_bundle(), || Ok(format!("# annex-publisher: *\n{}", publisher.public_key_pem())))?;
     missing(&paths.denylist(), || Ok("# nothing is revoked\n".to_owned()))?;
-    missing(&paths.runner_tokens(), || {
-        let mut bytes = [0; 32];
-        let random = File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
-        random.context("cannot read /dev/urandom")?;
-        Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n")
-    })
+    missing(&paths.runner_tokens(), random)?;
+    missing(&paths.grant_keys().join("dev"), random)
+}
+
+/// 32 bytes in hex, and a line's end.
+fn random() -> Result<String> {
+    let mut bytes = [0; 32];
+    let random = File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
+    random.context("cannot read /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n")
 }
 
 fn missing(path: &Path, content: impl FnOnce() -> Result<String>) -> Result<()> {
@@ -56,10 +60,12 @@ mod tests {
         ensure(&paths).unwrap();
         let files =
             [paths.registry_key(), paths.registry_keys(), paths.trust_bundle(), paths.runner_tokens()];
+        let grant_key = paths.grant_keys().join("dev");
         let read = || files.clone().map(|file| fs::read_to_string(file).unwrap());
         let first = read();
+        let first_grant_key = fs::read_to_string(&grant_key).unwrap();
         ensure(&paths).unwrap();
-        assert_eq!(read(), first);
+        assert_eq!((read(), fs::read_to_string(&grant_key).unwrap()), (first.clone(), first_grant_key));
         fs::remove_file(paths.runner_tokens()).unwrap();
         ensure(&paths).unwrap();
         let again = read();

@@ -18,8 +18,8 @@ use std::{
 use serde_json::Value;
 
 /// The programs that an operator runs, and what they are made of.
-const SERVICES: [&str; 7] =
-    ["controller", "initializer", "registry", "runner", "bundle-client", "service", "kube-kcp"];
+const SERVICES: [&str; 8] =
+    ["controller", "gateway", "initializer", "registry", "runner", "bundle-client", "service", "kube-kcp"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -92,7 +92,8 @@ fn every_variable_is_in_the_table_and_nothing_else_is() {
 
 /// As a service names it, without what the service and the encoding add.
 fn bare(metric: &str) -> Option<&str> {
-    let prefixes = ["annex_controller_", "annex_initializer_", "annex_registry_", "annex_runner_"];
+    let prefixes =
+        ["annex_controller_", "annex_initializer_", "annex_registry_", "annex_runner_", "annex_gateway_"];
     let name = prefixes.iter().find_map(|prefix| metric.strip_prefix(prefix))?;
     let name = name.strip_prefix("environments_").unwrap_or(name);
     Some(name.strip_prefix("kube_kcp_").unwrap_or(name))
@@ -186,7 +187,7 @@ fn every_pod_is_restricted_and_of_this_version() {
     let version = read("Cargo.toml");
     let version = version.split("\nversion = \"").nth(1).unwrap().split('"').next().unwrap();
     let containers = containers();
-    assert_eq!(containers.len(), 5, "controller, initializer, registry, and two kinds of runner");
+    assert_eq!(containers.len(), 6, "controller, gateway, initializer, registry, and two kinds of runner");
     for container in &containers {
         let image = container["image"].as_str().unwrap();
         assert!(image.ends_with(&format!(":{version}")), "{image} is not {version}");

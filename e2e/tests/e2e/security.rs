@@ -87,7 +87,7 @@ async fn an_owner_forges_neither_status_nor_quota_nor_tenant() -> anyhow::Result
 async fn the_services_are_no_administrators() -> anyhow::Result<()> {
     let (world, _turn) = shared().await;
     let workspace = world.user("alice").await?.tenant("acme-services").await?;
-    for part in [Part::Controller, Part::Initializer, Part::Registry] {
+    for part in [Part::Controller, Part::Gateway, Part::Initializer, Part::Registry] {
         let service = world.open(world.stack.paths().service_kubeconfig(part)).await?;
         for (path, what) in [
             ("root:annex", "the provider's Secrets"),
@@ -110,7 +110,7 @@ async fn no_token_is_in_a_log() -> anyhow::Result<()> {
     let token = secrets.get("annex-token").await?.data.expect("data")["token"].0.clone();
     let token = String::from_utf8(token)?;
     assert!(token.len() > 100);
-    for part in [Part::Controller, Part::Initializer, Part::Registry, Part::Runner] {
+    for part in [Part::Controller, Part::Gateway, Part::Initializer, Part::Registry, Part::Runner] {
         let log = std::fs::read_to_string(world.stack.paths().log(part))?;
         assert!(!log.is_empty());
         assert!(!log.contains(&token[..40]) && !log.contains("Bearer "), "{part}");

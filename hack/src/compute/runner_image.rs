@@ -11,8 +11,8 @@ use crate::binaries;
 use crate::checkout::Checkout;
 
 /// What can be made an image of.
-pub(crate) const PROGRAMS: [&str; 4] =
-    ["annex-runner", "annex-controller", "annex-initializer", "annex-registry"];
+pub(crate) const PROGRAMS: [&str; 5] =
+    ["annex-runner", "annex-controller", "annex-initializer", "annex-registry", "annex-gateway"];
 
 /// Builds programs and hands their images to the node; returns the images' names, in the same order.
 pub(crate) fn provide(

@@ -1,0 +1,51 @@
+use std::{sync::Arc, time::Duration};
+
+use annex_answering::{Callers, Catalog, Installs, Workspaces};
+use annex_grant::KeyRing;
+use annex_service::Followed;
+
+use crate::{bodies::Bodies, metrics::Metrics, rights::Rights, runners::Runners};
+
+/// The parts of a gateway.
+pub struct App {
+    /// kcp, in the tenants' workspaces.
+    pub workspaces: Workspaces,
+    /// Who asks.
+    pub callers: Callers,
+    /// What they may.
+    pub rights: Rights,
+    /// What grants are signed with.
+    pub keys: Followed<KeyRing>,
+    /// What is published, and who is a tenant.
+    pub catalog: Catalog,
+    /// What is installed.
+    pub installs: Arc<Installs>,
+    /// What executes.
+    pub runners: Runners,
+    /// The bodies that are in memory.
+    pub bodies: Bodies,
+    /// What an operator may set.
+    pub settings: Settings,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// What an operator may set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a call may take, from when its body is here.
+    pub timeout: Duration,
+    /// How long its body may take to come.
+    pub upload: Duration,
+    /// Memory of a call whose version names none, in MiB.
+    pub default_memory_mb: u32,
+    /// By how much the clocks of gateway and runners may differ.
+    pub skew: Duration,
+}
+
+impl App {
+    /// Whether what is unknown does not exist.
+    pub fn is_synced(&self) -> bool {
+        self.catalog.versions.is_synced() && self.catalog.tenants.is_synced() && self.installs.is_synced()
+    }
+}

@@ -1,0 +1,34 @@
+//! The way in to extensions: who may call what, how much and how long.
+//!
+//! `docs/gateway-api.md` has what it answers. It is a library, too, so that tests drive it without a process.
+
+mod answer;
+mod app;
+mod args;
+mod bodies;
+mod broker;
+mod call;
+mod endpoints;
+mod http;
+mod installed;
+mod metrics;
+mod path;
+mod prune;
+mod refusals;
+mod request_headers;
+mod response_headers;
+mod rights;
+mod run;
+mod runners;
+mod target;
+mod workspace;
+
+pub use app::{App, Settings};
+pub use args::Args;
+pub use bodies::{Bodies, LARGEST_BODY};
+pub use http::{broker_router, router};
+pub use metrics::Metrics;
+pub use prune::prune;
+pub use rights::Rights;
+pub use run::run;
+pub use runners::{DIRECT_AUDIENCE, RunnerSettings, Runners};

@@ -1,0 +1,78 @@
+//! What is counted. Labels are codes, of which there are a fixed many.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::app::App;
+
+/// From what a cached answer takes to what a call may.
+const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0];
+
+/// The gateway's metrics. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    calls: Family<Code, Counter>,
+    seconds: Histogram,
+    secrets: Family<Code, Counter>,
+    body_bytes: Gauge,
+    hosts: Gauge,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Code {
+    code: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            calls: Family::default(),
+            seconds: Histogram::new(SECONDS),
+            secrets: Family::default(),
+            body_bytes: Gauge::default(),
+            hosts: Gauge::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Adds them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register("calls", "Calls of extensions, by how they ended", metrics.calls.clone());
+        registry.register(
+            "call_duration_seconds",
+            "How long calls took, refused ones included",
+            metrics.seconds.clone(),
+        );
+        registry.register(
+            "secrets",
+            "Secrets that runners asked for, by the answer",
+            metrics.secrets.clone(),
+        );
+        registry.register("body_bytes", "Memory that bodies of requests take", metrics.body_bytes.clone());
+        registry.register("hosts", "Hosts that are known", metrics.hosts.clone());
+        metrics
+    }
+
+    pub(crate) fn called(&self, code: &'static str, took: Duration) {
+        self.calls.get_or_create(&Code { code }).inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn secret_asked(&self, code: &'static str) {
+        self.secrets.get_or_create(&Code { code }).inc();
+    }
+
+    /// Brings those up to date that are read and not counted.
+    pub(crate) fn refresh(&self, app: &App) {
+        let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.body_bytes.set(number(app.bodies.taken()));
+        self.hosts.set(number(app.installs.hosts()));
+    }
+}

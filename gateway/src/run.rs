@@ -1,0 +1,178 @@
+//! The parts, wired.
+
+use std::{sync::Arc, time::Duration};
+
+use annex_answering::{Callers, Catalog, Installs, Workspaces, ask_for_vanished};
+use annex_apis::{Install, provider::EXPORT_NAME};
+use annex_grant::KeyRing;
+use annex_service::{Certificates, Followed, Operations, Shutdown, Status, serve};
+use anyhow::{Context as _, anyhow};
+use kube::Api;
+use kube_kcp::{Index, Metrics as KcpMetrics, Readiness, VirtualWorkspace, VirtualWorkspaceOptions};
+use prometheus_client::registry::Registry;
+use tokio::sync::{Notify, mpsc};
+
+use crate::{
+    app::{App, Settings},
+    args::Args,
+    bodies::Bodies,
+    http::{broker_router, router},
+    metrics::Metrics,
+    prune::prune,
+    rights::Rights,
+    runners::{RunnerSettings, Runners},
+};
+
+/// A shard that cannot be listed is waited for so long; then the others are served. What is unknown stays a 503.
+const SHARD_PATIENCE: Duration = Duration::from_secs(60);
+/// Clocks that differ by more are out of order.
+const SKEW: Duration = Duration::from_secs(5);
+/// 10 MiB over 3 Mbit/s.
+const UPLOAD: Duration = Duration::from_secs(30);
+
+/// Runs until the process is asked to end.
+///
+/// # Errors
+/// It cannot start.
+pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
+    let mut registry = Registry::with_prefix("annex_gateway");
+    let kcp_metrics = KcpMetrics::register(&mut registry);
+    let metrics = Metrics::register(&mut registry);
+    let certificates = Certificates::register(&mut registry);
+    let operations_tls = certificates.listener("operations", args.operations_tls.files())?;
+    let api_tls = certificates.listener("api", args.tls.files())?;
+    let broker_tls = certificates.listener("broker", args.broker_tls.files())?;
+    let keys = Followed::load_folder("the grant keys", args.grant_keys.clone(), ring)?;
+    let runners = Runners::new(&runner_settings(&args)?)?;
+    let connection = args.kcp.connection().await?;
+    let readiness = Readiness::default();
+    let virtual_workspace = VirtualWorkspace::of_export(
+        &connection,
+        EXPORT_NAME,
+        VirtualWorkspaceOptions {
+            hosts: args.kcp.shard_hosts.clone(),
+            patience: Some(SHARD_PATIENCE),
+            ..VirtualWorkspaceOptions::default()
+        },
+        kcp_metrics,
+        readiness.gate("the APIExport's endpoint slice"),
+    );
+    virtual_workspace.health().register(&mut registry);
+    let index: Arc<Index<Install>> = Arc::default();
+    let synced = {
+        let (workspaces, index) = (virtual_workspace.clone(), index.clone());
+        move || workspaces.shards().is_some_and(|shards| shards.iter().all(|shard| index.is_synced(shard)))
+    };
+    let workspaces: Workspaces = {
+        let workspaces = virtual_workspace.clone();
+        Arc::new(move |cluster| workspaces.client(cluster))
+    };
+    let remembered = Duration::from_secs(args.decision_seconds);
+    let timeout = Duration::from_millis(u64::from(args.timeout_ms));
+    let app = Arc::new(App {
+        workspaces: workspaces.clone(),
+        callers: Callers::remembering(connection.home(), remembered),
+        rights: Rights::new(workspaces.clone(), remembered),
+        keys,
+        catalog: Catalog::default(),
+        installs: Arc::new(Installs::new(index.clone(), synced)),
+        runners,
+        bodies: Bodies::new(args.max_bodies_mib),
+        settings: Settings {
+            timeout,
+            upload: UPLOAD,
+            default_memory_mb: args.default_memory_mib,
+            skew: SKEW,
+        },
+        metrics,
+    });
+    let status = {
+        let (app, readiness, workspaces) = (app.clone(), readiness.clone(), virtual_workspace.clone());
+        Box::new(move || {
+            app.metrics.refresh(&app);
+            let counts = format!("hosts: {}, versions: {}", app.installs.hosts(), app.catalog.versions.len());
+            let notes = [counts].into_iter().chain(app.keys.note());
+            let notes = notes.chain(workspaces.health().shards().into_iter().map(|shard| shard.to_string()));
+            Status { waiting_for: readiness.waiting_for(), notes: notes.collect() }
+        })
+    };
+    let operations = Operations { status, registry, certificates }.router();
+
+    let (vanished, asked_for) = mpsc::unbounded_channel();
+    let followers = [
+        tokio::spawn({
+            let (versions, api) = (app.catalog.versions.clone(), Api::all(connection.home()));
+            let gate = readiness.gate("the list of extension versions");
+            async move { versions.follow(api, gate).await }
+        }),
+        tokio::spawn({
+            let (tenants, api) = (app.catalog.tenants.clone(), Api::all(connection.home()));
+            let gate = readiness.gate("the list of tenants");
+            async move { tenants.follow(api, gate).await }
+        }),
+        virtual_workspace.pruned_objects(
+            &index,
+            readiness.gate("the list of installs in all workspaces"),
+            prune,
+            {
+                let app = app.clone();
+                move |change| {
+                    if app.installs.changed(change) {
+                        // An error means that the process ends.
+                        let _ = vanished.send(change.key().clone());
+                    }
+                }
+            },
+        ),
+        tokio::spawn(ask_for_vanished(app.installs.clone(), workspaces, asked_for)),
+        tokio::spawn({
+            let app = app.clone();
+            async move { app.keys.follow().await }
+        }),
+    ];
+    let answered = Notify::new();
+    let serving = async {
+        tokio::try_join!(
+            serve("operations", args.operations_listen, operations_tls, operations, shutdown.requested()),
+            async {
+                let served =
+                    serve("api", args.listen, api_tls, router(app.clone()), shutdown.requested()).await;
+                answered.notify_one();
+                served
+            },
+            // Calls under way may ask for secrets until the last of them has ended.
+            serve("broker", args.broker_listen, broker_tls, broker_router(app.clone()), answered.notified()),
+        )
+    };
+    let drain = UPLOAD + timeout + SKEW;
+    let drained_too_long = async {
+        shutdown.requested().await;
+        tokio::time::sleep(drain).await;
+    };
+    let ended = tokio::select! {
+        served = serving => served.map(drop),
+        () = drained_too_long => Err(anyhow!("calls did not end within {} s", drain.as_secs())),
+    };
+    for follower in followers {
+        follower.abort();
+    }
+    ended
+}
+
+/// A ring of which none signs is of no use here.
+fn ring(files: &[(String, Vec<u8>)]) -> Result<KeyRing, String> {
+    let ring = KeyRing::parse(files).map_err(|error| error.to_string())?;
+    if ring.can_sign() {
+        Ok(ring)
+    } else {
+        Err("there are several keys, and no file current names one".to_owned())
+    }
+}
+
+fn runner_settings(args: &Args) -> anyhow::Result<RunnerSettings> {
+    let read = |path: &std::path::PathBuf| {
+        std::fs::read(path).with_context(|| format!("--runner-ca-file {} cannot be read", path.display()))
+    };
+    let authorities = args.runner_ca_file.as_ref().map(read).transpose()?;
+    Ok(RunnerSettings { direct: args.runner_url.clone(), exec: args.exec_url.clone(), authorities })
+}

@@ -1,0 +1,273 @@
+//! Where calls are executed.
+
+use std::time::Duration;
+
+use annex_answering::Refusal;
+use annex_apis::RunnerReference;
+use annex_grant::{
+    Audience, BROKER_TOKEN_HEADER, EXECUTE_PATH, ExecuteResponse, RunnerError, RunnerErrorCode, TOKEN_HEADER,
+    Token,
+};
+use annex_service::{REQUEST_ID_HEADER, RequestId};
+use anyhow::{Context as _, anyhow, bail};
+use bytes::Bytes;
+use reqwest::{
+    Certificate, Client, Response, StatusCode, Url,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+    redirect,
+};
+use tokio::time::timeout;
+
+use crate::{
+    bodies::LARGEST_BODY,
+    refusals::{not_ready, runner_elsewhere},
+};
+
+/// The audience of the runner of `--runner-url`.
+pub const DIRECT_AUDIENCE: &str = "direct";
+
+/// A body of 10 MiB in base64, and its headers. More is not read.
+const LARGEST_ANSWER: usize = LARGEST_BODY / 3 * 4 + (256 << 10);
+/// An error is a code and a sentence.
+const LARGEST_ERROR: usize = 16 << 10;
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// The Knative Service of a workspace's own namespace that answers for its domains, beside which `exec` is.
+const RUNNER_SERVICE: &str = "runner";
+
+/// What an operator says of runners.
+#[derive(Clone, Debug, Default)]
+pub struct RunnerSettings {
+    /// The internal listener of the runner in direct mode. None: no install is in that mode.
+    pub direct: Option<String>,
+    /// Of the Knative Service `exec`, with `{namespace}` in it.
+    pub exec: String,
+    /// PEM certificates that https is checked by. None: the system's.
+    pub authorities: Option<Vec<u8>>,
+}
+
+/// The runners, over one pool of connections.
+#[derive(Debug)]
+pub struct Runners {
+    client: Client,
+    direct: Option<Url>,
+    exec: String,
+    direct_audience: Audience,
+}
+
+/// The runner of an install.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) url: Url,
+    pub(crate) audience: Audience,
+}
+
+/// What a runner made of a call.
+#[derive(Debug)]
+pub(crate) enum Executed {
+    /// The guest answered.
+    Answer(ExecuteResponse),
+    /// The runner says no.
+    Refused { error: RunnerError, retry_after: Option<u16> },
+}
+
+/// Why nothing can be made of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotExecuted {
+    #[error("the runner cannot be reached")]
+    Unreachable(#[source] reqwest::Error),
+    #[error("the runner did not answer in time")]
+    Timeout,
+    #[error("the connection to the runner broke off")]
+    BrokeOff(#[source] reqwest::Error),
+    #[error("the runner's answer has more than {0} bytes")]
+    TooLarge(usize),
+    #[error("the runner's answer is malformed")]
+    Malformed,
+}
+
+impl Runners {
+    /// Prepares the connections; nothing is sent yet.
+    ///
+    /// # Errors
+    /// A URL is none, or the certificates are none.
+    pub fn new(settings: &RunnerSettings) -> anyhow::Result<Self> {
+        let direct = settings.direct.as_deref().map(base).transpose().context("--runner-url")?;
+        if !settings.exec.contains("{namespace}") {
+            bail!("--exec-url needs {{namespace}} in it");
+        }
+        // So that a mistake is told now and not at the first call.
+        let exec = base(&settings.exec.replace("{namespace}", "annex")).context("--exec-url")?;
+        let mut builder = Client::builder()
+            .user_agent(concat!("annex-gateway/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_WITHIN)
+            // Sooner than a runner closes them: a call on a connection that is just closed fails.
+            .pool_idle_timeout(Duration::from_secs(20))
+            // A redirect or a proxy from the environment would hand the call and its grant to another.
+            .redirect(redirect::Policy::none())
+            .no_proxy();
+        let is_https = |url: &Url| url.scheme() == "https";
+        let authorities = match &settings.authorities {
+            Some(pem) => Some(Certificate::from_pem_bundle(pem).context("--runner-ca-file")?),
+            // Without it the client reads the system's certificates even for http, and fails where there are none.
+            None if !direct.as_ref().is_some_and(is_https) && !is_https(&exec) => Some(Vec::new()),
+            None => None,
+        };
+        if let Some(authorities) = authorities {
+            builder = builder.tls_certs_only(authorities);
+        }
+        let direct_audience = DIRECT_AUDIENCE.parse()?;
+        Ok(Self { client: builder.build()?, direct, exec: settings.exec.clone(), direct_audience })
+    }
+
+    /// Where an install executes, by its `status.runnerRef`.
+    ///
+    /// # Errors
+    /// Nowhere yet, or nowhere that is reached from here.
+    pub(crate) fn of(&self, reference: Option<&RunnerReference>) -> Result<Place, Refusal> {
+        match reference {
+            None => Err(not_ready("RunnerUnknown")),
+            Some(RunnerReference { environment: Some(_), .. }) => Err(runner_elsewhere()),
+            Some(RunnerReference { mode, namespace: Some(namespace), name: Some(name), .. })
+                if mode == "knative" && name == RUNNER_SERVICE =>
+            {
+                let url = Url::parse(&self.exec.replace("{namespace}", namespace)).ok();
+                let audience = format!("{namespace}/exec").parse().ok();
+                url.zip(audience).map(|(url, audience)| Place { url, audience }).ok_or_else(runner_elsewhere)
+            }
+            // One runner for all, by the URL that the operator gave.
+            Some(_) => {
+                let url = self.direct.clone().ok_or_else(runner_elsewhere)?;
+                Ok(Place { url, audience: self.direct_audience.clone() })
+            }
+        }
+    }
+
+    /// Has a call executed. The body is sent as it is: the grant is of these bytes.
+    ///
+    /// # Errors
+    /// See [`NotExecuted`]. Nothing is tried again: whether the guest was called already is not known.
+    pub(crate) async fn execute(
+        &self,
+        place: &Place,
+        (grant, broker): (&Token, Option<&Token>),
+        body: Bytes,
+        request_id: &RequestId,
+        within: Duration,
+    ) -> Result<Executed, NotExecuted> {
+        let mut url = place.url.clone();
+        url.set_path(EXECUTE_PATH);
+        let mut request = self
+            .client
+            .post(url)
+            .header(CONTENT_TYPE, "application/json")
+            .header(REQUEST_ID_HEADER, request_id.as_str())
+            .header(TOKEN_HEADER, grant.as_str());
+        if let Some(broker) = broker {
+            request = request.header(BROKER_TOKEN_HEADER, broker.as_str());
+        }
+        let exchange = async {
+            let answer = request.body(body).send().await.map_err(|error| {
+                // The URL is the log's already.
+                let error = error.without_url();
+                match error.is_connect() {
+                    true => NotExecuted::Unreachable(error),
+                    false => NotExecuted::BrokeOff(error),
+                }
+            })?;
+            read(answer).await
+        };
+        timeout(within, exchange).await.unwrap_or(Err(NotExecuted::Timeout))
+    }
+}
+
+async fn read(answer: Response) -> Result<Executed, NotExecuted> {
+    let malformed = |_| NotExecuted::Malformed;
+    if answer.status() == StatusCode::OK {
+        let bytes = limited(answer, LARGEST_ANSWER).await?;
+        return serde_json::from_slice(&bytes).map(Executed::Answer).map_err(malformed);
+    }
+    let (status, retry_after) = (answer.status(), answer.headers().get(RETRY_AFTER).cloned());
+    let bytes = limited(answer, LARGEST_ERROR).await?;
+    let error: RunnerError = serde_json::from_slice(&bytes).map_err(malformed)?;
+    // Of a proxy between, not of a runner.
+    if error.code != RunnerErrorCode::Unknown && error.code.status() != status.as_u16() {
+        return Err(NotExecuted::Malformed);
+    }
+    let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
+    Ok(Executed::Refused { error, retry_after })
+}
+
+async fn limited(mut answer: Response, most: usize) -> Result<Vec<u8>, NotExecuted> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) =
+        answer.chunk().await.map_err(|error| NotExecuted::BrokeOff(error.without_url()))?
+    {
+        if bytes.len() + chunk.len() > most {
+            return Err(NotExecuted::TooLarge(most));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+fn base(url: &str) -> anyhow::Result<Url> {
+    let parsed = Url::parse(url).map_err(|error| anyhow!("{url:?} is no URL: {error}"))?;
+    let plain = parsed.path() == "/" && parsed.query().is_none() && parsed.username().is_empty();
+    if !matches!(parsed.scheme(), "http" | "https") || parsed.host().is_none() || !plain {
+        bail!("{url:?} is no http or https URL without a path");
+    }
+    Ok(parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runners(direct: Option<&str>) -> Runners {
+        let exec = "http://exec.{namespace}.svc.cluster.local".to_owned();
+        Runners::new(&RunnerSettings { direct: direct.map(str::to_owned), exec, authorities: None }).unwrap()
+    }
+
+    fn reference(mode: &str, namespace: &str, name: &str) -> RunnerReference {
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        RunnerReference { mode: mode.into(), namespace: some(namespace), name: some(name), environment: None }
+    }
+
+    #[test]
+    fn each_install_has_its_place_and_each_place_its_audience() {
+        annex_service::install_tls_provider();
+        let (with, without) = (runners(Some("http://runner:8093")), runners(None));
+        let place = |runners: &Runners, reference: &RunnerReference| {
+            let place = runners.of(Some(reference)).map_err(|refusal| refusal.code)?;
+            Ok::<_, &str>((place.url.to_string(), place.audience.to_string()))
+        };
+        let direct = reference("direct", "", "");
+        assert_eq!(place(&with, &direct), Ok(("http://runner:8093/".into(), "direct".into())));
+        assert_eq!(place(&without, &direct), Err("RunnerNotReachable"));
+        let own = reference("knative", "annex-1s8uv", "runner");
+        let expected = ("http://exec.annex-1s8uv.svc.cluster.local/".into(), "annex-1s8uv/exec".into());
+        assert_eq!(place(&without, &own), Ok(expected));
+        let elsewhere = RunnerReference { environment: Some("mine".into()), ..own };
+        assert_eq!(place(&with, &elsewhere), Err("RunnerNotReachable"));
+        let shared = reference("knative", "annex-runner", "shared");
+        assert_eq!(place(&without, &shared), Err("RunnerNotReachable"));
+        assert_eq!(place(&with, &shared).map(|(_, audience)| audience), Ok("direct".into()));
+        assert_eq!(with.of(None).unwrap_err().code, "NotReady");
+    }
+
+    #[test]
+    fn what_is_no_base_url_is_refused_at_the_start() {
+        annex_service::install_tls_provider();
+        let refused = |direct: Option<&str>, exec: &str| {
+            let settings =
+                RunnerSettings { direct: direct.map(str::to_owned), exec: exec.into(), authorities: None };
+            Runners::new(&settings).is_err()
+        };
+        for bad in ["", "runner", "ftp://runner", "http://u@runner", "http://runner/v1", "http://runner?x"] {
+            assert!(refused(Some(bad), "http://exec.{namespace}"), "{bad}");
+        }
+        assert!(refused(None, "http://exec"));
+        assert!(refused(None, "exec.{namespace}"));
+        assert!(!refused(None, "http://exec.{namespace}"));
+    }
+}
