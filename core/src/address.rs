@@ -12,6 +12,7 @@ pub use ipnet::IpNet;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AddressPolicy {
     allowed: Vec<IpNet>,
+    blocked: Vec<IpNet>,
 }
 
 /// Why an address may not be connected to. It names the kind of address only: the address itself may be news to who asked.
@@ -47,6 +48,9 @@ pub enum ForbiddenAddress {
     /// Everything else that is no public unicast address.
     #[error("a reserved address")]
     Reserved,
+    /// Of a network that the operator blocks.
+    #[error("an address that this platform's operator blocks")]
+    Blocked,
 }
 
 impl AddressPolicy {
@@ -54,15 +58,26 @@ impl AddressPolicy {
     /// the IPv4-mapped and NAT64 forms of its addresses too.
     #[must_use]
     pub fn new(allowed: Vec<IpNet>) -> Self {
-        Self { allowed }
+        Self { allowed, blocked: Vec::new() }
+    }
+
+    /// The same policy without these networks, whatever else allows them: public ones that are the platform's own. An IPv4 network
+    /// covers the IPv4-mapped and NAT64 forms of its addresses too.
+    #[must_use]
+    pub fn without(mut self, blocked: impl IntoIterator<Item = IpNet>) -> Self {
+        self.blocked.extend(blocked);
+        self
     }
 
     /// Judges one address.
     ///
     /// # Errors
-    /// The address is no public one, and no exception covers it.
+    /// The address is no public one, and no exception covers it; or it is blocked.
     pub fn check(&self, address: IpAddr) -> Result<(), ForbiddenAddress> {
         let address = address.to_canonical();
+        if self.blocked.iter().any(|network| network.contains(&address)) {
+            return Err(ForbiddenAddress::Blocked);
+        }
         if self.allowed.iter().any(|network| network.contains(&address)) {
             return Ok(());
         }
@@ -244,6 +259,20 @@ mod tests {
         assert_eq!(check(&policy, "127.0.0.2"), Err(Is::Loopback));
         assert_eq!(check(&policy, "fd13::5"), Err(Is::Private));
         assert_eq!(check(&policy, "::10.1.2.3"), Err(Is::Embedding));
+    }
+
+    #[test]
+    fn a_blocked_network_is_blocked_in_each_form_whatever_allows_it() {
+        let block = |policy: AddressPolicy| {
+            policy.without(["52.1.0.0/16", "10.1.0.0/16", "2a00:1450::/32"].map(|net| net.parse().unwrap()))
+        };
+        let policy = block(allowing(&["10.0.0.0/8"]));
+        for blocked in ["52.1.2.3", "::ffff:52.1.2.3", "64:ff9b::52.1.2.3", "10.1.2.3", "2a00:1450:4001::1"] {
+            assert_eq!(check(&policy, blocked), Err(Is::Blocked), "{blocked}");
+        }
+        for open in ["52.2.0.1", "10.2.0.1", "2a00:1451::1"] {
+            assert_eq!(check(&policy, open), Ok(()), "{open}");
+        }
     }
 
     #[test]

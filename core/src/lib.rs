@@ -21,7 +21,7 @@ pub use digest::{ContentHash, ContentHashError};
 pub use extension::{ExtensionName, ExtensionNameError};
 pub use host::{
     DomainError, DomainRoot, DomainRootError, HostName, HostNameError, LabelError, MAX_NAME_LENGTH,
-    check_label, check_labels, compute_domain,
+    check_label, check_labels, compute_domain, is_number,
 };
 pub use identity::{ExtensionId, IDENTITY_PATH, IdError, InstallIdentity, TenantId};
 pub use slug::{Slug, SlugError};

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{LabelError, MAX_NAME_LENGTH, check_labels};
+use super::{LabelError, MAX_NAME_LENGTH, check_labels, is_number};
 use crate::text_type::text_type;
 
 /// A DNS name of at least two labels, in lower case, such as `apps.example.com` or `apps.localhost`.
@@ -55,15 +55,6 @@ impl FromStr for DomainRoot {
             return Err(DomainRootError::Number);
         }
         Ok(Self(name.to_ascii_lowercase()))
-    }
-}
-
-/// The WHATWG URL standard's "ends in a number": decimal, or hexadecimal after `0x`.
-fn is_number(label: &str) -> bool {
-    let hexadecimal = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
-    match hexadecimal {
-        Some(digits) => digits.chars().all(|c| c.is_ascii_hexdigit()),
-        None => label.chars().all(|c| c.is_ascii_digit()),
     }
 }
 

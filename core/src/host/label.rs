@@ -59,6 +59,17 @@ pub fn check_label(label: &str) -> Result<(), LabelError> {
     Ok(())
 }
 
+/// Whether `label`, as the last of a name, makes the name an IPv4 address in the eyes of URL parsers and resolvers (the WHATWG URL
+/// standard's "ends in a number"): it is decimal, or hexadecimal after `0x`.
+#[must_use]
+pub fn is_number(label: &str) -> bool {
+    let hexadecimal = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
+    match hexadecimal {
+        Some(digits) => digits.chars().all(|c| c.is_ascii_hexdigit()),
+        None => label.chars().all(|c| c.is_ascii_digit()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +91,15 @@ mod tests {
         assert_eq!(check_labels("bücher.de"), Err(LabelError::Character { character: 'ü' }));
         assert_eq!(check_labels("a.-b"), Err(LabelError::Hyphen));
         assert_eq!(check_labels("a-.b"), Err(LabelError::Hyphen));
+    }
+
+    #[test]
+    fn numbers_are_told_from_names() {
+        for number in ["0", "127", "0177", "0x7f", "0X7F", "0x"] {
+            assert!(is_number(number), "{number}");
+        }
+        for name in ["com", "1a", "0xz", "x1", "7f"] {
+            assert!(!is_number(name), "{name}");
+        }
     }
 }
