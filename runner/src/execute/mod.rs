@@ -71,6 +71,13 @@ pub(crate) struct Executor {
     stop: CancellationToken,
 }
 
+// By hand: neither keys nor a database's URL are shown.
+impl std::fmt::Debug for Executor {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Executor").field("audience", &self.audience).finish_non_exhaustive()
+    }
+}
+
 pub(crate) fn router(executor: Arc<Executor>) -> Router {
     Router::new().route(EXECUTE_PATH, post(execute)).with_state(executor)
 }
