@@ -31,8 +31,14 @@ pub struct TenantId(String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExtensionId(String);
 
+/// The id of an Install: its `metadata.uid`, so that one that was deleted and applied again is another. Opaque: 1 to 253 bytes without
+/// control characters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstallId(String);
+
 text_type!(TenantId);
 text_type!(ExtensionId);
+text_type!(InstallId);
 
 /// Why a text is no id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +89,14 @@ impl FromStr for ExtensionId {
     }
 }
 
+impl FromStr for InstallId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        check_id(text).map(|()| Self(text.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,5 +126,6 @@ mod tests {
         assert_eq!("".parse::<TenantId>(), Err(IdError::Empty));
         assert_eq!("a".repeat(254).parse::<ExtensionId>(), Err(IdError::TooLong { length: 254 }));
         assert_eq!("a\u{85}b".parse::<ExtensionId>(), Err(IdError::Control));
+        assert_eq!("a\nb".parse::<InstallId>(), Err(IdError::Control));
     }
 }

@@ -23,6 +23,6 @@ pub use host::{
     DomainError, DomainRoot, DomainRootError, HostName, HostNameError, LabelError, MAX_NAME_LENGTH,
     check_label, check_labels, compute_domain, is_number,
 };
-pub use identity::{ExtensionId, IDENTITY_PATH, IdError, InstallIdentity, TenantId};
+pub use identity::{ExtensionId, IDENTITY_PATH, IdError, InstallId, InstallIdentity, TenantId};
 pub use slug::{Slug, SlugError};
 pub use version::{RequirementError, VersionNameError, highest, parse_requirement, version_object_name};

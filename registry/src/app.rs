@@ -2,18 +2,13 @@
 
 use std::sync::Arc;
 
-use annex_apis::{Extension, ExtensionVersion, Tenant};
+use annex_answering::{Callers, Catalog, Installs, Workspaces};
 use annex_service::{Followed, RunnerTokens};
 use kube::Client;
-use kube_kcp::{ClusterName, NoClient};
 
 use crate::{
-    caller::Callers, installs::Installs, metrics::Metrics, named::Named, pace::Patience, places::Places,
-    policy::Policy, scratch::Scratch, store::BundleStore,
+    metrics::Metrics, pace::Patience, places::Places, policy::Policy, scratch::Scratch, store::BundleStore,
 };
-
-/// The clients of workspaces that bind the API.
-pub type Workspaces = Box<dyn Fn(&ClusterName) -> Result<Client, NoClient> + Send + Sync>;
 
 /// The parts of a registry.
 pub struct App {
@@ -42,27 +37,9 @@ pub struct App {
     /// What is published.
     pub catalog: Catalog,
     /// What is installed.
-    pub installs: Installs,
+    pub installs: Arc<Installs>,
     /// What is counted.
     pub metrics: Metrics,
-}
-
-/// The provider's own workspace, as it is watched.
-#[derive(Clone, Debug, Default)]
-pub struct Catalog {
-    /// The extensions.
-    pub extensions: Arc<Named<Extension>>,
-    /// Their versions.
-    pub versions: Arc<Named<ExtensionVersion>>,
-    /// Who is a tenant.
-    pub tenants: Arc<Named<Tenant>>,
-}
-
-impl Catalog {
-    /// Whether all of it was read once.
-    pub fn is_synced(&self) -> bool {
-        self.extensions.is_synced() && self.versions.is_synced() && self.tenants.is_synced()
-    }
 }
 
 impl App {

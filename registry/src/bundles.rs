@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use annex_answering::Refusal;
 use annex_bundle::ARCHIVE_MEDIA_TYPE;
 use annex_core::ContentHash;
 use annex_service::{Asked, asked};
@@ -19,7 +20,6 @@ use bytes::Bytes;
 use crate::{
     app::App,
     publish::store,
-    refusal::Refusal,
     runner_auth::scope,
     store::{BundleFile, Marker},
 };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use annex_answering::Refusal;
 use annex_service::attach_request_id;
 use axum::{
     Router,
@@ -15,7 +16,7 @@ use axum::{
     routing::{get, post},
 };
 
-use crate::{app::App, bundles, listing, lookup, publish, refusal::Refusal, reprovision};
+use crate::{app::App, bundles, listing, lookup, publish, reprovision};
 
 /// The registry's API.
 pub fn router(app: Arc<App>) -> Router {

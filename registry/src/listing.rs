@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use annex_answering::{Catalog, Refusal};
 use annex_apis::ExtensionVersion;
 use axum::{
     Json,
@@ -12,13 +13,7 @@ use kube::ResourceExt as _;
 use semver::Version;
 use serde_json::{Value, json};
 
-use crate::{
-    app::{App, Catalog},
-    query::optional,
-    refusal::Refusal,
-    reverify::VERIFIED,
-    version::slug,
-};
+use crate::{app::App, query::optional, reverify::VERIFIED, version::slug};
 
 /// What can be installed.
 pub(crate) async fn catalog(

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use annex_answering::Refusal;
 use annex_core::{ContentHash, ExtensionId, HostName, InstallIdentity, TenantId};
 use axum::{
     Json,
@@ -14,7 +15,6 @@ use serde_json::{Value, json};
 use crate::{
     app::App,
     query::one,
-    refusal::Refusal,
     runner_auth::{covers, scope},
 };
 

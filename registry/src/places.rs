@@ -2,10 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use annex_answering::Refusal;
 use axum::http::StatusCode;
 use parking_lot::Mutex;
-
-use crate::refusal::Refusal;
 
 /// Uploads of one user at a time, so that one publisher does not keep the others out.
 const OF_ONE: usize = 4;

@@ -5,6 +5,10 @@
 
 use std::{io::SeekFrom, sync::Arc, time::Duration};
 
+use annex_answering::{
+    Caller, Refusal, Wish,
+    questions::{answer, ask, read, unexpected},
+};
 use annex_apis::{Extension, ExtensionSpec, ExtensionVersion};
 use annex_bundle::{
     Discard, Signed, Statement, Verified, check_loadable, check_signature, issue_receipt, verify_at_publish,
@@ -28,9 +32,7 @@ use tokio::{fs::File, io::AsyncSeekExt as _, time::timeout};
 
 use crate::{
     app::App,
-    caller::{Caller, Wish},
-    kcp::{answer, ask, read, unexpected},
-    refusal::Refusal,
+    refusal::{disk_full, of_bundle, store_unavailable},
     reverify::VERIFIED,
     store::{NewBundle, StoreError, Stored},
     upload::{Part, Upload, disk},
@@ -124,7 +126,7 @@ async fn receive(
     let archive = archive.ok_or_else(|| Refusal::malformed("there is no part named archive"))?;
     match (signature, admitted) {
         (Some(signature), Some(admitted)) => Ok((signature, archive, admitted)),
-        _ => Err(Refusal::of_bundle(&annex_bundle::Refusal::Unsigned)),
+        _ => Err(of_bundle(&annex_bundle::Refusal::Unsigned)),
     }
 }
 
@@ -135,10 +137,10 @@ async fn admit(app: &App, caller: &Caller, signature: &[u8]) -> Result<Admitted,
         let policy = app.policy.now();
         let policy = policy.publish(Timestamp::now());
         let signed = check_signature(Some(signature), policy.trust, policy.denylist, policy.now);
-        signed.map_err(|refusal| Refusal::of_bundle(&refusal))?.statement
+        signed.map_err(|refusal| of_bundle(&refusal))?.statement
     };
     let name = statement.name.as_str();
-    let publish = Wish { verb: "publish", resource: "extensions", namespace: "", name };
+    let publish = Wish { verb: "publish", resource: "extensions", subresource: "", namespace: "", name };
     if !caller.may(&app.provider, publish).await? {
         return Err(Refusal::forbidden(format!(
             "you may not publish {name}: that needs the verb publish on extensions/{name} in group annex.sh"
@@ -148,7 +150,8 @@ async fn admit(app: &App, caller: &Caller, signature: &[u8]) -> Result<Admitted,
     match &known {
         Some(known) => same_publisher(known, &statement)?,
         None => {
-            let create = Wish { verb: "create", resource: "extensions", namespace: "", name };
+            let create =
+                Wish { verb: "create", resource: "extensions", subresource: "", namespace: "", name };
             if !caller.may(&app.provider, create).await? {
                 return Err(Refusal::forbidden(format!(
                     "{name} is not in the catalog, and you may not add it: that needs the verb create on extensions"
@@ -221,7 +224,7 @@ async fn verify(app: &App, signature: &Bytes, archive: File) -> Result<(Verified
         tracing::error!(%error, "verifying an upload");
         Refusal::internal()
     })?;
-    let verified = verdict.map_err(|refusal| Refusal::of_bundle(&refusal))?;
+    let verified = verdict.map_err(|refusal| of_bundle(&refusal))?;
     Ok((verified, File::from_std(file)))
 }
 
@@ -283,19 +286,19 @@ async fn keep(app: &App, verified: &Verified, signature: &Bytes, mut archive: Fi
         app.store.put(&bundle, &mut archive, replace).await.map_err(|error| store(&error))?;
         anew = true;
     }
-    Err(Refusal::store())
+    Err(store_unavailable())
 }
 
 pub(crate) fn store(error: &StoreError) -> Refusal {
     match error {
         StoreError::Full => {
             tracing::warn!("the content store is full");
-            Refusal::disk_full()
+            disk_full()
         }
         StoreError::Source(error) => disk(error),
         StoreError::Damaged(..) | StoreError::Failed(_) => {
             tracing::warn!(error = %Chain(error), "the content store");
-            Refusal::store()
+            store_unavailable()
         }
     }
 }

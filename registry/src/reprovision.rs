@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use annex_answering::{
+    Refusal, Wish,
+    questions::{answer, unexpected},
+};
 use annex_apis::{Install, REPROVISION_ANNOTATION};
 use axum::{
     Json,
@@ -16,12 +20,7 @@ use kube::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{
-    app::App,
-    caller::Wish,
-    kcp::{answer, unexpected},
-    refusal::Refusal,
-};
+use crate::app::App;
 
 /// Has everything that was made for an Install made again.
 pub(crate) async fn reprovision(
@@ -49,7 +48,13 @@ pub(crate) async fn reprovision(
         tracing::warn!(%error, "a workspace cannot be asked");
         Refusal::kcp()
     })?;
-    let update = Wish { verb: "update", resource: "installs", namespace: &key.namespace, name: &key.name };
+    let update = Wish {
+        verb: "update",
+        resource: "installs",
+        subresource: "",
+        namespace: &key.namespace,
+        name: &key.name,
+    };
     if caller.is_foreign_to(&key.cluster) || !caller.may(&client, update).await? {
         return Err(unknown());
     }

@@ -4,6 +4,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use annex_answering::questions::answer;
 use annex_apis::{ExtensionVersion, ExtensionVersionStatus};
 use annex_bundle::{Loadable, Refusal as BundleRefusal, check_loadable};
 use annex_core::ContentHash;
@@ -17,7 +18,6 @@ use serde_json::json;
 
 use crate::{
     app::App,
-    kcp::answer,
     store::{StoreError, Stored},
 };
 

@@ -8,29 +8,21 @@ use std::{
     time::Duration,
 };
 
+use annex_answering::{Callers, Catalog, Installs, ask_for_vanished};
 use annex_apis::{Install, provider::EXPORT_NAME};
 use annex_service::{Certificates, Followed, Operations, RunnerTokens, Shutdown, Status, serve};
 use anyhow::anyhow;
 use kube::Api;
 use kube_kcp::{
-    Fence, Index, Lease, LeaseMetrics, Metrics as KcpMetrics, ObjectKey, Readiness, VirtualWorkspace,
+    Fence, Index, Lease, LeaseMetrics, Metrics as KcpMetrics, Readiness, VirtualWorkspace,
     VirtualWorkspaceOptions,
 };
 use prometheus_client::registry::Registry;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 
 use crate::{
-    app::{App, Catalog},
-    args::Args,
-    caller::Callers,
-    http::router,
-    installs::{Installs, prune},
-    lead::lead,
-    metrics::Metrics,
-    pace::Patience,
-    places::Places,
-    policy::Policy,
-    scratch::Scratch,
+    app::App, args::Args, http::router, lead::lead, metrics::Metrics, pace::Patience, places::Places,
+    policy::Policy, prune::prune, scratch::Scratch,
 };
 
 /// A shard that cannot be listed is waited for so long; then the others are served. What is unknown stays a 503.
@@ -39,8 +31,6 @@ const SHARD_PATIENCE: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(60);
 const PROBE_STORE_EVERY: Duration = Duration::from_secs(5);
 const PROBE_STORE_WITHIN: Duration = Duration::from_secs(10);
-/// An Install that no list holds is asked for; where nobody answers, again after this.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Runs until the process is asked to end.
 ///
@@ -92,7 +82,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         provider: connection.home(),
         workspaces: {
             let workspaces = workspaces.clone();
-            Box::new(move |cluster| workspaces.client(cluster))
+            Arc::new(move |cluster| workspaces.client(cluster))
         },
         callers: Callers::new(connection.home()),
         runners,
@@ -104,7 +94,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         making: tokio::sync::Mutex::default(),
         mended: tokio::sync::Notify::new(),
         catalog: Catalog::default(),
-        installs: Installs::new(index.clone(), synced),
+        installs: Arc::new(Installs::new(index.clone(), synced)),
         metrics,
     });
     let store_reachable = Arc::new(AtomicBool::new(false));
@@ -163,7 +153,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
                 }
             }
         }),
-        tokio::spawn(ask_for(app.clone(), asked_for)),
+        tokio::spawn(ask_for_vanished(app.installs.clone(), app.workspaces.clone(), asked_for)),
         tokio::spawn({
             let app = app.clone();
             async move {
@@ -200,34 +190,6 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         follower.abort();
     }
     ended
-}
-
-/// Asks for Installs that no list holds any more, until it is known what became of them.
-async fn ask_for(app: Arc<App>, mut vanished: mpsc::UnboundedReceiver<ObjectKey>) {
-    while let Some(key) = vanished.recv().await {
-        let app = app.clone();
-        // As many at a time as one list has let go of, of which the brake lets through a fifth.
-        tokio::spawn(async move {
-            while app.installs.index.get(&key).is_none() {
-                match is_gone(&app, &key).await {
-                    Some(true) => return app.installs.gone(&key),
-                    Some(false) | None => tokio::time::sleep(ASK_AGAIN).await,
-                }
-            }
-        });
-    }
-}
-
-/// None: nobody says.
-async fn is_gone(app: &App, key: &ObjectKey) -> Option<bool> {
-    let client = (app.workspaces)(&key.cluster).ok()?;
-    let installs = Api::<Install>::namespaced(client, &key.namespace);
-    match tokio::time::timeout(ASK_AGAIN, installs.get_metadata_opt(&key.name)).await {
-        Ok(Ok(found)) => Some(found.is_none()),
-        // The workspace is gone, or no longer ours to see.
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 403 | 404) => Some(true),
-        _ => None,
-    }
 }
 
 async fn probe_store(app: Arc<App>, reachable: Arc<AtomicBool>) {

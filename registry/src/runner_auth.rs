@@ -1,10 +1,11 @@
 //! What runners may ask.
 
+use annex_answering::{Refusal, bearer};
 use annex_service::RunnerScope;
 use axum::http::HeaderMap;
 use kube_kcp::ClusterName;
 
-use crate::{app::App, caller::bearer, refusal::Refusal};
+use crate::app::App;
 
 /// For whom the runner that sends these headers is.
 ///

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use annex_answering::Refusal;
 use annex_bundle::Limits;
 use axum::{
     body::Body,
@@ -20,7 +21,7 @@ use tokio::{
 
 use crate::{
     pace::{Pace, Patience},
-    refusal::Refusal,
+    refusal::disk_full,
     scratch::Scratch,
     store::is_full,
 };
@@ -143,7 +144,7 @@ fn broken(error: &multer::Error) -> Refusal {
 pub(crate) fn disk(error: &io::Error) -> Refusal {
     if is_full(error) {
         tracing::warn!("there is no room for an upload; see --upload-folder");
-        return Refusal::disk_full();
+        return disk_full();
     }
     tracing::error!(%error, "an upload cannot be kept; see --upload-folder");
     Refusal::internal()

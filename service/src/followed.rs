@@ -3,7 +3,8 @@
 use std::{
     fmt, fs,
     hash::{BuildHasher as _, RandomState},
-    path::PathBuf,
+    io,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -15,20 +16,31 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 /// As for certificates: contents are compared and not times, because a mounted Secret changes by a symbolic link.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 
-type Parse<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync>;
+/// A folder of keys has a few small files. More is another folder, and is not read into memory.
+const MOST_FILES: usize = 64;
+const LARGEST_FILE: u64 = 64 << 10;
+
+/// By name and content.
+type Contents = Vec<(String, Vec<u8>)>;
+type Parse<T> = Box<dyn Fn(&Contents) -> Result<T, String> + Send + Sync>;
 
 /// What a few files hold together, parsed. What cannot be read or parsed leaves the former in place, and is told. Cheap to clone.
 pub struct Followed<T>(Arc<Inner<T>>);
 
 struct Inner<T> {
     name: &'static str,
-    files: Vec<PathBuf>,
+    source: Source,
     parse: Parse<T>,
     hasher: RandomState,
     held: watch::Sender<Arc<T>>,
     seen: Mutex<Seen>,
     /// Of two checks, the one that has read the former files must not have the last word.
     checking: tokio::sync::Mutex<()>,
+}
+
+enum Source {
+    Files(Vec<PathBuf>),
+    Folder(PathBuf),
 }
 
 struct Seen {
@@ -53,14 +65,34 @@ impl<T: Send + Sync + 'static> Followed<T> {
         files: Vec<PathBuf>,
         parse: impl Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
+        let parse = move |contents: &Contents| {
+            parse(&contents.iter().map(|(_, content)| content.clone()).collect::<Vec<_>>())
+        };
+        Self::of(name, Source::Files(files), Box::new(parse))
+    }
+
+    /// Reads and parses all files of a folder, each by its name and content, in the order of their names. What begins with a dot is left
+    /// out: of a mounted Secret, that is what the names lead to. An error of `parse` must not quote a secret.
+    ///
+    /// # Errors
+    /// A file cannot be read or has more than 64 KiB, there are more than 64, or `parse` refuses what they hold.
+    pub fn load_folder(
+        name: &'static str,
+        folder: PathBuf,
+        parse: impl Fn(&[(String, Vec<u8>)]) -> Result<T, String> + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
+        Self::of(name, Source::Folder(folder), Box::new(move |contents: &Contents| parse(contents)))
+    }
+
+    fn of(name: &'static str, source: Source, parse: Parse<T>) -> anyhow::Result<Self> {
         let hasher = RandomState::new();
-        let contents = read(&files).map_err(|error| anyhow!("{name}: {error}"))?;
+        let contents = source.read().map_err(|error| anyhow!("{name}: {error}"))?;
         let parsed = parse(&contents).map_err(|error| anyhow!("{name}: {error}"))?;
         let seen = Seen { fingerprint: hasher.hash_one(&contents), refused: None };
         Ok(Self(Arc::new(Inner {
             name,
-            files,
-            parse: Box::new(parse),
+            source,
+            parse,
             hasher,
             held: watch::Sender::new(Arc::new(parsed)),
             seen: Mutex::new(seen),
@@ -82,7 +114,7 @@ impl<T: Send + Sync + 'static> Followed<T> {
 
     /// Looks at the files every two seconds, for ever.
     pub async fn follow(&self) {
-        if self.0.files.is_empty() {
+        if matches!(&self.0.source, Source::Files(files) if files.is_empty()) {
             return std::future::pending().await;
         }
         let mut ticks = tokio::time::interval(CHECK_EVERY);
@@ -111,7 +143,7 @@ impl<T: Send + Sync + 'static> Followed<T> {
 
 impl<T> Inner<T> {
     fn look(&self) {
-        let contents = match read(&self.files) {
+        let contents = match self.source.read() {
             Ok(contents) => contents,
             Err(error) => return self.refuse(None, error),
         };
@@ -150,10 +182,46 @@ impl<T> Inner<T> {
 
 const UNREADABLE: &str = "cannot be read: ";
 
-fn read(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, String> {
-    let read =
-        |path: &PathBuf| fs::read(path).map_err(|error| format!("{UNREADABLE}{}: {error}", path.display()));
-    files.iter().map(read).collect()
+impl Source {
+    fn read(&self) -> Result<Contents, String> {
+        match self {
+            Self::Files(files) => files.iter().map(|path| Ok((String::new(), read(path)?))).collect(),
+            Self::Folder(folder) => read_folder(folder),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    format!("{UNREADABLE}{}: {error}", path.display())
+}
+
+fn read_folder(folder: &Path) -> Result<Contents, String> {
+    let failed = |error: io::Error| unreadable(folder, &error);
+    let mut contents = Contents::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        // What is no text becomes a name that is refused as one.
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = entry.path();
+        // Of what the name leads to: in a mounted Secret it is a symbolic link.
+        let metadata = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
+        if name.starts_with('.') || metadata.is_dir() {
+            continue;
+        }
+        if metadata.len() > LARGEST_FILE || contents.len() >= MOST_FILES {
+            return Err(format!(
+                "{} has more than {MOST_FILES} files, or one of more than {LARGEST_FILE} bytes",
+                folder.display()
+            ));
+        }
+        contents.push((name, read(&path)?));
+    }
+    contents.sort();
+    Ok(contents)
 }
 
 // By hand: what is in there may be a secret.
@@ -207,5 +275,40 @@ mod tests {
         let followed = Followed::load("the number", Vec::new(), number).unwrap();
         followed.check().await;
         assert_eq!((*followed.get(), followed.note()), (0, None));
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_followed_as_a_mounted_secret_changes() {
+        use std::os::unix::fs::symlink;
+
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let names = |contents: &[(String, Vec<u8>)]| {
+            let shown = |(name, content): &(String, Vec<u8>)| format!("{name}={}", content.escape_ascii());
+            if contents.is_empty() {
+                return Err("there is nothing in it".to_owned());
+            }
+            Ok(contents.iter().map(shown).collect::<Vec<_>>().join(" "))
+        };
+        assert!(Followed::load_folder("the keys", folder.path().into(), names).is_err(), "it is empty");
+        for (version, content) in [("..1", "one"), ("..2", "two")] {
+            fs::create_dir(at(version)).unwrap();
+            fs::write(at(version).join("b"), content).unwrap();
+            fs::write(at(version).join("a"), "same").unwrap();
+        }
+        symlink("..1", at("..data")).unwrap();
+        for name in ["b", "a"] {
+            symlink(format!("..data/{name}"), at(name)).unwrap();
+        }
+        let followed = Followed::load_folder("the keys", folder.path().into(), names).unwrap();
+        assert_eq!(*followed.get(), "a=same b=one");
+        symlink("..2", at("..next")).unwrap();
+        fs::rename(at("..next"), at("..data")).unwrap();
+        followed.check().await;
+        assert_eq!((followed.get().as_str(), followed.note()), ("a=same b=two", None));
+        fs::write(at("large"), vec![b'x'; 65 << 10]).unwrap();
+        followed.check().await;
+        assert_eq!(*followed.get(), "a=same b=two");
+        assert!(followed.note().unwrap().contains("more than"));
     }
 }

@@ -110,7 +110,7 @@ impl World {
             provider: client.clone(),
             workspaces: {
                 let client = client.clone();
-                Box::new(move |_| Ok(client.clone()))
+                Arc::new(move |_| Ok(client.clone()))
             },
             callers: Callers::new(client.clone()),
             runners,
@@ -122,7 +122,7 @@ impl World {
             making: tokio::sync::Mutex::default(),
             mended: tokio::sync::Notify::new(),
             catalog,
-            installs: Installs::new(index.clone(), move || synced),
+            installs: Arc::new(Installs::new(index.clone(), move || synced)),
             metrics: Metrics::default(),
         };
         Self { app: Arc::new(app), kcp, folder, publisher, index }

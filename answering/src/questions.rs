@@ -8,14 +8,14 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::refusal::Refusal;
 
-/// Who publishes waits for it; an idle kcp answers in milliseconds.
+/// Whoever asks waits for it; an idle kcp answers in milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What kcp answered, or that it did not: then the log has why, and the caller learns only that.
 ///
 /// # Errors
-/// kcp cannot be reached, does not answer in time, or refuses the registry.
-pub(crate) async fn ask<T>(
+/// kcp cannot be reached, does not answer in time, or refuses the service.
+pub async fn ask<T>(
     what: &'static str,
     question: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, Refusal> {
@@ -29,7 +29,7 @@ pub(crate) async fn ask<T>(
 ///
 /// # Errors
 /// kcp cannot be reached, or does not answer in time.
-pub(crate) async fn answer<T>(
+pub async fn answer<T>(
     what: &'static str,
     question: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<Result<T, Box<kube::core::Status>>, Refusal> {
@@ -47,7 +47,9 @@ pub(crate) async fn answer<T>(
     }
 }
 
-pub(crate) fn unexpected(what: &'static str, status: &kube::core::Status) -> Refusal {
+/// What kcp was not expected to say: the log has it, and the caller learns only that kcp did not answer.
+#[must_use]
+pub fn unexpected(what: &'static str, status: &kube::core::Status) -> Refusal {
     tracing::warn!(what, status = status.code, reason = status.reason, error = status.message, "kcp refuses");
     Refusal::kcp()
 }
@@ -56,7 +58,7 @@ pub(crate) fn unexpected(what: &'static str, status: &kube::core::Status) -> Ref
 ///
 /// # Errors
 /// See [`ask`].
-pub(crate) async fn read<K>(client: &Client, what: &'static str, name: &str) -> Result<Option<K>, Refusal>
+pub async fn read<K>(client: &Client, what: &'static str, name: &str) -> Result<Option<K>, Refusal>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
@@ -67,7 +69,7 @@ where
 ///
 /// # Errors
 /// See [`ask`].
-pub(crate) async fn review<K>(client: &Client, what: &'static str, question: &K) -> Result<K, Refusal>
+pub async fn review<K>(client: &Client, what: &'static str, question: &K) -> Result<K, Refusal>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
 {

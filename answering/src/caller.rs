@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::Semaphore, time::Instant};
 
-use crate::{kcp::review, refusal::Refusal};
+use crate::{questions::review, refusal::Refusal};
 
-/// What kcp said of a token holds for so long: a page that reads the catalog asks several times. A token that is revoked is accepted for as
-/// much longer, which kcp itself does too.
+/// What kcp said of a token holds for so long: a page asks several times. A token that is revoked is accepted for as much longer, which kcp
+/// itself does too.
 const REMEMBERED: Duration = Duration::from_secs(10);
 /// Some hundred bytes each. Beyond it everything is forgotten, which costs a question each.
 const MOST_REMEMBERED: usize = 4096;
@@ -41,25 +41,35 @@ type Known = (Option<Caller>, Instant);
 /// Asks kcp who it is that a token speaks for.
 pub struct Callers {
     provider: Client,
+    remembered: Duration,
     known: Mutex<HashMap<TokenDigest, Known>>,
     questions: Semaphore,
 }
 
 /// What somebody wants to do.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish<'a> {
-    pub(crate) verb: &'static str,
-    pub(crate) resource: &'static str,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Wish<'a> {
+    /// Such as `create`.
+    pub verb: &'static str,
+    /// Of the API group `annex.sh`, in the plural.
+    pub resource: &'static str,
+    /// Empty: the object itself.
+    pub subresource: &'static str,
     /// Empty: the kind has none.
-    pub(crate) namespace: &'a str,
+    pub namespace: &'a str,
     /// Empty: any.
-    pub(crate) name: &'a str,
+    pub name: &'a str,
 }
 
 impl Callers {
     /// Asks in the provider's workspace.
     pub fn new(provider: Client) -> Self {
-        Self { provider, known: Mutex::default(), questions: Semaphore::new(QUESTIONS) }
+        Self::remembering(provider, REMEMBERED)
+    }
+
+    /// The same; what kcp says of a token holds for `remembered`.
+    pub fn remembering(provider: Client, remembered: Duration) -> Self {
+        Self { provider, remembered, known: Mutex::default(), questions: Semaphore::new(QUESTIONS) }
     }
 
     /// Who sends these headers.
@@ -78,7 +88,7 @@ impl Callers {
                 if known.len() >= MOST_REMEMBERED {
                     known.clear();
                 }
-                known.insert(digest, (caller.clone(), Instant::now() + REMEMBERED));
+                known.insert(digest, (caller.clone(), Instant::now() + self.remembered));
                 caller
             }
         };
@@ -98,19 +108,46 @@ impl Callers {
 
 impl Caller {
     /// The user name, for counting and for the log.
-    pub(crate) fn name(&self) -> &str {
+    #[must_use]
+    pub fn name(&self) -> &str {
         self.0.username.as_deref().unwrap_or_default()
     }
 
+    /// The same for two of whom kcp says the same.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        // The debug form has every field, texts in quotes and escaped, and maps in order: two that differ are never the same text.
+        Sha256::digest(format!("{:?}", self.0)).into()
+    }
+
+    /// The workspace in which kcp has issued their token, if that is a ServiceAccount's.
+    ///
+    /// # Errors
+    /// There are several, or one that names no workspace: then it is nobody's home.
+    pub fn home(&self) -> Result<Option<ClusterName>, Refusal> {
+        let issued = self.0.extra.as_ref().and_then(|extra| extra.get(CLUSTER_NAME));
+        match issued.map(Vec::as_slice) {
+            None | Some([]) => Ok(None),
+            Some([one]) => {
+                one.parse().map(Some).map_err(|_| Refusal::unauthenticated("the token is of no workspace"))
+            }
+            Some(_) => Err(Refusal::unauthenticated("the token is of more than one workspace")),
+        }
+    }
+
     /// Whether their token is a ServiceAccount's of another workspace than this. In kcp such accounts have the same name in each.
-    pub(crate) fn is_foreign_to(&self, cluster: &ClusterName) -> bool {
+    #[must_use]
+    pub fn is_foreign_to(&self, cluster: &ClusterName) -> bool {
         let issued = self.0.extra.as_ref().and_then(|extra| extra.get(CLUSTER_NAME)).into_iter().flatten();
         issued.into_iter().any(|issued| issued != cluster.as_str())
     }
 
     /// Whether they may do that in the workspace that `client` leads to. All that kcp said of them is passed on unchanged: without the extra
     /// fields, a ServiceAccount of one workspace would have the rights of its namesake in the other.
-    pub(crate) async fn may(&self, client: &Client, wish: Wish<'_>) -> Result<bool, Refusal> {
+    ///
+    /// # Errors
+    /// kcp cannot be asked.
+    pub async fn may(&self, client: &Client, wish: Wish<'_>) -> Result<bool, Refusal> {
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let spec = SubjectAccessReviewSpec {
             user: self.0.username.clone(),
@@ -120,6 +157,7 @@ impl Caller {
             resource_attributes: Some(ResourceAttributes {
                 group: Some(GROUP.to_owned()),
                 resource: Some(wish.resource.to_owned()),
+                subresource: some(wish.subresource),
                 verb: Some(wish.verb.to_owned()),
                 namespace: some(wish.namespace),
                 name: some(wish.name),
@@ -134,7 +172,10 @@ impl Caller {
 }
 
 /// The token of `Authorization: Bearer`.
-pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+///
+/// # Errors
+/// There is none, or more than one.
+pub fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value =
         values.next().ok_or_else(|| Refusal::unauthenticated("there is no Authorization: Bearer token"))?;
@@ -182,5 +223,10 @@ mod tests {
         let (home, other) = ("home".parse().unwrap(), "other".parse().unwrap());
         assert!(!account.is_foreign_to(&home) && account.is_foreign_to(&other));
         assert!(!person.is_foreign_to(&other));
+        assert_eq!((account.home(), person.home()), (Ok(Some(home)), Ok(None)));
+        for bad in [vec![String::new()], vec!["A/b".to_owned()], vec!["a".to_owned(), "b".to_owned()]] {
+            let extra = [(CLUSTER_NAME.to_owned(), bad)].into();
+            assert!(Caller(UserInfo { extra: Some(extra), ..UserInfo::default() }).home().is_err());
+        }
     }
 }

@@ -1,14 +1,17 @@
 //! The Installs of all workspaces, as they are watched: which of them a host is.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
-use annex_apis::{Install, InstallSpec, InstallStatus, Tenant, identity, routes_of_status, tenant_id};
+use annex_apis::{Install, Tenant, identity, routes_of_status, tenant_id};
 use annex_core::{ContentHash, ExtensionId, HostName, InstallIdentity, TenantId};
 use kube::ResourceExt as _;
 use kube_kcp::{Change, ClusterName, Index, ObjectKey, RemovedBecause};
 use parking_lot::RwLock;
 
-use crate::{app::Catalog, routes::Routes};
+use crate::{catalog::Catalog, routes::Routes};
 
 /// Installs, by host and by id.
 pub struct Installs {
@@ -24,6 +27,32 @@ pub struct Installs {
 struct Last {
     installs: HashMap<ObjectKey, Arc<Install>>,
     by_uid: HashMap<String, ObjectKey>,
+    /// There can be several of one extension in a workspace, of which one at most is installed.
+    by_extension: HashMap<(ClusterName, String), BTreeSet<ObjectKey>>,
+}
+
+impl Last {
+    fn insert(&mut self, key: &ObjectKey, install: &Arc<Install>) {
+        self.remove(key);
+        self.by_uid.insert(install.uid().unwrap_or_default(), key.clone());
+        let of = (key.cluster.clone(), install.spec.extension.clone());
+        self.by_extension.entry(of).or_default().insert(key.clone());
+        self.installs.insert(key.clone(), install.clone());
+    }
+
+    fn remove(&mut self, key: &ObjectKey) {
+        let Some(former) = self.installs.remove(key) else { return };
+        if let Some(uid) = former.uid() {
+            self.by_uid.remove(&uid);
+        }
+        let of = (key.cluster.clone(), former.spec.extension.clone());
+        if let Some(keys) = self.by_extension.get_mut(&of) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_extension.remove(&of);
+            }
+        }
+    }
 }
 
 impl Installs {
@@ -48,13 +77,7 @@ impl Installs {
         match change {
             Change::Applied { key, object, .. } => {
                 self.routes.follow(key, routes_of_status(object));
-                let mut last = self.last.write();
-                let uid = object.uid().unwrap_or_default();
-                let former = last.installs.insert(key.clone(), object.clone());
-                if let Some(former) = former.and_then(|former| former.uid()).filter(|former| *former != uid) {
-                    last.by_uid.remove(&former);
-                }
-                last.by_uid.insert(uid, key.clone());
+                self.last.write().insert(key, object);
                 false
             }
             Change::Removed { key, because: RemovedBecause::Deleted, .. } => {
@@ -68,10 +91,7 @@ impl Installs {
     /// An Install is known to be gone.
     pub fn gone(&self, key: &ObjectKey) {
         self.routes.follow(key, Vec::new());
-        let mut last = self.last.write();
-        if let Some(uid) = last.installs.remove(key).and_then(|install| install.uid()) {
-            last.by_uid.remove(&uid);
-        }
+        self.last.write().remove(key);
     }
 
     /// What answers on a host, and in which workspace.
@@ -116,24 +136,19 @@ impl Installs {
         let key = last.by_uid.get(uid)?;
         last.installs.get(key).map(|install| (key.clone(), install.clone()))
     }
-}
 
-/// Takes away what is not read here, of every Install of every tenant.
-pub fn prune(install: &mut Install) {
-    let extension = std::mem::take(&mut install.spec.extension);
-    install.spec = InstallSpec { extension, ..InstallSpec::default() };
-    install.metadata.labels = None;
-    install.metadata.finalizers = None;
-    install.metadata.owner_references = None;
-    install.annotations_mut().retain(|name, _| name.starts_with("kcp.io/"));
-    if let Some(status) = &mut install.status {
-        let kept = InstallStatus {
-            routes: std::mem::take(&mut status.routes),
-            host: status.host.take(),
-            content_hash: status.content_hash.take(),
-            conditions: status.conditions.drain(..).filter(|condition| condition.type_ == "Ready").collect(),
-            ..InstallStatus::default()
-        };
-        *status = kept;
+    /// The Install that answers on a host, and with which content.
+    pub fn on_host(&self, host: &HostName) -> Option<(ObjectKey, Arc<Install>, ContentHash)> {
+        let (key, content) = self.routes.get(host)?;
+        let install = self.last.read().installs.get(&key).cloned()?;
+        Some((key, install, content))
+    }
+
+    /// The Installs of an extension in a workspace, by name. Of several, one at most is installed.
+    pub fn of_extension(&self, cluster: &ClusterName, extension: &str) -> Vec<(ObjectKey, Arc<Install>)> {
+        let last = self.last.read();
+        let keys = last.by_extension.get(&(cluster.clone(), extension.to_owned()));
+        let keys = keys.into_iter().flatten();
+        keys.filter_map(|key| Some((key.clone(), last.installs.get(key)?.clone()))).collect()
     }
 }
