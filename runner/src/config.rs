@@ -94,7 +94,7 @@ pub struct Config {
     )]
     pub static_strict_validation: bool,
 
-    /// Who may show pages in a frame: 'none', or 'self' and origins such as https://app.example.com, with spaces between them.
+    /// Who may show pages in a frame: 'none', or 'self' and origins such as `https://app.example.com`, with spaces between them.
     #[arg(long, env = "EXT_FRAME_ANCESTORS", default_value = "'none'", value_name = "SOURCES")]
     pub frame_ancestors: FrameAncestors,
 
