@@ -98,6 +98,14 @@ pub struct Config {
     #[arg(long, env = "EXT_FRAME_ANCESTORS", default_value = "'none'", value_name = "SOURCES")]
     pub frame_ancestors: FrameAncestors,
 
+    /// Where the gateway answers: calls of an extension's own pages, /api/ext/ on its host, go there. Absent: there are none.
+    #[arg(long, env = "EXT_GATEWAY_URL", value_name = "URL")]
+    pub gateway_url: Option<reqwest::Url>,
+
+    /// The PEM certificates that an https gateway is checked by, and no others. Absent: the system's.
+    #[arg(long, env = "EXT_GATEWAY_CA_FILE", value_name = "FILE", requires = "gateway_url")]
+    pub gateway_ca_file: Option<PathBuf>,
+
     /// How calls are executed.
     #[command(flatten)]
     pub execute: ExecuteArgs,

@@ -10,6 +10,7 @@
 mod cache;
 mod config;
 mod execute;
+mod forward;
 mod host_header;
 mod metrics;
 mod process;

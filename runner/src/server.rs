@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::forward::Gateway;
 use crate::execute::{self, Executor, Keys, executor};
 use crate::metrics::Metrics;
 use crate::public;
@@ -69,7 +70,8 @@ impl Server {
             }
             None => None,
         };
-        let site = Site { registry, cache, strict: config.static_strict_validation };
+        let gateway = gateway(config)?;
+        let site = Site { registry, cache, strict: config.static_strict_validation, gateway };
         let security = SecurityHeaders::new(&config.frame_ancestors);
         let certificates = Certificates::register(&mut measured);
         let public_tls = certificates.listener("public", config.tls.files())?;
@@ -185,6 +187,21 @@ fn cache(config: &Config, registry: &Registry, metrics: &Arc<Metrics>) -> Result
     let (policy, metrics) = (&config.policy, Arc::clone(metrics));
     let cache = Cache::open(&folder, config.cache_max_bytes, policy, registry.bundles(), metrics)?;
     Ok(Some(Arc::new(cache)))
+}
+
+fn gateway(config: &Config) -> Result<Option<Gateway>> {
+    let Some(url) = &config.gateway_url else { return Ok(None) };
+    let authorities = match &config.gateway_ca_file {
+        None => None,
+        Some(path) => {
+            let name = || format!("--gateway-ca-file {}", path.display());
+            let pem = std::fs::read(path).with_context(|| format!("{} cannot be read", name()))?;
+            let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+            ensure!(!certificates.is_empty(), "{} holds no PEM certificate", name());
+            Some(certificates)
+        }
+    };
+    Ok(Some(Gateway::new(url.clone(), authorities).context("--gateway-url")?))
 }
 
 /// What an https registry is checked by; none means the system's.
