@@ -62,6 +62,10 @@ pub struct ExecuteArgs {
     )]
     pub code_cache_max_bytes: u64,
 
+    /// The program that compiles, called with `compile`. Absent: this one.
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub compiler: Option<PathBuf>,
+
     /// Calls at one time, over all tenants. One tenant has a quarter of them at the most, one install an eighth.
     #[arg(
         long,

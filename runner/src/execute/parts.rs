@@ -74,7 +74,10 @@ fn engine(args: &ExecuteArgs, cache_folder: &Path) -> Result<Engine> {
         ..EngineOptions::default()
     };
     // This very program, which is there when nothing else of an image is.
-    let program = std::env::current_exe().context("finding this program")?;
+    let program = match &args.compiler {
+        Some(program) => program.clone(),
+        None => std::env::current_exe().context("finding this program")?,
+    };
     let compiler =
         CompilerProcess { program, arguments: vec![crate::COMPILE.into()], limits: CompileLimits::default() };
     let folder = args.code_cache_dir.clone().unwrap_or_else(|| beside(cache_folder));
