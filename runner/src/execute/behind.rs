@@ -39,7 +39,7 @@ impl Behind {
 
 /// Where an extension wants to send requests to.
 pub(super) fn manifest_egress(manifest: &Manifest) -> Result<Arc<ManifestList>, Refusal> {
-    let parsed = ManifestList::parse(manifest.egress.iter().map(AsRef::as_ref));
+    let parsed = ManifestList::parse(manifest.egress.iter().map(|rule| rule.as_str()));
     // A bundle with such a list is not published.
     parsed.map(Arc::new).map_err(|error| Refusal::new(RunnerErrorCode::GuestFailed, &error.to_string()))
 }

@@ -159,7 +159,7 @@ struct Loaded {
 /// The bytes of the component, which the listing vouches for.
 async fn component(cache: Arc<Cache>, identity: InstallIdentity, bundle: Arc<Bundle>) -> Result<Bytes, LoadError> {
     let lost = || LoadError::Unavailable("the bundle has no component".to_owned());
-    let path: BundlePath = COMPONENT.parse().map_err(|_| lost())?;
+    let path = BundlePath::parse(COMPONENT.as_bytes()).map_err(|_| lost())?;
     let entry = bundle.file(&path).ok_or_else(lost)?;
     cache.read_whole(&identity, bundle, (&path, entry)).await
 }
