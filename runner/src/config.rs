@@ -8,6 +8,7 @@ use annex_bundle_client::PolicyArgs;
 use annex_service::{LogFormat, OperationsTlsArgs, TlsArgs};
 use clap::Parser;
 
+use crate::execute::ExecuteArgs;
 use crate::registry_token::RegistryToken;
 use crate::registry_url::RegistryUrl;
 use crate::ui::FrameAncestors;
@@ -20,7 +21,7 @@ pub struct Config {
     #[arg(long, env = "RUNNER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
 
-    /// Address of the internal listener: /healthz, /readyz, /metrics. Never reachable through a domain.
+    /// Address of the internal listener: /v1/execute, /healthz, /readyz, /metrics. Never reachable through a domain.
     #[arg(
         long,
         env = "RUNNER_INTERNAL_LISTEN",
@@ -96,6 +97,18 @@ pub struct Config {
     /// Who may show pages in a frame: 'none', or 'self' and origins such as `https://app.example.com`, with spaces between them.
     #[arg(long, env = "EXT_FRAME_ANCESTORS", default_value = "'none'", value_name = "SOURCES")]
     pub frame_ancestors: FrameAncestors,
+
+    /// Where the gateway answers: calls of an extension's own pages, /api/ext/ on its host, go there. Absent: there are none.
+    #[arg(long, env = "EXT_GATEWAY_URL", value_name = "URL")]
+    pub gateway_url: Option<reqwest::Url>,
+
+    /// The PEM certificates that an https gateway is checked by, and no others. Absent: the system's.
+    #[arg(long, env = "EXT_GATEWAY_CA_FILE", value_name = "FILE", requires = "gateway_url")]
+    pub gateway_ca_file: Option<PathBuf>,
+
+    /// How calls are executed.
+    #[command(flatten)]
+    pub execute: ExecuteArgs,
 
     /// TLS of the public listener.
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `annex-runner`: serves an extension on its own domain.
+//! `annex-runner`: serves an extension on its own domain, and runs it.
 
 use std::process::ExitCode;
 
@@ -6,6 +6,11 @@ use annex_runner::Config;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    // Before anything else is set up: what is compiled is hostile, and finds as little as there can be.
+    if arguments.next().is_some_and(|argument| argument == annex_runner::COMPILE) {
+        return annex_runner::compile(arguments);
+    }
     let config = Config::parse();
     annex_service::init_logging(config.log_format);
     annex_service::install_tls_provider();

@@ -10,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
 
+use crate::forward;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 use crate::ui::{self, SecurityHeaders, Site, protect};
@@ -19,6 +20,7 @@ pub(crate) fn router(site: Site, security: SecurityHeaders, metrics: Arc<Metrics
         .route("/", get(ui::index))
         .route(IDENTITY_PATH, get(ui::identity))
         .route(ui::FILES, ui::files())
+        .route(forward::CALLS, forward::calls())
         // For Knative, which probes the port that it routes to. It says nothing that the port itself does not.
         .route("/healthz", get("ok"))
         .fallback(async || Refusal::NotFound)

@@ -24,6 +24,8 @@ pub(crate) enum Refusal {
     /// The size of the file.
     #[error("the file has {0} bytes")]
     RangeNotSatisfiable(u64),
+    #[error("the gateway does not answer now, try again")]
+    GatewayUnavailable,
     #[error("only GET and HEAD are answered here")]
     MethodNotAllowed,
 }
@@ -43,6 +45,7 @@ impl Refusal {
             Self::NotFound => (StatusCode::NOT_FOUND, "NotFound"),
             Self::VerificationFailed => (StatusCode::BAD_GATEWAY, "VerificationFailed"),
             Self::RangeNotSatisfiable(_) => (StatusCode::RANGE_NOT_SATISFIABLE, "RangeNotSatisfiable"),
+            Self::GatewayUnavailable => (StatusCode::BAD_GATEWAY, "GatewayUnavailable"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
         }
     }

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::forward::Gateway;
+use crate::execute::{self, Executor, Keys, executor};
 use crate::metrics::Metrics;
 use crate::public;
 use crate::readiness::{Readiness, keep_probing};
@@ -30,6 +32,9 @@ pub struct Server {
     security: SecurityHeaders,
     metrics: Arc<Metrics>,
     measured: prometheus_client::registry::Registry,
+    execute: Option<(Arc<Executor>, Keys)>,
+    /// When it is cancelled, no more is executed.
+    ending: CancellationToken,
 }
 
 impl Server {
@@ -57,7 +62,16 @@ impl Server {
         )
         .context("setting up the client of the registry (an https one needs --registry-ca-file or the system's certificates)")?;
         let cache = cache(config, &registry, &metrics)?;
-        let site = Site { registry, cache, strict: config.static_strict_validation };
+        let ending = CancellationToken::new();
+        let execute = match &cache {
+            Some(cache) => {
+                let cache = Arc::clone(cache);
+                executor(&config.execute, cache, &config.cache_folder(), &mut measured, ending.clone())?
+            }
+            None => None,
+        };
+        let gateway = gateway(config)?;
+        let site = Site { registry, cache, strict: config.static_strict_validation, gateway };
         let security = SecurityHeaders::new(&config.frame_ancestors);
         let certificates = Certificates::register(&mut measured);
         let public_tls = certificates.listener("public", config.tls.files())?;
@@ -77,6 +91,8 @@ impl Server {
             security,
             metrics,
             measured,
+            execute,
+            ending,
         })
     }
 
@@ -102,6 +118,7 @@ impl Server {
     pub async fn serve(self, stop: CancellationToken) {
         let Site { registry, cache, .. } = self.site.clone();
         let readiness = Arc::new(Readiness::new(&registry));
+        let executes = self.execute.is_some();
         let status = {
             let (readiness, cache) = (Arc::clone(&readiness), cache.clone());
             Box::new(move || {
@@ -109,6 +126,7 @@ impl Server {
                 status
                     .notes
                     .extend(cache.as_ref().map_or_else(|| vec![NO_PAGES.to_owned()], |cache| cache.notes()));
+                status.notes.extend((!executes).then(|| NOT_EXECUTING.to_owned()));
                 status
             })
         };
@@ -118,9 +136,20 @@ impl Server {
                 None => std::future::pending().await,
             }
         };
+        let (executor, keys) = self.execute.unzip();
+        let follow_keys = async {
+            match &keys {
+                Some(keys) => keys.follow().await,
+                None => std::future::pending().await,
+            }
+        };
         let public = public::router(self.site, self.security, self.metrics);
-        let internal =
+        let operations =
             Operations { status, registry: self.measured, certificates: self.certificates }.router();
+        let internal = match executor {
+            Some(executor) => operations.merge(execute::router(executor)),
+            None => operations,
+        };
         let public_ended = CancellationToken::new();
 
         let serve_public = async {
@@ -129,6 +158,7 @@ impl Server {
         };
         let announce_stop = async {
             stop.cancelled().await;
+            self.ending.cancel();
             readiness.stop();
         };
         tokio::join!(
@@ -137,12 +167,15 @@ impl Server {
             serve_until(self.internal, self.internal_tls, internal, public_ended.cancelled()),
             stop.run_until_cancelled(registry.clone().follow_token()),
             stop.run_until_cancelled(follow_policy),
+            stop.run_until_cancelled(follow_keys),
             stop.run_until_cancelled(keep_probing(registry, &readiness)),
         );
     }
 }
 
 const NO_PAGES: &str = "no pages are served: --trust-bundle and --registry-keys are not both given, so that nothing can be verified";
+
+const NOT_EXECUTING: &str = "nothing is executed: there are no keys of grants, or nothing can be verified";
 
 /// The bundles; none where nothing could be verified.
 fn cache(config: &Config, registry: &Registry, metrics: &Arc<Metrics>) -> Result<Option<Arc<Cache>>> {
@@ -154,6 +187,21 @@ fn cache(config: &Config, registry: &Registry, metrics: &Arc<Metrics>) -> Result
     let (policy, metrics) = (&config.policy, Arc::clone(metrics));
     let cache = Cache::open(&folder, config.cache_max_bytes, policy, registry.bundles(), metrics)?;
     Ok(Some(Arc::new(cache)))
+}
+
+fn gateway(config: &Config) -> Result<Option<Gateway>> {
+    let Some(url) = &config.gateway_url else { return Ok(None) };
+    let authorities = match &config.gateway_ca_file {
+        None => None,
+        Some(path) => {
+            let name = || format!("--gateway-ca-file {}", path.display());
+            let pem = std::fs::read(path).with_context(|| format!("{} cannot be read", name()))?;
+            let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+            ensure!(!certificates.is_empty(), "{} holds no PEM certificate", name());
+            Some(certificates)
+        }
+    };
+    Ok(Some(Gateway::new(url.clone(), authorities).context("--gateway-url")?))
 }
 
 /// What an https registry is checked by; none means the system's.

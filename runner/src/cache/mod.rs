@@ -9,6 +9,7 @@ mod folder;
 mod kept;
 mod unpack;
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use annex_bundle::{BundlePath, FileEntry, Limits};
 use annex_bundle_client::{LoadError, Policy, PolicyArgs, Source};
 use annex_core::{ContentHash, InstallIdentity};
+use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
@@ -127,6 +129,30 @@ impl Cache {
         let bundle = self.get(identity).await?;
         let content = bundle.read_file(path, entry, range).await;
         content.ok_or_else(|| LoadError::Unavailable("the cache does not keep what is put there".to_owned()))
+    }
+
+    /// All bytes of a file that the bundle has, by its listing. Whoever asks bounds how large that may be.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) async fn read_whole(
+        self: &Arc<Self>,
+        identity: &InstallIdentity,
+        bundle: Arc<Bundle>,
+        (path, entry): (&BundlePath, FileEntry),
+    ) -> Result<Bytes, LoadError> {
+        match self.read(identity, bundle, (path, entry), 0..entry.size).await? {
+            Content::Small(bytes) => Ok(bytes.into()),
+            Content::Large(file, length) => {
+                let reading = spawn_blocking(move || {
+                    let mut bytes = Vec::new();
+                    file.take(length).read_to_end(&mut bytes).map(|read| (read as u64 == length).then_some(bytes))
+                });
+                let read = reading.await.ok().and_then(Result::ok).flatten();
+                read.map(Into::into)
+                    .ok_or_else(|| LoadError::Unavailable("a file of the cache cannot be read".to_owned()))
+            }
+        }
     }
 
     /// Keeps the policy equal to its files, for ever.

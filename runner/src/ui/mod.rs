@@ -25,6 +25,7 @@ use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
 use crate::cache::Cache;
+use crate::forward::Gateway;
 use crate::host_header::requested_host;
 use crate::refusal::Refusal;
 use crate::registry::{LookupError, Registry};
@@ -43,6 +44,8 @@ pub(crate) struct Site {
     pub(crate) cache: Option<Arc<Cache>>,
     /// Whether the registry is asked about each path, too, and not about its host alone.
     pub(crate) strict: bool,
+    /// Where an extension's calls go; none: there are none.
+    pub(crate) gateway: Option<Gateway>,
 }
 
 /// Where files are.
@@ -127,7 +130,11 @@ async fn answer_file(
 }
 
 impl Site {
-    async fn identity(&self, host: &HostName, request_id: &RequestId) -> Result<InstallIdentity, Refusal> {
+    pub(crate) async fn identity(
+        &self,
+        host: &HostName,
+        request_id: &RequestId,
+    ) -> Result<InstallIdentity, Refusal> {
         match self.registry.lookup(host, request_id).await {
             Ok(Some(identity)) => Ok(identity),
             Ok(None) => Err(Refusal::UnknownHost),

@@ -7,7 +7,7 @@ use annex_bundle::{
     issue_receipt, pack_files, sign, verify_at_publish,
 };
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
@@ -70,8 +70,12 @@ impl World {
         if !entry.is_empty() {
             manifest["ui"] = json!({ "entry": entry });
         }
+        self.publish_as(&manifest, b"\0asm\x0d\0\x01\0 a component", files)
+    }
+
+    /// The same, of any manifest and component.
+    pub fn publish_as(&self, manifest: &Value, component: &[u8], files: &[(&str, Vec<u8>)]) -> String {
         let manifest = manifest.to_string();
-        let component: &[u8] = b"\0asm\x0d\0\x01\0 a component";
         let own = [("manifest.json", manifest.as_bytes()), ("main.wasm", component)];
         let given = files.iter().map(|(path, bytes)| (*path, &bytes[..]));
         let mut archive = Vec::new();

@@ -1,0 +1,147 @@
+//! Who grants calls: a double of the gateway, with its real keys.
+
+use std::{
+    sync::atomic::{AtomicU8, Ordering},
+    time::{Duration, SystemTime},
+};
+
+use annex_grant::{
+    Audience, Base64Bytes, BodyDigest, Capabilities, EXECUTE_PATH, ExecuteContext, ExecuteRequest, ExecuteResponse,
+    Grant, HttpRequest, KeyRing, Limits, Nonce, RunnerError, TOKEN_HEADER, UnixMillis,
+};
+use reqwest::{Client, StatusCode};
+use serde_json::json;
+
+use crate::{
+    support::Runner,
+    world::World,
+};
+
+pub const AUDIENCE: &str = "annex-1s8uv2zt5c3nc1hy/exec";
+pub const NOTES: &str = "com.example.notes";
+
+/// A key of the gateway's; runners have what is derived of it.
+const KEY: &str = "k1";
+const SECRET: &str = "a secret of the tests that is long enough";
+
+pub struct Gateway {
+    keys: KeyRing,
+    client: Client,
+    pub extension: String,
+    pub tenant: String,
+    pub hash: String,
+    pub capabilities: Vec<&'static str>,
+    pub limits: Limits,
+}
+
+/// How a runner answered.
+pub type Answer = Result<ExecuteResponse, (StatusCode, RunnerError)>;
+
+impl Gateway {
+    /// For calls of this content.
+    pub fn new(extension: &str, hash: &str, capabilities: &[&'static str]) -> Self {
+        annex_service::install_tls_provider();
+        Self {
+            keys: keys(),
+            client: Client::new(),
+            extension: extension.to_owned(),
+            tenant: "acme".to_owned(),
+            hash: hash.to_owned(),
+            capabilities: capabilities.to_vec(),
+            limits: Limits { timeout_ms: 20_000, memory_mb: 64, fuel: None },
+        }
+    }
+
+    pub fn request(&self, method: &str, path: &str, body: &str) -> ExecuteRequest {
+        ExecuteRequest {
+            context: ExecuteContext {
+                request_id: "r-1".into(),
+                tenant_id: self.tenant.parse().unwrap(),
+                extension_id: self.extension.parse().unwrap(),
+                install_id: "0f5a2b31-7ab6-4a56-a0b2-3f5f9c1b3a11".parse().unwrap(),
+                content_hash: self.hash.parse().unwrap(),
+                version: "1.0.0".into(),
+                config: [("colour".to_owned(), json!("blue"))].into(),
+            },
+            http: HttpRequest {
+                method: method.into(),
+                path: path.split('?').next().unwrap().into(),
+                query: path.split_once('?').map(|(_, query)| query.to_owned()),
+                headers: vec![("x-mine".into(), "1".into())],
+                body_b64: (!body.is_empty()).then(|| Base64Bytes(body.as_bytes().to_vec())),
+            },
+            limits: self.limits,
+        }
+    }
+
+    /// What a gateway grants for this request, sent as `body`.
+    pub fn grant(&self, request: &ExecuteRequest, body: &[u8]) -> Grant {
+        static NONCES: AtomicU8 = AtomicU8::new(0);
+        let now = UnixMillis::from(SystemTime::now());
+        Grant {
+            audience: audience(),
+            tenant: request.context.tenant_id.clone(),
+            install: request.context.install_id.clone(),
+            extension: request.context.extension_id.clone(),
+            content: request.context.content_hash,
+            capabilities: Capabilities::of(self.capabilities.iter().copied()).unwrap(),
+            limits: request.limits,
+            nonce: Nonce([NONCES.fetch_add(1, Ordering::SeqCst); 16]),
+            issued: now,
+            expires: now.after(Duration::from_secs(60)),
+            body: BodyDigest::of(body),
+        }
+    }
+
+    pub fn sign(&self, grant: &Grant) -> String {
+        self.keys.sign(grant).unwrap().as_str().to_owned()
+    }
+
+    /// Sends these bytes with this token.
+    pub async fn send(&self, runner: &Runner, token: &str, body: Vec<u8>) -> Answer {
+        let url = format!("http://{}{EXECUTE_PATH}", runner.internal);
+        let answer = self.client.post(url).header(TOKEN_HEADER, token).body(body).send().await.unwrap();
+        let status = answer.status();
+        let bytes = answer.bytes().await.unwrap();
+        if status.is_success() {
+            return Ok(serde_json::from_slice(&bytes).unwrap());
+        }
+        Err((status, serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}: {bytes:?}"))))
+    }
+
+    /// Has the guest called.
+    pub async fn call(&self, runner: &Runner, method: &str, path: &str, body: &str) -> Answer {
+        let request = self.request(method, path, body);
+        let bytes = serde_json::to_vec(&request).unwrap();
+        let token = self.sign(&self.grant(&request, &bytes));
+        self.send(runner, &token, bytes).await
+    }
+
+    /// The status and body that the guest answered with.
+    pub async fn told(&self, runner: &Runner, method: &str, path: &str, body: &str) -> (u16, String) {
+        let answer = self.call(runner, method, path, body).await.unwrap();
+        let body = answer.body_b64.map(|body| String::from_utf8(body.0).unwrap());
+        (answer.status, body.unwrap_or_default())
+    }
+}
+
+pub fn audience() -> Audience {
+    AUDIENCE.parse().unwrap()
+}
+
+fn keys() -> KeyRing {
+    KeyRing::parse(&[(KEY.to_owned(), SECRET.as_bytes().to_vec())]).unwrap()
+}
+
+/// A runner that executes, for [`AUDIENCE`], with storage of the world's.
+pub async fn executing(world: &World, more: &[&str]) -> Runner {
+    let (id, derived) = keys().derived(&audience()).remove(0);
+    let given = format!("{}={derived}", id.as_str());
+    let storage = format!("sqlite://{}", world.at("kv.db").display());
+    let code = world.at("code").display().to_string();
+    let args = [
+        "--grant-keys", &given, "--audience", AUDIENCE, "--storage-url", &storage, "--code-cache-dir", &code,
+        "--compiler", env!("CARGO_BIN_EXE_annex-runner"), "--concurrency", "16",
+    ];
+    world.runner(&[&args[..], more].concat()).await
+}

@@ -1,0 +1,27 @@
+//! Calls over real sockets, of components that are really packed, signed, compiled and sandboxed. The registry is a double, and so is the
+//! gateway, which grants what no gateway would.
+
+#![allow(missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "all of it is test, also what is not in a #[test] function: a panic is how a test fails"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[allow(dead_code, reason = "the pages' tests use all of it")]
+#[path = "../pages/published.rs"]
+mod published;
+#[allow(dead_code, reason = "the pages' tests use all of it")]
+#[path = "../pages/world.rs"]
+mod world;
+
+mod calls;
+mod gateway;
+mod grants;
+mod guests;
+mod refusals;
