@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
 use crate::config::Config;
-use crate::forward::Gateway;
 use crate::execute::{self, Executor, Keys, executor};
+use crate::forward::Gateway;
 use crate::metrics::Metrics;
 use crate::public;
 use crate::readiness::{Readiness, keep_probing};

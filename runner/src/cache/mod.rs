@@ -146,7 +146,9 @@ impl Cache {
             Content::Large(file, length) => {
                 let reading = spawn_blocking(move || {
                     let mut bytes = Vec::new();
-                    file.take(length).read_to_end(&mut bytes).map(|read| (read as u64 == length).then_some(bytes))
+                    file.take(length)
+                        .read_to_end(&mut bytes)
+                        .map(|read| (read as u64 == length).then_some(bytes))
                 });
                 let read = reading.await.ok().and_then(Result::ok).flatten();
                 read.map(Into::into)

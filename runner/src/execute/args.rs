@@ -20,7 +20,13 @@ pub struct ExecuteArgs {
 
     /// The same, as text, for a pod that has nothing mounted: ID=KEY, with white space between several.
     // Not shown in --help: its value would be.
-    #[arg(long, env = "EXT_GRANT_KEYS", hide_env_values = true, value_name = "KEYS", conflicts_with = "grant_keys_dir")]
+    #[arg(
+        long,
+        env = "EXT_GRANT_KEYS",
+        hide_env_values = true,
+        value_name = "KEYS",
+        conflicts_with = "grant_keys_dir"
+    )]
     pub grant_keys: Option<GrantKeys>,
 
     /// Who this runner is to the gateway: only grants for it are accepted.
@@ -154,6 +160,9 @@ mod tests {
             let error = wrong.parse::<GrantKeys>().unwrap_err();
             assert!(!error.contains("short") && !error.contains(&key), "{error}");
         }
-        assert_eq!(format!("{:?}", "postgres://user:secret@host/db".parse::<StorageUrl>().unwrap()), "StorageUrl");
+        assert_eq!(
+            format!("{:?}", "postgres://user:secret@host/db".parse::<StorageUrl>().unwrap()),
+            "StorageUrl"
+        );
     }
 }

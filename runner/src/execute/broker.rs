@@ -27,7 +27,8 @@ pub(super) struct Broker {
 impl Broker {
     /// `base` is the listener of the gateway's broker. `authorities`: what an https one is checked by; none means the system's.
     pub(super) fn new(base: &Url, authorities: Option<Vec<Certificate>>) -> anyhow::Result<Self> {
-        let mut client = Client::builder().timeout(WITHIN).no_proxy().redirect(reqwest::redirect::Policy::none());
+        let mut client =
+            Client::builder().timeout(WITHIN).no_proxy().redirect(reqwest::redirect::Policy::none());
         if let Some(authorities) = authorities {
             client = client.tls_certs_only(authorities);
         }
@@ -41,7 +42,8 @@ impl Broker {
 
     async fn ask(&self, token: &SecretString, name: &str) -> Result<Values, SecretError> {
         let question = SecretQuestion { name: name.to_owned() };
-        let asked = self.client.post(self.url.clone()).header(TOKEN_HEADER, token.expose_secret()).json(&question);
+        let asked =
+            self.client.post(self.url.clone()).header(TOKEN_HEADER, token.expose_secret()).json(&question);
         // Errors of the way there name the URL, which is no secret; what was asked for and answered is in none of them.
         let answer = asked.send().await.map_err(|error| unavailable(&error))?;
         match answer.status() {

@@ -40,14 +40,20 @@ struct Direction {
 }
 
 const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
-const BYTES: [f64; 8] = [65536.0, 1048576.0, 4194304.0, 16777216.0, 33554432.0, 67108864.0, 134217728.0, 268435456.0];
+const BYTES: [f64; 8] =
+    [65536.0, 1048576.0, 4194304.0, 16777216.0, 33554432.0, 67108864.0, 134217728.0, 268435456.0];
 
 impl Measured {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let calls = Family::default();
         registry.register("calls", "Calls, by how they ended", calls.clone());
         let durations = Histogram::new(SECONDS);
-        registry.register_with_unit("call_duration", "From a request to its answer", Unit::Seconds, durations.clone());
+        registry.register_with_unit(
+            "call_duration",
+            "From a request to its answer",
+            Unit::Seconds,
+            durations.clone(),
+        );
         let running = Gauge::default();
         registry.register("calls_running", "Calls under way", running.clone());
         let grants = Family::default();
@@ -59,7 +65,11 @@ impl Measured {
         let egress = Family::default();
         registry.register("egress_bytes", "Bytes of bodies to and from the outside", egress.clone());
         let log_dropped = Counter::default();
-        registry.register("guest_log_dropped_bytes", "Bytes of guests' lines that were left out", log_dropped.clone());
+        registry.register(
+            "guest_log_dropped_bytes",
+            "Bytes of guests' lines that were left out",
+            log_dropped.clone(),
+        );
         Self { calls, durations, running, grants, memory, fuel, egress, log_dropped }
     }
 

@@ -98,9 +98,9 @@ impl Executor {
         if self.stop.is_cancelled() {
             return Err(Refusal::new(RunnerErrorCode::Draining, "the runner ends"));
         }
-        let body = axum::body::to_bytes(body, LARGEST_REQUEST)
-            .await
-            .map_err(|_| Refusal::new(RunnerErrorCode::RequestTooLarge, "the request is too large, or broke off"))?;
+        let body = axum::body::to_bytes(body, LARGEST_REQUEST).await.map_err(|_| {
+            Refusal::new(RunnerErrorCode::RequestTooLarge, "the request is too large, or broke off")
+        })?;
         let grant = self.admit(headers, &body)?;
         let question = Question::parse(&body, &grant)?;
         let extension = self.extension(&grant).await?;
@@ -157,7 +157,11 @@ struct Loaded {
 }
 
 /// The bytes of the component, which the listing vouches for.
-async fn component(cache: Arc<Cache>, identity: InstallIdentity, bundle: Arc<Bundle>) -> Result<Bytes, LoadError> {
+async fn component(
+    cache: Arc<Cache>,
+    identity: InstallIdentity,
+    bundle: Arc<Bundle>,
+) -> Result<Bytes, LoadError> {
     let lost = || LoadError::Unavailable("the bundle has no component".to_owned());
     let path = BundlePath::parse(COMPONENT.as_bytes()).map_err(|_| lost())?;
     let entry = bundle.file(&path).ok_or_else(lost)?;

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use annex_egress::{EgressMetrics, EgressOptions, SystemResolver, WayOut};
-use annex_engine::{CallContext, CodeCache, CodeOptions, CompileLimits, CompilerProcess, Engine, EngineOptions, Kv, KvError};
+use annex_engine::{
+    CallContext, CodeCache, CodeOptions, CompileLimits, CompilerProcess, Engine, EngineOptions, Kv, KvError,
+};
 use annex_grant::{KeyRing, ReplayGuard};
 use annex_service::Followed;
 use annex_storage::{Store, StoreOptions};
@@ -96,8 +98,9 @@ fn behind(args: &ExecuteArgs, measured: &mut prometheus_client::registry::Regist
     let egress_metrics = EgressMetrics::default();
     egress_metrics.register(measured);
     let egress = EgressOptions { blocked: args.egress_blocked.clone(), ..EgressOptions::default() };
-    let way_out = WayOut::new(args.egress_allowlist.clone(), &egress, Arc::new(SystemResolver), egress_metrics)
-        .context("setting up the way out (--egress-allowlist)")?;
+    let way_out =
+        WayOut::new(args.egress_allowlist.clone(), &egress, Arc::new(SystemResolver), egress_metrics)
+            .context("setting up the way out (--egress-allowlist)")?;
     let kv: Arc<dyn Kv> = match &args.storage_url {
         // The error names no part of the URL.
         Some(url) => Arc::new(Store::open(&url.0, StoreOptions::default()).context("--storage-url")?),
@@ -110,7 +113,13 @@ fn behind(args: &ExecuteArgs, measured: &mut prometheus_client::registry::Regist
         Some(url) => Some(Broker::new(url, authorities(args)?).context("--secrets-broker-url")?),
         None => None,
     };
-    Ok(Behind { kv, log: Arc::new(GuestLog), metrics: Arc::new(GuestMetrics::register(measured)), way_out, broker })
+    Ok(Behind {
+        kv,
+        log: Arc::new(GuestLog),
+        metrics: Arc::new(GuestMetrics::register(measured)),
+        way_out,
+        broker,
+    })
 }
 
 fn authorities(args: &ExecuteArgs) -> Result<Option<Vec<Certificate>>> {

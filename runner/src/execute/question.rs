@@ -23,7 +23,10 @@ impl Question {
         let asked: ExecuteRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::new(RunnerErrorCode::MalformedRequest, &error.to_string()))?;
         if !agrees(&asked.context, grant) || asked.limits != grant.limits {
-            return Err(Refusal::new(RunnerErrorCode::GrantRefused, "the request says something else than its grant"));
+            return Err(Refusal::new(
+                RunnerErrorCode::GrantRefused,
+                "the request says something else than its grant",
+            ));
         }
         let request = request(&asked)
             .ok_or_else(|| Refusal::new(RunnerErrorCode::MalformedRequest, "http is no request of HTTP"))?;
@@ -102,7 +105,11 @@ mod tests {
                 method: "POST".into(),
                 path: "/notes".into(),
                 query: Some("a=b".into()),
-                headers: vec![("content-type".into(), "text/plain".into()), ("x-a".into(), "1".into()), ("x-a".into(), "2".into())],
+                headers: vec![
+                    ("content-type".into(), "text/plain".into()),
+                    ("x-a".into(), "1".into()),
+                    ("x-a".into(), "2".into()),
+                ],
                 body_b64: Some(Base64Bytes(b"hello".to_vec())),
             },
             limits: grant.limits,

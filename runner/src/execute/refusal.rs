@@ -53,7 +53,9 @@ impl Refusal {
             | CallError::TableLimit { .. }
             | CallError::OutOfFuel
             | CallError::TooManyResources { .. } => RunnerErrorCode::GuestLimit,
-            CallError::ResponseTooLarge { .. } | CallError::HeadersTooLarge { .. } => RunnerErrorCode::ResponseTooLarge,
+            CallError::ResponseTooLarge { .. } | CallError::HeadersTooLarge { .. } => {
+                RunnerErrorCode::ResponseTooLarge
+            }
             CallError::FuelNotCounted => RunnerErrorCode::Internal,
             _ => RunnerErrorCode::GuestFailed,
         };
@@ -64,7 +66,8 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(RunnerError { code: self.code, message: self.message })).into_response();
+        let mut response =
+            (status, Json(RunnerError { code: self.code, message: self.message })).into_response();
         if self.code == RunnerErrorCode::Busy {
             // Calls take seconds at the most, and whoever was refused is not queued.
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));

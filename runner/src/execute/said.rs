@@ -67,7 +67,11 @@ impl GuestMetrics {
         let values = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
         registry.register("guest_values", "What extensions measure, by their own names", values.clone());
         let left_out = Counter::default();
-        registry.register("guest_metrics_left_out", "What extensions counted or measured under a name too many", left_out.clone());
+        registry.register(
+            "guest_metrics_left_out",
+            "What extensions counted or measured under a name too many",
+            left_out.clone(),
+        );
         Self { counters, values, left_out, names: Mutex::default() }
     }
 
@@ -132,8 +136,14 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         assert_eq!(text.matches("guest_counts_total{").count(), NAMES_OF_AN_EXTENSION);
-        assert!(text.contains("guest_counts_total{extension=\"com.example.greedy\",name=\"n0\"} 5"), "{text}");
+        assert!(
+            text.contains("guest_counts_total{extension=\"com.example.greedy\",name=\"n0\"} 5"),
+            "{text}"
+        );
         assert!(text.contains("guest_metrics_left_out_total 968"), "{text}");
-        assert!(text.contains("guest_values_sum{extension=\"com.example.modest\",name=\"size\"} 2.0"), "{text}");
+        assert!(
+            text.contains("guest_values_sum{extension=\"com.example.modest\",name=\"size\"} 2.0"),
+            "{text}"
+        );
     }
 }

@@ -12,7 +12,8 @@ const NOTES_NEED: [&str; 3] = ["storage.kv", "context", "log"];
 
 async fn notes() -> (World, Gateway) {
     let world = World::new().await;
-    let manifest = json!({ "name": NOTES, "publisher": "example.com", "version": "1.0.0", "capabilities": NOTES_NEED });
+    let manifest =
+        json!({ "name": NOTES, "publisher": "example.com", "version": "1.0.0", "capabilities": NOTES_NEED });
     let hash = world.publish_as(&manifest, guests::notes(), &[]);
     let gateway = Gateway::new(NOTES, &hash, &NOTES_NEED);
     (world, gateway)
@@ -33,7 +34,10 @@ async fn the_sample_keeps_notes_of_each_tenant_also_over_a_restart() {
     let runner = executing(&world, &[]).await;
     let (status, body) = gateway.told(&runner, "GET", "/notes", "").await;
     let listed = parsed(&body);
-    assert_eq!((status, &listed["tenant"], &listed["notes"][0]["text"]), (200, &json!("acme"), &json!("buy milk")));
+    assert_eq!(
+        (status, &listed["tenant"], &listed["notes"][0]["text"]),
+        (200, &json!("acme"), &json!("buy milk"))
+    );
     gateway.tenant = "globex".to_owned();
     let (_, body) = gateway.told(&runner, "GET", "/notes", "").await;
     assert_eq!(parsed(&body), json!({ "tenant": "globex", "notes": [] }));
@@ -46,12 +50,18 @@ async fn what_is_not_granted_is_not_linked() {
     let runner = executing(&world, &[]).await;
     gateway.capabilities = vec!["context", "log"];
     let (status, error) = gateway.call(&runner, "GET", "/notes", "").await.unwrap_err();
-    assert_eq!((status.as_u16(), error.code.as_str(), error.message.as_str()), (403, "CapabilityDenied", "storage.kv"));
+    assert_eq!(
+        (status.as_u16(), error.code.as_str(), error.message.as_str()),
+        (403, "CapabilityDenied", "storage.kv")
+    );
     gateway.capabilities = NOTES_NEED.to_vec();
     assert_eq!(gateway.told(&runner, "GET", "/notes", "").await.0, 200);
     gateway.capabilities.push("time-travel");
     let (status, error) = gateway.call(&runner, "GET", "/notes", "").await.unwrap_err();
-    assert_eq!((status.as_u16(), error.code.as_str(), error.message.as_str()), (403, "CapabilityDenied", "time-travel"));
+    assert_eq!(
+        (status.as_u16(), error.code.as_str(), error.message.as_str()),
+        (403, "CapabilityDenied", "time-travel")
+    );
     end(runner).await;
 }
 

@@ -1,21 +1,18 @@
 //! Who grants calls: a double of the gateway, with its real keys.
 
 use std::{
-    sync::atomic::{AtomicU8, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
 use annex_grant::{
-    Audience, Base64Bytes, BodyDigest, Capabilities, EXECUTE_PATH, ExecuteContext, ExecuteRequest, ExecuteResponse,
-    Grant, HttpRequest, KeyRing, Limits, Nonce, RunnerError, TOKEN_HEADER, UnixMillis,
+    Audience, Base64Bytes, BodyDigest, Capabilities, EXECUTE_PATH, ExecuteContext, ExecuteRequest,
+    ExecuteResponse, Grant, HttpRequest, KeyRing, Limits, Nonce, RunnerError, TOKEN_HEADER, UnixMillis,
 };
 use reqwest::{Client, StatusCode};
 use serde_json::json;
 
-use crate::{
-    support::Runner,
-    world::World,
-};
+use crate::{support::Runner, world::World};
 
 pub const AUDIENCE: &str = "annex-1s8uv2zt5c3nc1hy/exec";
 pub const NOTES: &str = "com.example.notes";
@@ -76,7 +73,9 @@ impl Gateway {
 
     /// What a gateway grants for this request, sent as `body`.
     pub fn grant(&self, request: &ExecuteRequest, body: &[u8]) -> Grant {
-        static NONCES: AtomicU8 = AtomicU8::new(0);
+        // As many as there are calls: a test that polls makes more than a byte can count.
+        static NONCES: AtomicU64 = AtomicU64::new(0);
+        let number = NONCES.fetch_add(1, Ordering::SeqCst).to_be_bytes();
         let now = UnixMillis::from(SystemTime::now());
         Grant {
             audience: audience(),
@@ -86,7 +85,7 @@ impl Gateway {
             content: request.context.content_hash,
             capabilities: Capabilities::of(self.capabilities.iter().copied()).unwrap(),
             limits: request.limits,
-            nonce: Nonce([NONCES.fetch_add(1, Ordering::SeqCst); 16]),
+            nonce: Nonce(std::array::from_fn(|at| *number.get(at % 8).unwrap())),
             issued: now,
             expires: now.after(Duration::from_secs(60)),
             body: BodyDigest::of(body),
@@ -140,8 +139,18 @@ pub async fn executing(world: &World, more: &[&str]) -> Runner {
     let storage = format!("sqlite://{}", world.at("kv.db").display());
     let code = world.at("code").display().to_string();
     let args = [
-        "--grant-keys", &given, "--audience", AUDIENCE, "--storage-url", &storage, "--code-cache-dir", &code,
-        "--compiler", env!("CARGO_BIN_EXE_annex-runner"), "--concurrency", "16",
+        "--grant-keys",
+        &given,
+        "--audience",
+        AUDIENCE,
+        "--storage-url",
+        &storage,
+        "--code-cache-dir",
+        &code,
+        "--compiler",
+        env!("CARGO_BIN_EXE_annex-runner"),
+        "--concurrency",
+        "16",
     ];
     world.runner(&[&args[..], more].concat()).await
 }

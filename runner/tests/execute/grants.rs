@@ -41,9 +41,14 @@ async fn a_grant_is_for_one_request_of_one_runner_for_a_while() {
     is_refused(&gateway.send(&runner, "", body.clone()).await);
     is_refused(&gateway.send(&runner, "rubbish", body.clone()).await);
     is_refused(&gateway.send(&runner, &"A".repeat(9000), body.clone()).await);
-    let long_ago = Grant { issued: UnixMillis(now.0 - 120_000), expires: UnixMillis(now.0 - 60_000), ..grant.clone() };
+    let long_ago =
+        Grant { issued: UnixMillis(now.0 - 120_000), expires: UnixMillis(now.0 - 60_000), ..grant.clone() };
     is_refused(&gateway.send(&runner, &gateway.sign(&long_ago), body.clone()).await);
-    let later = Grant { issued: now.after(Duration::from_secs(60)), expires: now.after(Duration::from_secs(120)), ..grant.clone() };
+    let later = Grant {
+        issued: now.after(Duration::from_secs(60)),
+        expires: now.after(Duration::from_secs(120)),
+        ..grant.clone()
+    };
     is_refused(&gateway.send(&runner, &gateway.sign(&later), body.clone()).await);
     let of_another = Grant { audience: "annex-other/exec".parse().unwrap(), ..grant.clone() };
     is_refused(&gateway.send(&runner, &gateway.sign(&of_another), body.clone()).await);
@@ -56,7 +61,10 @@ async fn a_grant_is_for_one_request_of_one_runner_for_a_while() {
     is_refused(&gateway.send(&runner, &token, body).await);
     let metrics = runner.internal("/metrics").await.body;
     for code in ["Malformed", "Expired", "NotYetValid", "WrongAudience", "BodyMismatch", "Replayed"] {
-        assert!(metrics.contains(&format!("annex_runner_grants_refused_total{{code=\"{code}\"}}")), "{code}: {metrics}");
+        assert!(
+            metrics.contains(&format!("annex_runner_grants_refused_total{{code=\"{code}\"}}")),
+            "{code}: {metrics}"
+        );
     }
     end(runner).await;
 }

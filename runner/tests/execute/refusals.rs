@@ -15,7 +15,8 @@ async fn world() -> (World, Gateway, Runner) {
     let manifest = json!({ "name": HELLO, "publisher": "example.com", "version": "1.0.0" });
     let hash = world.publish_as(&manifest, guests::hostile(), &[]);
     world.install(HOST, HELLO, &hash);
-    let mut gateway = Gateway::new(HELLO, &hash, &["storage.kv", "secrets", "log", "metrics", "context", "http.fetch"]);
+    let mut gateway =
+        Gateway::new(HELLO, &hash, &["storage.kv", "secrets", "log", "metrics", "context", "http.fetch"]);
     gateway.limits = Limits { timeout_ms: 20_000, memory_mb: 32, fuel: None };
     let runner = executing(&world, &[]).await;
     (world, gateway, runner)
@@ -64,7 +65,9 @@ async fn an_install_has_so_many_calls_at_a_time_and_no_more() {
     assert_eq!(gateway.told(&runner, "GET", "/hello", "").await.0, 200);
     gateway.limits.timeout_ms = 5_000;
     // 16 calls in all, so 2 of an install.
-    let sleeping = async { futures::join!(gateway.call(&runner, "GET", "/sleep", ""), gateway.call(&runner, "GET", "/sleep", "")) };
+    let sleeping = async {
+        futures::join!(gateway.call(&runner, "GET", "/sleep", ""), gateway.call(&runner, "GET", "/sleep", ""))
+    };
     let third = async {
         eventually("two calls run", async || {
             runner.internal("/metrics").await.body.contains("annex_runner_calls_running 2")
