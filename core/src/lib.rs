@@ -1,4 +1,4 @@
-//! Annex's domain: identifiers, host names, digests, versions, addresses.
+//! Annex's domain: identifiers, host names, digests, versions, addresses, and what storage is.
 //!
 //! Nothing here knows Kubernetes and nothing does I/O, so every rule can be tried with plain values. Identifiers are
 //! types that can only be made by parsing: who holds a [`HostName`] or a [`ContentHash`] need not check it again.
@@ -11,6 +11,7 @@ pub mod extension;
 pub mod host;
 pub mod identity;
 pub mod slug;
+pub mod storage;
 pub mod version;
 
 #[cfg(test)]
@@ -25,4 +26,5 @@ pub use host::{
 };
 pub use identity::{ExtensionId, IDENTITY_PATH, IdError, InstallId, InstallIdentity, TenantId};
 pub use slug::{Slug, SlugError};
+pub use storage::{CallContext, Kv, KvError, MAX_KEY_BYTES, MAX_LISTED_KEYS, MAX_VALUE_BYTES};
 pub use version::{RequirementError, VersionNameError, highest, parse_requirement, version_object_name};

@@ -2,30 +2,13 @@
 
 use std::time::Duration;
 
-use annex_core::{ExtensionId, TenantId};
+pub use annex_core::CallContext;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 
 use crate::call_error::CallError;
 use crate::host::Host;
 use crate::limits::CallLimits;
-
-/// Whose call it is. The runner has it of the gateway's grant, never of the request's body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CallContext {
-    /// The id of the request.
-    pub request_id: String,
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The extension.
-    pub extension: ExtensionId,
-    /// The version of the extension.
-    pub version: String,
-    /// The install, by its uid.
-    pub install: String,
-    /// The install's parameters, as JSON.
-    pub config: String,
-}
 
 /// A call.
 #[derive(Clone)]

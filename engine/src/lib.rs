@@ -66,6 +66,7 @@ mod state;
 mod ticker;
 mod traffic;
 
+pub use annex_core::{Kv, KvError, MAX_KEY_BYTES, MAX_LISTED_KEYS, MAX_VALUE_BYTES};
 pub use answer::BadAnswer;
 pub use call::{Answer, Call, CallContext, Outcome, Usage};
 pub use call_error::{CallError, Scope};
@@ -79,9 +80,9 @@ pub use engine::{Engine, EngineError};
 pub use extension::Extension;
 pub use held::Held;
 pub use host::{
-    Host, KeptLog, KeptMetrics, Kv, KvError, Level, Log, MAX_LINE_BYTES, MemoryKv, MemorySecrets, Metrics,
+    Host, KeptLog, KeptMetrics, Level, Log, MAX_LINE_BYTES, MemoryKv, MemorySecrets, Metrics,
     SecretError, Secrets,
 };
-pub use limits::{CallLimits, MAX_KEY_BYTES, MAX_LISTED_KEYS, MAX_VALUE_BYTES};
+pub use limits::CallLimits;
 pub use load_error::LoadError;
 pub use options::{CodeOptions, EngineOptions};

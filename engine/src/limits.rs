@@ -2,13 +2,6 @@
 
 use std::time::Duration;
 
-/// The largest key of `storage.kv`, in bytes.
-pub const MAX_KEY_BYTES: usize = 1 << 10;
-/// The largest value of `storage.kv`, in bytes.
-pub const MAX_VALUE_BYTES: usize = 64 << 10;
-/// The most keys that are listed at once.
-pub const MAX_LISTED_KEYS: u32 = 1_000;
-
 /// What one call may use. Whoever calls makes it of the manifest's limits and the tenant's quota, the lesser of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallLimits {

@@ -44,6 +44,7 @@ mod refusal;
 mod replay;
 mod runner_error;
 mod secrets;
+mod storage;
 mod time;
 mod token;
 
@@ -61,5 +62,9 @@ pub use refusal::Refusal;
 pub use replay::ReplayGuard;
 pub use runner_error::{RunnerError, RunnerErrorCode};
 pub use secrets::{BROKER_AUDIENCE, SECRETS_CAPABILITY, SECRETS_PATH, SecretAnswer, SecretQuestion};
+pub use storage::{
+    KV_CAPABILITY, KV_PATH, KvAnswer, KvQuestion, KvRefusal, KvRefusalCode, LARGEST_KV_ANSWER,
+    LARGEST_KV_QUESTION,
+};
 pub use time::UnixMillis;
 pub use token::{BROKER_TOKEN_HEADER, LONGEST_TOKEN, TOKEN_HEADER, Token};

@@ -8,8 +8,8 @@ use crate::Base64Bytes;
 
 /// Where the gateway's broker answers, on a listener of its own.
 pub const SECRETS_PATH: &str = "/v1/secrets";
-/// The audience of the grant that is presented there.
-pub const BROKER_AUDIENCE: &str = "annex-gateway/secrets";
+/// The audience of the grant that is presented to the broker. What it is good for there its capabilities say.
+pub const BROKER_AUDIENCE: &str = "annex-gateway/broker";
 /// The capability without which the broker says nothing.
 pub const SECRETS_CAPABILITY: &str = "secrets";
 

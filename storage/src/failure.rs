@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use annex_engine::KvError;
+use annex_core::KvError;
 use sqlx::migrate::MigrateError;
 
 /// Why an operation fails, for the log and for deciding whether to try again. No text of it has the URL or a value.

@@ -1,4 +1,4 @@
-//! Keeps what extensions store: [`annex_engine::Kv`] on SQLite, which is a file, and on PostgreSQL.
+//! Keeps what extensions store: [`annex_core::Kv`] on SQLite, which is a file, and on PostgreSQL.
 //!
 //! What belongs to whom is decided by tenant and extension. A [`Store`] is opened by a URL, and is there for as long as the
 //! process: a database that goes away and comes back is used again.
@@ -6,7 +6,8 @@
 //! ```no_run
 //! use std::sync::Arc;
 //!
-//! use annex_engine::{Host, Kv};
+//! use annex_core::Kv;
+//! use annex_engine::Host;
 //! use annex_storage::{Store, StoreOptions};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

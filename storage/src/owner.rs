@@ -1,7 +1,6 @@
 //! Whose a value is.
 
-use annex_core::{ExtensionId, TenantId};
-use annex_engine::CallContext;
+use annex_core::{CallContext, ExtensionId, TenantId};
 
 /// Tenant and extension, and nothing else: not the install, which may be made anew, and nothing of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use annex_core::{ExtensionId, TenantId};
-use annex_engine::{CallContext, Kv, KvError, MAX_LISTED_KEYS};
+use annex_core::{CallContext, ExtensionId, Kv, KvError, MAX_LISTED_KEYS, TenantId};
 use async_trait::async_trait;
 use tokio::time::Instant;
 

@@ -1,57 +1,9 @@
 //! `storage.kv`.
 
-use async_trait::async_trait;
+use annex_core::{KvError, MAX_KEY_BYTES, MAX_LISTED_KEYS, MAX_VALUE_BYTES};
 
 use super::view::HostState;
 use super::wit::storage_kv;
-use crate::call::CallContext;
-use crate::limits::{MAX_KEY_BYTES, MAX_LISTED_KEYS, MAX_VALUE_BYTES};
-
-/// Where values are kept.
-///
-/// Keys and values are within [`MAX_KEY_BYTES`] and [`MAX_VALUE_BYTES`] when they come here. What belongs to whom is decided
-/// by tenant and extension of the context, and by nothing else: not by the install, which may be made anew, and not by
-/// anything in the key.
-#[async_trait]
-pub trait Kv: Send + Sync {
-    /// The value of a key.
-    async fn get(&self, context: &CallContext, key: &str) -> Result<Option<Vec<u8>>, KvError>;
-
-    /// Writes a value.
-    async fn set(&self, context: &CallContext, key: &str, value: Vec<u8>) -> Result<(), KvError>;
-
-    /// Writes a value if the key has the one that is expected, in one step. False: it has not.
-    async fn compare_and_set(
-        &self,
-        context: &CallContext,
-        key: &str,
-        expected: Option<Vec<u8>>,
-        value: Vec<u8>,
-    ) -> Result<bool, KvError>;
-
-    /// Takes a key away, if it is there.
-    async fn delete(&self, context: &CallContext, key: &str) -> Result<(), KvError>;
-
-    /// At most `limit` keys that begin with `prefix` and come after `after`, in the order of their bytes.
-    async fn list_keys(
-        &self,
-        context: &CallContext,
-        prefix: &str,
-        after: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<String>, KvError>;
-}
-
-/// Why a store does not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum KvError {
-    /// The extension has stored as much as it may.
-    #[error("the extension has stored as much as it may")]
-    QuotaExceeded,
-    /// The store cannot be reached.
-    #[error("the store cannot be reached")]
-    Unavailable,
-}
 
 impl From<KvError> for storage_kv::Error {
     fn from(error: KvError) -> Self {

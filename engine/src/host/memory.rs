@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use annex_core::{ExtensionId, TenantId};
+use annex_core::{CallContext, ExtensionId, Kv, KvError, TenantId};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::{Kv, KvError, Level, Log, Metrics, SecretError, Secrets};
-use crate::call::CallContext;
+use super::{Level, Log, Metrics, SecretError, Secrets};
 
 /// Whose a value is.
 type Owner = (TenantId, ExtensionId);

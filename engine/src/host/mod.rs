@@ -17,11 +17,12 @@ pub(crate) use bindings::annex::host as wit;
 pub(crate) use stdio::Stdio;
 pub(crate) use view::{HostState, HostView};
 
-pub use kv::{Kv, KvError};
 pub use log::{Level, Log, MAX_LINE_BYTES};
 pub use memory::{KeptLog, KeptMetrics, MemoryKv, MemorySecrets};
 pub use metrics::Metrics;
 pub use secrets::{SecretError, Secrets};
+
+use annex_core::Kv;
 
 use crate::egress::{Egress, NoEgress};
 
