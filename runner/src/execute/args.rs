@@ -33,8 +33,8 @@ pub struct ExecuteArgs {
     #[arg(long, env = "RUNNER_AUDIENCE", default_value = "direct", value_name = "NAME")]
     pub audience: Audience,
 
-    /// Where the extensions' storage is: `sqlite:///absolute/path`, or `postgres://…` for runners that keep nothing. Absent: what an
-    /// extension reads or writes is unavailable.
+    /// Where the extensions' storage is: `sqlite:///absolute/path`, or `postgres://…`. Absent: the gateway's broker stores for the call's
+    /// grant, and without one what an extension reads or writes is unavailable.
     #[arg(long, env = "EXT_STORAGE_URL", hide_env_values = true, value_name = "URL")]
     pub storage_url: Option<StorageUrl>,
 
@@ -46,13 +46,26 @@ pub struct ExecuteArgs {
     #[arg(long, env = "EXT_EGRESS_BLOCKED", value_delimiter = ',', value_name = "NETWORKS")]
     pub egress_blocked: Vec<IpNet>,
 
-    /// Where the gateway's broker gives secrets for the call's grant. Absent: no secrets are given.
-    #[arg(long, env = "EXT_SECRETS_BROKER_URL", value_name = "URL")]
-    pub secrets_broker_url: Option<Url>,
+    /// Where the gateway's broker gives secrets, and stores where there is no --storage-url, for the call's grant. Absent: no secrets are
+    /// given.
+    #[arg(long, env = "EXT_BROKER_URL", value_name = "URL")]
+    pub broker_url: Option<Url>,
 
     /// The PEM certificates that an https broker is checked by, and no others. Absent: the system's.
-    #[arg(long, env = "EXT_SECRETS_BROKER_CA_FILE", value_name = "FILE", requires = "secrets_broker_url")]
-    pub secrets_broker_ca_file: Option<PathBuf>,
+    #[arg(long, env = "EXT_BROKER_CA_FILE", value_name = "FILE", requires = "broker_url")]
+    pub broker_ca_file: Option<PathBuf>,
+
+    /// The same, as text: for a pod that has nothing mounted.
+    // PEM begins with hyphens, which a value otherwise must not.
+    #[arg(
+        long,
+        env = "EXT_BROKER_CA",
+        value_name = "PEM",
+        requires = "broker_url",
+        conflicts_with = "broker_ca_file",
+        allow_hyphen_values = true
+    )]
+    pub broker_ca: Option<String>,
 
     /// The folder for compiled code, for this runner alone. Absent: `code` beside the folder for bundles.
     #[arg(long, env = "EXT_CODE_CACHE_DIR", value_name = "FOLDER")]

@@ -109,8 +109,8 @@ fn behind(args: &ExecuteArgs, measured: &mut prometheus_client::registry::Regist
             Arc::new(NoStorage)
         }
     };
-    let broker = match &args.secrets_broker_url {
-        Some(url) => Some(Broker::new(url, authorities(args)?).context("--secrets-broker-url")?),
+    let broker = match &args.broker_url {
+        Some(url) => Some(Broker::new(url, authorities(args)?).context("--broker-url")?),
         None => None,
     };
     Ok(Behind {
@@ -123,11 +123,16 @@ fn behind(args: &ExecuteArgs, measured: &mut prometheus_client::registry::Regist
 }
 
 fn authorities(args: &ExecuteArgs) -> Result<Option<Vec<Certificate>>> {
-    let Some(path) = &args.secrets_broker_ca_file else { return Ok(None) };
-    let name = || format!("--secrets-broker-ca-file {}", path.display());
-    let pem = std::fs::read(path).with_context(name)?;
+    let (name, pem) = match (&args.broker_ca_file, &args.broker_ca) {
+        (Some(path), _) => {
+            let name = format!("--broker-ca-file {}", path.display());
+            (name.clone(), std::fs::read(path).context(name)?)
+        }
+        (None, Some(text)) => ("--broker-ca".to_owned(), text.clone().into_bytes()),
+        (None, None) => return Ok(None),
+    };
     let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
-    anyhow::ensure!(!certificates.is_empty(), "{} holds no PEM certificate", name());
+    anyhow::ensure!(!certificates.is_empty(), "{name} holds no PEM certificate");
     Ok(Some(certificates))
 }
 
