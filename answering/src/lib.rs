@@ -5,7 +5,6 @@
 
 mod caller;
 mod catalog;
-mod host_header;
 mod installs;
 mod named;
 pub mod questions;
@@ -15,7 +14,6 @@ mod vanished;
 
 pub use caller::{Caller, Callers, Wish, bearer};
 pub use catalog::Catalog;
-pub use host_header::{HostHeaderError, requested_host};
 pub use installs::Installs;
 pub use named::Named;
 pub use refusal::Refusal;

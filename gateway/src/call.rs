@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use annex_answering::{Caller, HostHeaderError, Refusal, requested_host};
+use annex_answering::{Caller, Refusal};
 use annex_apis::Install;
 use annex_core::ContentHash;
 use annex_grant::{
     Audience, BROKER_AUDIENCE, Base64Bytes, BodyDigest, ExecuteContext, ExecuteRequest, Grant, HttpRequest,
     Limits, Nonce, SECRETS_CAPABILITY, Token, UnixMillis,
 };
-use annex_service::RequestId;
+use annex_service::{HostHeaderError, RequestId, requested_host};
 use axum::{
     extract::{Request, State},
     http::{header::AUTHORIZATION, request::Parts},

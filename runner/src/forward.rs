@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use annex_service::{REQUEST_ID_HEADER, RequestId};
+use annex_service::{REQUEST_ID_HEADER, RequestId, requested_host};
 use anyhow::Context as _;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
@@ -14,7 +14,6 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, any};
 use reqwest::{Certificate, Client, Url, redirect};
 
-use crate::host_header::requested_host;
 use crate::refusal::Refusal;
 use crate::ui::Site;
 

@@ -11,7 +11,6 @@ mod cache;
 mod config;
 mod execute;
 mod forward;
-mod host_header;
 mod metrics;
 mod process;
 mod public;

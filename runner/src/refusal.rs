@@ -1,12 +1,11 @@
 //! Answers that say no.
 
+use annex_service::HostHeaderError;
 use axum::Json;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_RANGE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-
-use crate::host_header::HostHeaderError;
 
 /// Why a request does not get what it asks for. What it says to the outside names no tenant and nothing of the inside.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,7 @@
-//! What every Annex service does alike: logs, signals, how it listens, and the operator's listener.
+//! What every Annex service does alike: logs, signals, how it listens, which host was asked for, and the operator's listener.
 
 mod followed;
+mod host_header;
 mod listener;
 mod logging;
 mod operations;
@@ -11,6 +12,7 @@ mod shutdown;
 mod tls;
 
 pub use followed::Followed;
+pub use host_header::{HostHeaderError, requested_host};
 pub use listener::{serve, serve_until};
 pub use logging::{LogFormat, init_logging};
 pub use operations::{Operations, Status};

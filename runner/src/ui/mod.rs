@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use annex_bundle_client::LoadError;
 use annex_core::{HostName, InstallIdentity};
-use annex_service::{Asked, RequestId, asked};
+use annex_service::{Asked, RequestId, asked, requested_host};
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::header::{CACHE_CONTROL, LOCATION};
@@ -26,7 +26,6 @@ use tower_http::compression::CompressionLayer;
 
 use crate::cache::Cache;
 use crate::forward::Gateway;
-use crate::host_header::requested_host;
 use crate::refusal::Refusal;
 use crate::registry::{LookupError, Registry};
 use file::Described;
