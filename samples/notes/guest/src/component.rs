@@ -11,7 +11,7 @@ use wasip2::random::random::get_random_u64;
 
 use annex::host::{context, log, storage_kv};
 
-use crate::{Answer, Request, Store, StoreError, answer};
+use crate::{Answer, MAX_BODY_BYTES, Request, Store, StoreError, answer};
 
 wit_bindgen::generate!({ path: "wit", world: "annex:host/imports" });
 
@@ -22,12 +22,21 @@ wasip2::http::proxy::export!(Component);
 impl Guest for Component {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
         let target = request.path_with_query().unwrap_or_default();
-        let path = target.split('?').next().unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         let method = name(request.method());
         let tenant = context::current().tenant;
         let answered = answer(
             &mut Kept,
-            &Request { method: &method, path, body: &body(&request), tenant: &tenant, new_id: &new_id() },
+            &Request {
+                method: &method,
+                path,
+                query,
+                body: &body(&request),
+                tenant: &tenant,
+                now: now(),
+                // Of a random number, any 32 bits are random.
+                random: get_random_u64() as u32,
+            },
         );
         if answered.status >= 500 {
             log::write(log::Level::Error, &format!("{method} was answered {}", answered.status));
@@ -44,16 +53,16 @@ impl Store for Kept {
         storage_kv::get(key).map_err(failed)
     }
 
-    fn insert(&mut self, key: &str, value: &[u8]) -> Result<bool, StoreError> {
-        storage_kv::compare_and_set(key, None, value).map_err(failed)
+    fn replace(&mut self, key: &str, expected: Option<&[u8]>, value: &[u8]) -> Result<bool, StoreError> {
+        storage_kv::compare_and_set(key, expected, value).map_err(failed)
     }
 
     fn delete(&mut self, key: &str) -> Result<(), StoreError> {
         storage_kv::delete(key).map_err(failed)
     }
 
-    fn keys(&self, prefix: &str, limit: u32) -> Result<Vec<String>, StoreError> {
-        storage_kv::list_keys(prefix, None, limit).map_err(failed)
+    fn keys(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<String>, StoreError> {
+        storage_kv::list_keys(prefix, after, limit).map_err(failed)
     }
 }
 
@@ -64,19 +73,19 @@ fn failed(error: storage_kv::Error) -> StoreError {
     }
 }
 
-/// Milliseconds, then a random part: in the order of time, and not the same twice.
-fn new_id() -> String {
+/// Milliseconds since 1970.
+fn now() -> u64 {
     let now = wall_clock::now();
-    let milliseconds = now.seconds * 1000 + u64::from(now.nanoseconds / 1_000_000);
-    format!("{milliseconds:014}-{:08x}", get_random_u64() >> 32)
+    now.seconds * 1000 + u64::from(now.nanoseconds / 1_000_000)
 }
 
+/// Up to one byte more than is read, which tells that there is more.
 fn body(request: &IncomingRequest) -> Vec<u8> {
     let mut bytes = Vec::new();
     let Ok(body) = request.consume() else { return bytes };
-    let Ok(mut stream) = body.stream() else { return bytes };
+    let Ok(stream) = body.stream() else { return bytes };
     // What broke off on its way is no JSON, and is refused as that.
-    let _ = stream.read_to_end(&mut bytes);
+    let _ = stream.take(MAX_BODY_BYTES as u64 + 1).read_to_end(&mut bytes);
     bytes
 }
 
@@ -102,6 +111,7 @@ fn name(method: Method) -> String {
     match method {
         Method::Get => "GET",
         Method::Post => "POST",
+        Method::Put => "PUT",
         Method::Delete => "DELETE",
         Method::Other(name) => return name,
         // No endpoint of the manifest has another one.

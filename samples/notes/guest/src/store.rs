@@ -4,12 +4,13 @@
 pub trait Store {
     /// The value of a key.
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
-    /// Writes a value if there is none yet. False: there is one.
-    fn insert(&mut self, key: &str, value: &[u8]) -> Result<bool, StoreError>;
+    /// Writes a value over the one that is expected; none means that the key is not there. False: it has another one, and nothing was
+    /// written.
+    fn replace(&mut self, key: &str, expected: Option<&[u8]>, value: &[u8]) -> Result<bool, StoreError>;
     /// Takes a key away, if it is there.
     fn delete(&mut self, key: &str) -> Result<(), StoreError>;
-    /// The first `limit` keys that begin with `prefix`, in order.
-    fn keys(&self, prefix: &str, limit: u32) -> Result<Vec<String>, StoreError>;
+    /// The first `limit` keys that begin with `prefix`, in order, after a given one.
+    fn keys(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<String>, StoreError>;
 }
 
 /// Why nothing was read or written.
