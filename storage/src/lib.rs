@@ -35,6 +35,7 @@ mod owner;
 mod schema;
 mod session;
 mod store;
+mod store_url;
 mod turns;
 
 pub use address::AddressError;
@@ -42,3 +43,4 @@ pub use failure::StoreError;
 pub use operation::ENTRY_BYTES;
 pub use options::StoreOptions;
 pub use store::Store;
+pub use store_url::StoreUrl;
