@@ -4,7 +4,7 @@ use annex_answering::{Callers, Catalog, Installs, Workspaces};
 use annex_grant::KeyRing;
 use annex_service::Followed;
 
-use crate::{bodies::Bodies, metrics::Metrics, rights::Rights, runners::Runners};
+use crate::{bodies::Bodies, metrics::Metrics, rights::Rights, runners::Runners, storage::Storage};
 
 /// The parts of a gateway.
 pub struct App {
@@ -22,6 +22,8 @@ pub struct App {
     pub installs: Arc<Installs>,
     /// What executes.
     pub runners: Runners,
+    /// What extensions store, for runners that have no database of their own. None: those store nothing.
+    pub storage: Option<Storage>,
     /// The bodies that are in memory.
     pub bodies: Bodies,
     /// What an operator may set.

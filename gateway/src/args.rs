@@ -2,6 +2,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use annex_initializer::KcpArgs;
 use annex_service::{KeyPairFiles, LogFormat, OperationsTlsArgs, TlsArgs};
+use annex_storage::StoreUrl;
 
 /// The way in to extensions: who may call what, how much and how long.
 #[derive(clap::Parser, Clone, Debug)]
@@ -21,7 +22,7 @@ pub struct Args {
     /// Where `/api/ext/…` is served.
     #[arg(long, env = "GATEWAY_LISTEN", default_value = "127.0.0.1:8096", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
-    /// Where runners ask for secrets. No tenant needs to reach it.
+    /// Where runners ask for secrets, and store what their extensions do. No tenant needs to reach it.
     #[arg(
         long,
         env = "GATEWAY_BROKER_LISTEN",
@@ -51,6 +52,10 @@ pub struct Args {
     #[arg(long = "timeout-ms", env = "EXT_GATEWAY_TIMEOUT_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=600_000))]
     pub timeout_ms: u32,
     /// Memory of a call whose version names none, in MiB.
+    /// Where the extensions' storage is, for runners that have no database of their own: `postgres://…`, or for one gateway alone
+    /// `sqlite:///absolute/path`. Absent: what extensions read or write there is unavailable.
+    #[arg(long = "storage-url", env = "EXT_STORAGE_URL", hide_env_values = true, value_name = "URL")]
+    pub storage_url: Option<StoreUrl>,
     #[arg(long = "default-memory-mib", env = "GATEWAY_DEFAULT_MEMORY_MIB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub default_memory_mib: u32,
     /// For how many seconds it holds what kcp says of who somebody is and what they may.
@@ -73,10 +78,10 @@ pub struct Args {
     pub operations_tls: OperationsTlsArgs,
 }
 
-/// TLS of the listener where runners ask for secrets.
+/// TLS of the listener where runners ask for secrets and storage.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct BrokerTlsArgs {
-    /// Serves https to runners that ask for secrets, with these PEM certificates. Absent: http. Read again when it changes.
+    /// Serves https to runners that ask the broker, with these PEM certificates. Absent: http. Read again when it changes.
     #[arg(long, env = "GATEWAY_BROKER_TLS_CERT_FILE", value_name = "FILE", requires = "broker_tls_key_file")]
     broker_tls_cert_file: Option<PathBuf>,
     /// The PEM private key of that certificate.

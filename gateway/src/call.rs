@@ -7,7 +7,7 @@ use annex_apis::Install;
 use annex_core::ContentHash;
 use annex_grant::{
     Audience, BROKER_AUDIENCE, Base64Bytes, BodyDigest, ExecuteContext, ExecuteRequest, Grant, HttpRequest,
-    Limits, Nonce, SECRETS_CAPABILITY, Token, UnixMillis,
+    Limits, Nonce, Token, UnixMillis,
 };
 use annex_service::{HostHeaderError, RequestId, requested_host};
 use axum::{
@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::{
     answer,
     app::App,
+    broker::ANSWERED_FOR,
     endpoints::{endpoint, is_public},
     installed::Installed,
     refusals::{
@@ -201,7 +202,7 @@ async fn execute(
     answered
 }
 
-/// The runner's grant; and where secrets may be read, what it presents to the broker: of the same call, and good for nothing else.
+/// The runner's grant; and where the broker is needed, what it presents there: of the same call, and good for nothing else.
 fn tokens(
     app: &App,
     installed: &Installed,
@@ -231,7 +232,8 @@ fn tokens(
         })
     };
     let token = sign(&grant)?;
-    let broker = grant.capabilities.contains(SECRETS_CAPABILITY).then(|| {
+    let needs_broker = ANSWERED_FOR.iter().any(|capability| grant.capabilities.contains(capability));
+    let broker = needs_broker.then(|| {
         let audience = BROKER_AUDIENCE.parse().map_err(|_| Refusal::internal())?;
         sign(&Grant { audience, ..grant.clone() })
     });

@@ -20,6 +20,7 @@ mod response_headers;
 mod rights;
 mod run;
 mod runners;
+mod storage;
 mod target;
 mod workspace;
 
@@ -32,3 +33,4 @@ pub use prune::prune;
 pub use rights::Rights;
 pub use run::run;
 pub use runners::{DIRECT_AUDIENCE, RunnerSettings, Runners};
+pub use storage::Storage;

@@ -19,6 +19,8 @@ pub struct Metrics {
     calls: Family<Code, Counter>,
     seconds: Histogram,
     secrets: Family<Code, Counter>,
+    storage: Family<Stored, Counter>,
+    storage_seconds: Histogram,
     body_bytes: Gauge,
     hosts: Gauge,
 }
@@ -28,12 +30,20 @@ struct Code {
     code: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Stored {
+    operation: &'static str,
+    code: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self {
             calls: Family::default(),
             seconds: Histogram::new(SECONDS),
             secrets: Family::default(),
+            storage: Family::default(),
+            storage_seconds: Histogram::new(SECONDS),
             body_bytes: Gauge::default(),
             hosts: Gauge::default(),
         }
@@ -55,6 +65,16 @@ impl Metrics {
             "Secrets that runners asked for, by the answer",
             metrics.secrets.clone(),
         );
+        registry.register(
+            "storage_operations",
+            "What runners asked to store and read, by the answer",
+            metrics.storage.clone(),
+        );
+        registry.register(
+            "storage_duration_seconds",
+            "How long that took, refused ones included",
+            metrics.storage_seconds.clone(),
+        );
         registry.register("body_bytes", "Memory that bodies of requests take", metrics.body_bytes.clone());
         registry.register("hosts", "Hosts that are known", metrics.hosts.clone());
         metrics
@@ -67,6 +87,11 @@ impl Metrics {
 
     pub(crate) fn secret_asked(&self, code: &'static str) {
         self.secrets.get_or_create(&Code { code }).inc();
+    }
+
+    pub(crate) fn stored(&self, operation: &'static str, code: &'static str, took: Duration) {
+        self.storage.get_or_create(&Stored { operation, code }).inc();
+        self.storage_seconds.observe(took.as_secs_f64());
     }
 
     /// Brings those up to date that are read and not counted.

@@ -6,6 +6,7 @@ use annex_answering::{Callers, Catalog, Installs, Workspaces, ask_for_vanished};
 use annex_apis::{Install, provider::EXPORT_NAME};
 use annex_grant::KeyRing;
 use annex_service::{Certificates, Followed, Operations, Shutdown, Status, serve};
+use annex_storage::{Store, StoreOptions, StoreUrl};
 use anyhow::{Context as _, anyhow};
 use kube::Api;
 use kube_kcp::{Index, Metrics as KcpMetrics, Readiness, VirtualWorkspace, VirtualWorkspaceOptions};
@@ -21,6 +22,7 @@ use crate::{
     prune::prune,
     rights::Rights,
     runners::{RunnerSettings, Runners},
+    storage::Storage,
 };
 
 /// A shard that cannot be listed is waited for so long; then the others are served. What is unknown stays a 503.
@@ -44,6 +46,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let broker_tls = certificates.listener("broker", args.broker_tls.files())?;
     let keys = Followed::load_folder("the grant keys", args.grant_keys.clone(), ring)?;
     let runners = Runners::new(&runner_settings(&args)?)?;
+    let storage = storage(&args)?;
     let connection = args.kcp.connection().await?;
     let readiness = Readiness::default();
     let virtual_workspace = VirtualWorkspace::of_export(
@@ -77,6 +80,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         catalog: Catalog::default(),
         installs: Arc::new(Installs::new(index.clone(), synced)),
         runners,
+        storage,
         bodies: Bodies::new(args.max_bodies_mib),
         settings: Settings {
             timeout,
@@ -92,6 +96,8 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             app.metrics.refresh(&app);
             let counts = format!("hosts: {}, versions: {}", app.installs.hosts(), app.catalog.versions.len());
             let notes = [counts].into_iter().chain(app.keys.note());
+            let storage = app.storage.as_ref().map_or_else(no_storage, Storage::note);
+            let notes = notes.chain([storage]);
             let notes = notes.chain(workspaces.health().shards().into_iter().map(|shard| shard.to_string()));
             Status { waiting_for: readiness.waiting_for(), notes: notes.collect() }
         })
@@ -129,6 +135,14 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             let app = app.clone();
             async move { app.keys.follow().await }
         }),
+        tokio::spawn({
+            let storage = app.storage.clone();
+            async move {
+                if let Some(storage) = storage {
+                    storage.keep_checking().await;
+                }
+            }
+        }),
     ];
     let answered = Notify::new();
     let serving = async {
@@ -156,6 +170,9 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     for follower in followers {
         follower.abort();
     }
+    if let Some(storage) = &app.storage {
+        storage.store().close().await;
+    }
     ended
 }
 
@@ -167,6 +184,19 @@ fn ring(files: &[(String, Vec<u8>)]) -> Result<KeyRing, String> {
     } else {
         Err("there are several keys, and no file current names one".to_owned())
     }
+}
+
+/// The tables are made, and the database is connected to, when that is needed first.
+fn storage(args: &Args) -> anyhow::Result<Option<Storage>> {
+    let open = |url: &StoreUrl| {
+        // The error names no part of the URL.
+        Store::open(url.expose(), StoreOptions::default()).context("--storage-url")
+    };
+    Ok(args.storage_url.as_ref().map(open).transpose()?.map(Storage::new))
+}
+
+fn no_storage() -> String {
+    "storage: none, so that runners without a database of their own store nothing".to_owned()
 }
 
 fn runner_settings(args: &Args) -> anyhow::Result<RunnerSettings> {

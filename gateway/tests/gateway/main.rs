@@ -13,4 +13,5 @@ mod admission;
 mod calls;
 mod failures;
 mod secrets;
+mod storage;
 mod support;

@@ -7,9 +7,12 @@ use std::{sync::Arc, time::Duration};
 
 use annex_answering::{Callers, Catalog, Installs, Workspaces};
 use annex_apis::{ExtensionVersion, Install, Tenant};
-use annex_gateway::{App, Bodies, Metrics, Rights, RunnerSettings, Runners, Settings, broker_router, router};
+use annex_gateway::{
+    App, Bodies, Metrics, Rights, RunnerSettings, Runners, Settings, Storage, broker_router, router,
+};
 use annex_grant::KeyRing;
 use annex_service::Followed;
+use annex_storage::Store;
 use axum::{
     body::Body,
     http::{HeaderMap, Request, request::Builder},
@@ -73,11 +76,12 @@ pub struct Options {
     pub bodies_mib: u32,
     pub synced: bool,
     pub knative: bool,
+    pub storage: Option<Store>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(20), bodies_mib: 64, synced: true, knative: false }
+        Self { timeout: Duration::from_secs(20), bodies_mib: 64, synced: true, knative: false, storage: None }
     }
 }
 
@@ -125,6 +129,7 @@ impl World {
             catalog,
             installs: Arc::new(Installs::new(index.clone(), move || options.synced)),
             runners,
+            storage: options.storage.map(Storage::new),
             bodies: Bodies::new(options.bodies_mib),
             settings: Settings {
                 timeout: options.timeout,

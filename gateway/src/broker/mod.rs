@@ -1,0 +1,84 @@
+//! What runners ask for while a call is under way.
+//!
+//! A runner holds no credential of a tenant, and with Knative none of the platform's database either. It presents what came with the call,
+//! which only the gateway can make; whose call it is and what it may the gateway has of that alone.
+
+mod kv;
+mod secrets;
+
+use std::{sync::Arc, time::Duration};
+
+use annex_answering::Refusal;
+use annex_apis::{Install, tenant_id};
+use annex_grant::{
+    BROKER_AUDIENCE, Expected, Grant, KV_CAPABILITY, SECRETS_CAPABILITY, TOKEN_HEADER, UnixMillis,
+};
+use axum::{body::Body, http::HeaderMap};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use kube_kcp::ObjectKey;
+
+pub(crate) use kv::kv;
+pub(crate) use secrets::secret;
+
+use crate::{app::App, refusals::body_too_slow};
+
+/// Capabilities for which a call has to bring something for the broker.
+pub(crate) const ANSWERED_FOR: [&str; 2] = [KV_CAPABILITY, SECRETS_CAPABILITY];
+
+/// One of [`ANSWERED_FOR`].
+struct Needed {
+    capability: &'static str,
+    /// What is said of all that is not granted: the same, so that a guest does not learn what else there is.
+    otherwise: &'static str,
+}
+
+impl Needed {
+    fn not_granted(&self) -> Refusal {
+        Refusal::forbidden(self.otherwise)
+    }
+
+    /// What the call was granted.
+    fn granted(&self, app: &App, headers: &HeaderMap) -> Result<Grant, Refusal> {
+        let refused = || Refusal::unauthenticated("this needs the grant of a call that is under way");
+        let token = headers.get(TOKEN_HEADER).and_then(|value| value.to_str().ok()).ok_or_else(refused)?;
+        let audience = BROKER_AUDIENCE.parse().map_err(|_| Refusal::internal())?;
+        let now = UnixMillis::from(std::time::SystemTime::now());
+        // Both ends of it are gateways.
+        let expected = Expected { audience: &audience, now, skew: app.settings.skew };
+        let grant = app.keys.get().verify(token, expected).map_err(|refusal| {
+            tracing::warn!(code = refusal.code(), "a grant is refused");
+            refused()
+        })?;
+        if grant.capabilities.contains(self.capability) { Ok(grant) } else { Err(self.not_granted()) }
+    }
+
+    /// The Install, if it still grants it: what was true when the call began may have been taken back since.
+    fn still_granted(&self, app: &App, grant: &Grant) -> Result<(ObjectKey, Arc<Install>), Refusal> {
+        let Some((key, install)) = app.installs.by_uid(grant.install.as_str()) else {
+            return Err(if app.is_synced() { self.not_granted() } else { Refusal::not_synced() });
+        };
+        let tenant = app.catalog.tenants.get(key.cluster.as_str());
+        let is_tenants = tenant.is_some_and(|tenant| {
+            !tenant.spec.suspended && tenant_id(&tenant, &key.cluster) == grant.tenant.as_str()
+        });
+        let granted = install.spec.granted_capabilities.as_ref();
+        let is_granted = is_tenants
+            && install.metadata.deletion_timestamp.is_none()
+            && install.spec.extension == grant.extension.as_str()
+            && granted.is_none_or(|granted| granted.iter().any(|name| name == self.capability));
+        if is_granted { Ok((key, install)) } else { Err(self.not_granted()) }
+    }
+}
+
+/// Reads a question.
+async fn question(body: Body, most: usize, within: Duration) -> Result<Bytes, Refusal> {
+    match tokio::time::timeout(within, Limited::new(body, most).collect()).await {
+        Err(_) => Err(body_too_slow()),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Refusal::too_large("the question", most as u64))
+        }
+        Ok(Err(_)) => Err(Refusal::malformed("the question broke off")),
+    }
+}
