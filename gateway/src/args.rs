@@ -48,14 +48,14 @@ pub struct Args {
     /// The PEM certificates that https runners are checked by. Absent: the system's.
     #[arg(long = "runner-ca-file", env = "GATEWAY_RUNNER_CA_FILE", value_name = "FILE")]
     pub runner_ca_file: Option<PathBuf>,
-    /// How long a call may take, in milliseconds. Knative may have to start a runner within it.
-    #[arg(long = "timeout-ms", env = "EXT_GATEWAY_TIMEOUT_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=600_000))]
-    pub timeout_ms: u32,
-    /// Memory of a call whose version names none, in MiB.
     /// Where the extensions' storage is, for runners that have no database of their own: `postgres://…`, or for one gateway alone
     /// `sqlite:///absolute/path`. Absent: what extensions read or write there is unavailable.
     #[arg(long = "storage-url", env = "EXT_STORAGE_URL", hide_env_values = true, value_name = "URL")]
     pub storage_url: Option<StoreUrl>,
+    /// How long a call may take, in milliseconds. Knative may have to start a runner within it.
+    #[arg(long = "timeout-ms", env = "EXT_GATEWAY_TIMEOUT_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=600_000))]
+    pub timeout_ms: u32,
+    /// Memory of a call whose version names none, in MiB.
     #[arg(long = "default-memory-mib", env = "GATEWAY_DEFAULT_MEMORY_MIB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub default_memory_mib: u32,
     /// For how many seconds it holds what kcp says of who somebody is and what they may.
