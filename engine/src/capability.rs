@@ -80,6 +80,14 @@ impl Capabilities {
         Self::default()
     }
 
+    /// Those of these names.
+    ///
+    /// # Errors
+    /// The first name that is no capability of this engine: to link less than was granted would be another extension.
+    pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, &'a str> {
+        names.into_iter().map(|name| name.parse().map_err(|_| name)).collect()
+    }
+
     /// Whether it was granted.
     pub fn has(&self, capability: Capability) -> bool {
         self.0.contains(&capability)

@@ -55,11 +55,9 @@ impl Installed {
         let identity = identity(&tenant, &key.cluster, install, content).ok_or_else(malformed)?;
         let id = install.uid().and_then(|uid| uid.parse().ok()).ok_or_else(malformed)?;
         let version = version(catalog, install, &content).ok_or_else(|| not_ready("VersionWithdrawn"))?;
-        let granted = |name: &&String| {
-            install.spec.granted_capabilities.as_ref().is_none_or(|granted| granted.contains(name))
-        };
-        let capabilities = version.spec.capabilities.iter().filter(granted).cloned();
-        let capabilities = Capabilities::of(capabilities).map_err(|_| malformed())?;
+        let granted = install.spec.granted_capabilities.as_deref();
+        let capabilities =
+            Capabilities::granted(&version.spec.capabilities, granted).map_err(|_| malformed())?;
         let limits = version.spec.limits.clone().unwrap_or_default();
         let positive =
             |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok()).filter(|n| *n > 0);

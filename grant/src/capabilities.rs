@@ -40,6 +40,15 @@ impl Capabilities {
         Ok(Self(set))
     }
 
+    /// What is asked for, as far as it is granted: all of it where nothing is said of grants.
+    ///
+    /// # Errors
+    /// See [`CapabilityError`].
+    pub fn granted(asked: &[String], granted: Option<&[String]>) -> Result<Self, CapabilityError> {
+        let is_granted = |name: &&String| granted.is_none_or(|granted| granted.contains(name));
+        Self::of(asked.iter().filter(is_granted).cloned())
+    }
+
     /// Whether one of them is `name`.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {

@@ -169,11 +169,9 @@ async fn component(
 }
 
 fn capabilities(grant: &Grant) -> Result<Capabilities, Refusal> {
-    let parse = |name: &str| {
-        // A grant of a later gateway's. To link less than was granted would be another extension.
-        name.parse().map_err(|_| Refusal::new(RunnerErrorCode::CapabilityDenied, name))
-    };
-    grant.capabilities.iter().map(parse).collect::<Result<Vec<_>, _>>().map(Capabilities::from_iter)
+    // What it does not know, a later gateway granted.
+    Capabilities::named(grant.capabilities.iter())
+        .map_err(|name| Refusal::new(RunnerErrorCode::CapabilityDenied, name))
 }
 
 fn limits(grant: &Grant) -> CallLimits {
