@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::http::header::{self, HeaderName};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::Response;
 use axum::routing::{MethodRouter, any};
 use reqwest::{Certificate, Client, Url, redirect};
@@ -57,12 +57,22 @@ impl Gateway {
         Ok(Self { client: client.build().context("a client of the gateway")?, base })
     }
 
-    async fn send(&self, request: Request, request_id: &RequestId) -> Result<Response, reqwest::Error> {
-        let (head, body) = request.into_parts();
+    /// Where the gateway answers what was asked of `target`. The path goes on as it came: what its escapes mean, the gateway says. None: a URL
+    /// makes another path of it, as of dots, which may be another extension's.
+    fn url(&self, target: &Uri) -> Option<Url> {
         let mut url = self.base.clone();
-        // As it came: what its escapes mean, the gateway says.
-        url.set_path(head.uri.path());
-        url.set_query(head.uri.query());
+        url.set_path(target.path());
+        url.set_query(target.query());
+        (url.path() == target.path()).then_some(url)
+    }
+
+    async fn send(
+        &self,
+        url: Url,
+        request: Request,
+        request_id: &RequestId,
+    ) -> Result<Response, reqwest::Error> {
+        let (head, body) = request.into_parts();
         let mut headers = end_to_end(head.headers);
         if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
             headers.insert(REQUEST_ID_HEADER, id);
@@ -95,7 +105,8 @@ async fn forward(
     if called != Some(identity.extension_id.as_str()) {
         return Err(Refusal::NotFound);
     }
-    gateway.send(request, &request_id).await.map_err(|error| {
+    let url = gateway.url(request.uri()).ok_or(Refusal::NotFound)?;
+    gateway.send(url, request, &request_id).await.map_err(|error| {
         tracing::warn!(%host, error = format!("{:#}", anyhow::Error::from(error.without_url())), "the gateway does not answer");
         Refusal::GatewayUnavailable
     })
@@ -120,6 +131,30 @@ fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_goes_on_as_it_came_or_not_at_all() {
+        annex_service::install_tls_provider();
+        let gateway = Gateway::new("http://gateway.test/".parse().unwrap(), Some(Vec::new())).unwrap();
+        let url = |target: &str| gateway.url(&target.parse().unwrap()).map(|url| url.to_string());
+        for target in [
+            "/api/ext/a.b/notes/7?x=%2e%2e",
+            "/api/ext/a.b/%6eotes//..%2f",
+            "/api/ext/a.b/%zz?",
+            "/api/ext/a.b",
+        ] {
+            assert_eq!(url(target), Some(format!("http://gateway.test{target}")));
+        }
+        for target in [
+            "/api/ext/a.b/../c.d/",
+            "/api/ext/a.b/%2e%2E/c.d",
+            "/api/ext/a.b/./x",
+            "/api/ext/a.b/..",
+            "/api/ext/a.b\\..\\c.d",
+        ] {
+            assert_eq!(url(target), None, "{target}");
+        }
+    }
 
     #[test]
     fn what_is_between_neighbours_stays_there_and_the_host_goes_on() {
