@@ -106,6 +106,16 @@ pub struct Config {
     #[arg(long, env = "EXT_GATEWAY_CA_FILE", value_name = "FILE", requires = "gateway_url")]
     pub gateway_ca_file: Option<PathBuf>,
 
+    /// The same, as text: for a pod that has nothing mounted. Without a gateway it says nothing.
+    #[arg(
+        long,
+        env = "EXT_GATEWAY_CA",
+        value_name = "PEM",
+        conflicts_with = "gateway_ca_file",
+        allow_hyphen_values = true
+    )]
+    pub gateway_ca: Option<String>,
+
     /// How calls are executed.
     #[command(flatten)]
     pub execute: ExecuteArgs,

@@ -14,6 +14,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, any};
 use reqwest::{Certificate, Client, Url, redirect};
 
+use crate::authorities::checked_by;
 use crate::refusal::Refusal;
 use crate::ui::Site;
 
@@ -50,11 +51,9 @@ impl Gateway {
     /// TLS cannot be set up, or `base` cannot have a path.
     pub(crate) fn new(base: Url, authorities: Option<Vec<Certificate>>) -> anyhow::Result<Self> {
         anyhow::ensure!(!base.cannot_be_a_base(), "the gateway's URL has no place for a path");
-        let mut client = Client::builder().timeout(WITHIN).no_proxy().redirect(redirect::Policy::none());
-        if let Some(authorities) = authorities {
-            client = client.tls_certs_only(authorities);
-        }
-        Ok(Self { client: client.build().context("a client of the gateway")?, base })
+        let client = Client::builder().timeout(WITHIN).no_proxy().redirect(redirect::Policy::none());
+        let client = checked_by(client, &base, authorities).build().context("a client of the gateway")?;
+        Ok(Self { client, base })
     }
 
     /// Where the gateway answers what was asked of `target`. The path goes on as it came: what its escapes mean, the gateway says. None: a URL

@@ -7,6 +7,7 @@
 //!
 //! Components are compiled by the same program in a process of its own ([`COMPILE`]).
 
+mod authorities;
 mod cache;
 mod config;
 mod execute;

@@ -11,6 +11,7 @@ use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use crate::authorities::checked_by;
 use crate::metrics::Metrics;
 use crate::registry_url::RegistryUrl;
 
@@ -79,7 +80,7 @@ impl Registry {
         token: Followed<Option<String>>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, reqwest::Error> {
-        let mut builder = Client::builder()
+        let builder = Client::builder()
             .user_agent(concat!("annex-runner/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
             // Sooner than the registry closes them: a question on a connection that is just closed fails.
@@ -87,13 +88,8 @@ impl Registry {
             // A redirect or a proxy from the environment would let another party say which install a host is.
             .redirect(redirect::Policy::none())
             .no_proxy();
-        // Without it the client reads the system's root certificates even for http, and fails where there are none, as in
-        // an image from scratch.
-        let authorities = if url.is_https() { authorities } else { Some(Vec::new()) };
-        if let Some(authorities) = authorities {
-            builder = builder.tls_certs_only(authorities);
-        }
-        Ok(Self { client: builder.build()?, url, token, metrics })
+        let client = checked_by(builder, url.as_url(), authorities).build()?;
+        Ok(Self { client, url, token, metrics })
     }
 
     /// The install that `host` is, or none if the registry does not know it.

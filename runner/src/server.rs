@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use annex_service::{Certificates, Operations, Tls, serve_until};
 use anyhow::{Context, Result, ensure};
+use axum::Router;
 use reqwest::Certificate;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::authorities::authorities;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::execute::{self, Executor, Keys, executor};
@@ -35,6 +37,17 @@ pub struct Server {
     execute: Option<(Arc<Executor>, Keys)>,
     /// When it is cancelled, no more is executed.
     ending: CancellationToken,
+    front: Front,
+}
+
+/// What stands before the public listener's router, if anything does.
+#[derive(Default)]
+struct Front(Option<Box<dyn FnOnce(Router) -> Router + Send>>);
+
+impl std::fmt::Debug for Front {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(if self.0.is_some() { "Front" } else { "none" })
+    }
 }
 
 impl Server {
@@ -52,7 +65,7 @@ impl Server {
         );
         let mut measured = prometheus_client::registry::Registry::with_prefix("annex_runner");
         let metrics = Arc::new(Metrics::register(&mut measured));
-        let authorities = authorities(config)?;
+        let authorities = registry_authorities(config)?;
         let registry = Registry::new(
             config.registry_base_url.clone(),
             authorities,
@@ -93,7 +106,15 @@ impl Server {
             measured,
             execute,
             ending,
+            front: Front::default(),
         })
+    }
+
+    /// Puts something before all that the public listener answers: for a program that has the runner in it, and no ingress before it.
+    #[must_use]
+    pub fn with_front(mut self, front: impl FnOnce(Router) -> Router + Send + 'static) -> Self {
+        self.front = Front(Some(Box::new(front)));
+        self
     }
 
     /// The address of the public listener.
@@ -144,6 +165,10 @@ impl Server {
             }
         };
         let public = public::router(self.site, self.security, self.metrics);
+        let public = match self.front.0 {
+            Some(front) => front(public),
+            None => public,
+        };
         let operations =
             Operations { status, registry: self.measured, certificates: self.certificates }.router();
         let internal = match executor {
@@ -191,36 +216,19 @@ fn cache(config: &Config, registry: &Registry, metrics: &Arc<Metrics>) -> Result
 
 fn gateway(config: &Config) -> Result<Option<Gateway>> {
     let Some(url) = &config.gateway_url else { return Ok(None) };
-    let authorities = match &config.gateway_ca_file {
-        None => None,
-        Some(path) => {
-            let name = || format!("--gateway-ca-file {}", path.display());
-            let pem = std::fs::read(path).with_context(|| format!("{} cannot be read", name()))?;
-            let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
-            ensure!(!certificates.is_empty(), "{} holds no PEM certificate", name());
-            Some(certificates)
-        }
-    };
+    let file = config.gateway_ca_file.as_deref();
+    let authorities = authorities("--gateway-ca-file", file, config.gateway_ca.as_deref())?;
     Ok(Some(Gateway::new(url.clone(), authorities).context("--gateway-url")?))
 }
 
 /// What an https registry is checked by; none means the system's.
-fn authorities(config: &Config) -> Result<Option<Vec<Certificate>>> {
-    let (name, pem) = match (&config.registry_ca_file, &config.registry_ca) {
-        (Some(path), _) => {
-            let name = format!("--registry-ca-file {}", path.display());
-            let pem = std::fs::read(path).with_context(|| format!("{name} cannot be read"))?;
-            (name, pem)
-        }
-        (None, Some(pem)) => ("--registry-ca".to_owned(), pem.as_bytes().to_vec()),
-        (None, None) => return Ok(None),
-    };
+fn registry_authorities(config: &Config) -> Result<Option<Vec<Certificate>>> {
+    let file = config.registry_ca_file.as_deref();
+    let authorities = authorities("--registry-ca-file", file, config.registry_ca.as_deref())?;
     ensure!(
-        config.registry_base_url.is_https(),
-        "{name} is given, but the registry at {} is not asked over https",
+        authorities.is_none() || config.registry_base_url.is_https(),
+        "--registry-ca-file or --registry-ca is given, but the registry at {} is not asked over https",
         config.registry_base_url
     );
-    let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
-    ensure!(!certificates.is_empty(), "{name} holds no PEM certificate");
-    Ok(Some(certificates))
+    Ok(authorities)
 }

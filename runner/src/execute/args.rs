@@ -7,6 +7,7 @@ use std::str::FromStr;
 use annex_core::IpNet;
 use annex_egress::OperatorList;
 use annex_grant::{Audience, KeyRing};
+use annex_storage::StoreUrl;
 use clap::Args;
 use reqwest::Url;
 
@@ -36,7 +37,7 @@ pub struct ExecuteArgs {
     /// Where the extensions' storage is: `sqlite:///absolute/path`, or `postgres://…`. Absent: the gateway's broker stores for the call's
     /// grant, and without one what an extension reads or writes is unavailable.
     #[arg(long, env = "EXT_STORAGE_URL", hide_env_values = true, value_name = "URL")]
-    pub storage_url: Option<StorageUrl>,
+    pub storage_url: Option<StoreUrl>,
 
     /// The hosts that extensions may reach, as far as their manifests ask for them. Empty: none.
     #[arg(long, env = "EXT_EGRESS_ALLOWLIST", default_value = "", value_name = "HOSTS")]
@@ -55,13 +56,12 @@ pub struct ExecuteArgs {
     #[arg(long, env = "EXT_BROKER_CA_FILE", value_name = "FILE", requires = "broker_url")]
     pub broker_ca_file: Option<PathBuf>,
 
-    /// The same, as text: for a pod that has nothing mounted.
+    /// The same, as text: for a pod that has nothing mounted. Without a broker it says nothing.
     // PEM begins with hyphens, which a value otherwise must not.
     #[arg(
         long,
         env = "EXT_BROKER_CA",
         value_name = "PEM",
-        requires = "broker_url",
         conflicts_with = "broker_ca_file",
         allow_hyphen_values = true
     )]
@@ -142,24 +142,6 @@ impl fmt::Debug for GrantKeys {
     }
 }
 
-/// A database's URL. It may hold a password, and is never shown.
-#[derive(Clone)]
-pub struct StorageUrl(pub(super) String);
-
-impl FromStr for StorageUrl {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for StorageUrl {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("StorageUrl")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,9 +155,5 @@ mod tests {
             let error = wrong.parse::<GrantKeys>().unwrap_err();
             assert!(!error.contains("short") && !error.contains(&key), "{error}");
         }
-        assert_eq!(
-            format!("{:?}", "postgres://user:secret@host/db".parse::<StorageUrl>().unwrap()),
-            "StorageUrl"
-        );
     }
 }

@@ -7,12 +7,14 @@ use annex_egress::{ManifestList, WayOut};
 use annex_engine::{Host, Kv, Log, Metrics, Secrets};
 use annex_grant::RunnerErrorCode;
 
-use super::broker::{Broker, NoSecrets};
+use super::broker::{Broker, BrokerToken};
 use super::refusal::Refusal;
+use super::secrets::{CallSecrets, NoSecrets};
+use super::stored::{CallKv, NoStorage, Outage};
 
 /// What stands behind the imports of every call.
 pub(crate) struct Behind {
-    pub(super) kv: Arc<dyn Kv>,
+    pub(super) storage: Storage,
     pub(super) log: Arc<dyn Log>,
     pub(super) metrics: Arc<dyn Metrics>,
     pub(super) way_out: WayOut,
@@ -20,15 +22,33 @@ pub(crate) struct Behind {
     pub(super) broker: Option<Broker>,
 }
 
+/// Where what guests store is kept.
+pub(crate) enum Storage {
+    /// In a database of the runner's own.
+    Own(Arc<dyn Kv>),
+    /// Where the broker keeps it.
+    OfBroker(Arc<Outage>),
+    /// Nowhere.
+    None,
+}
+
 impl Behind {
     /// For one call. `token` is what it brought for the broker.
     pub(super) fn host(&self, egress: &Arc<ManifestList>, token: Option<&str>) -> Host {
-        let secrets: Arc<dyn Secrets> = match (&self.broker, token) {
-            (Some(broker), Some(token)) => Arc::new(broker.for_call(token)),
-            _ => Arc::new(NoSecrets),
+        let broker = self.broker.clone().zip(token.map(BrokerToken::new));
+        let kv: Arc<dyn Kv> = match (&self.storage, &broker) {
+            (Storage::Own(kv), _) => Arc::clone(kv),
+            (Storage::OfBroker(outage), Some((broker, token))) => {
+                Arc::new(CallKv::new(broker.clone(), token.clone(), Arc::clone(outage)))
+            }
+            (Storage::OfBroker(_) | Storage::None, _) => Arc::new(NoStorage),
+        };
+        let secrets: Arc<dyn Secrets> = match broker {
+            Some((broker, token)) => Arc::new(CallSecrets::new(broker, token)),
+            None => Arc::new(NoSecrets),
         };
         Host {
-            kv: Arc::clone(&self.kv),
+            kv,
             secrets,
             log: Arc::clone(&self.log),
             metrics: Arc::clone(&self.metrics),

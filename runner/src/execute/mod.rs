@@ -18,6 +18,8 @@ mod parts;
 mod question;
 mod refusal;
 mod said;
+mod secrets;
+mod stored;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -4,20 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use annex_egress::{EgressMetrics, EgressOptions, SystemResolver, WayOut};
-use annex_engine::{
-    CallContext, CodeCache, CodeOptions, CompileLimits, CompilerProcess, Engine, EngineOptions, Kv, KvError,
-};
+use annex_engine::{CodeCache, CodeOptions, CompileLimits, CompilerProcess, Engine, EngineOptions, Kv};
 use annex_grant::{KeyRing, ReplayGuard};
 use annex_service::Followed;
 use annex_storage::{Store, StoreOptions};
 use anyhow::{Context as _, Result};
-use reqwest::Certificate;
 use tokio_util::sync::CancellationToken;
 
 use super::args::ExecuteArgs;
+use super::behind::Storage;
 use super::broker::Broker;
 use super::said::{GuestLog, GuestMetrics};
 use super::{Behind, Executor, Measured, REMEMBERED};
+use crate::authorities::authorities;
 use crate::cache::Cache;
 
 /// By what grants are verified, as it is now.
@@ -101,20 +100,23 @@ fn behind(args: &ExecuteArgs, measured: &mut prometheus_client::registry::Regist
     let way_out =
         WayOut::new(args.egress_allowlist.clone(), &egress, Arc::new(SystemResolver), egress_metrics)
             .context("setting up the way out (--egress-allowlist)")?;
-    let kv: Arc<dyn Kv> = match &args.storage_url {
-        // The error names no part of the URL.
-        Some(url) => Arc::new(Store::open(&url.0, StoreOptions::default()).context("--storage-url")?),
-        None => {
-            tracing::warn!("--storage-url is not given: extensions cannot store anything");
-            Arc::new(NoStorage)
+    let broker = broker(args)?;
+    let storage = match (&args.storage_url, &broker) {
+        (Some(url), _) => {
+            // The error names no part of the URL.
+            let store = Store::open(url.expose(), StoreOptions::default()).context("--storage-url")?;
+            Storage::Own(Arc::new(store) as Arc<dyn Kv>)
+        }
+        (None, Some(_)) => Storage::OfBroker(Arc::default()),
+        (None, None) => {
+            tracing::warn!(
+                "neither --storage-url nor --broker-url is given: extensions cannot store anything"
+            );
+            Storage::None
         }
     };
-    let broker = match &args.broker_url {
-        Some(url) => Some(Broker::new(url, authorities(args)?).context("--broker-url")?),
-        None => None,
-    };
     Ok(Behind {
-        kv,
+        storage,
         log: Arc::new(GuestLog),
         metrics: Arc::new(GuestMetrics::register(measured)),
         way_out,
@@ -122,54 +124,9 @@ fn behind(args: &ExecuteArgs, measured: &mut prometheus_client::registry::Regist
     })
 }
 
-fn authorities(args: &ExecuteArgs) -> Result<Option<Vec<Certificate>>> {
-    let (name, pem) = match (&args.broker_ca_file, &args.broker_ca) {
-        (Some(path), _) => {
-            let name = format!("--broker-ca-file {}", path.display());
-            (name.clone(), std::fs::read(path).context(name)?)
-        }
-        (None, Some(text)) => ("--broker-ca".to_owned(), text.clone().into_bytes()),
-        (None, None) => return Ok(None),
-    };
-    let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
-    anyhow::ensure!(!certificates.is_empty(), "{name} holds no PEM certificate");
-    Ok(Some(certificates))
-}
-
-/// Where nothing is stored: every operation says so, instead of losing what was written at the next restart.
-struct NoStorage;
-
-#[async_trait::async_trait]
-impl Kv for NoStorage {
-    async fn get(&self, _: &CallContext, _: &str) -> Result<Option<Vec<u8>>, KvError> {
-        Err(KvError::Unavailable)
-    }
-
-    async fn set(&self, _: &CallContext, _: &str, _: Vec<u8>) -> Result<(), KvError> {
-        Err(KvError::Unavailable)
-    }
-
-    async fn compare_and_set(
-        &self,
-        _: &CallContext,
-        _: &str,
-        _: Option<Vec<u8>>,
-        _: Vec<u8>,
-    ) -> Result<bool, KvError> {
-        Err(KvError::Unavailable)
-    }
-
-    async fn delete(&self, _: &CallContext, _: &str) -> Result<(), KvError> {
-        Err(KvError::Unavailable)
-    }
-
-    async fn list_keys(
-        &self,
-        _: &CallContext,
-        _: &str,
-        _: Option<&str>,
-        _: u32,
-    ) -> Result<Vec<String>, KvError> {
-        Err(KvError::Unavailable)
-    }
+fn broker(args: &ExecuteArgs) -> Result<Option<Broker>> {
+    let Some(url) = &args.broker_url else { return Ok(None) };
+    let file = args.broker_ca_file.as_deref();
+    let authorities = authorities("--broker-ca-file", file, args.broker_ca.as_deref())?;
+    Ok(Some(Broker::new(url, authorities).context("--broker-url")?))
 }
