@@ -45,6 +45,10 @@ pub struct Args {
         value_name = "URL WITH {namespace}"
     )]
     pub exec_url: String,
+    /// `HOST:PORT` of an ingress that takes the calls of all Knative Services by their Host header, where their names do not resolve:
+    /// for a gateway that runs outside of their cluster. Absent: they are reached by their names.
+    #[arg(long = "exec-connect", env = "GATEWAY_EXEC_CONNECT", value_name = "HOST:PORT")]
+    pub exec_connect: Option<String>,
     /// The PEM certificates that https runners are checked by. Absent: the system's.
     #[arg(long = "runner-ca-file", env = "GATEWAY_RUNNER_CA_FILE", value_name = "FILE")]
     pub runner_ca_file: Option<PathBuf>,

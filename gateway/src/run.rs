@@ -204,5 +204,10 @@ fn runner_settings(args: &Args) -> anyhow::Result<RunnerSettings> {
         std::fs::read(path).with_context(|| format!("--runner-ca-file {} cannot be read", path.display()))
     };
     let authorities = args.runner_ca_file.as_ref().map(read).transpose()?;
-    Ok(RunnerSettings { direct: args.runner_url.clone(), exec: args.exec_url.clone(), authorities })
+    Ok(RunnerSettings {
+        direct: args.runner_url.clone(),
+        exec: args.exec_url.clone(),
+        exec_connect: args.exec_connect.clone(),
+        authorities,
+    })
 }

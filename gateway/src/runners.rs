@@ -9,11 +9,11 @@ use annex_grant::{
     Token,
 };
 use annex_service::{REQUEST_ID_HEADER, RequestId};
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use bytes::Bytes;
 use reqwest::{
     Certificate, Client, Response, StatusCode, Url,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_TYPE, HOST, RETRY_AFTER},
     redirect,
 };
 use tokio::time::timeout;
@@ -41,6 +41,8 @@ pub struct RunnerSettings {
     pub direct: Option<String>,
     /// Of the Knative Service `exec`, with `{namespace}` in it.
     pub exec: String,
+    /// `HOST:PORT` of an ingress that leads to all of them by their Host header. None: their names resolve.
+    pub exec_connect: Option<String>,
     /// PEM certificates that https is checked by. None: the system's.
     pub authorities: Option<Vec<u8>>,
 }
@@ -51,6 +53,8 @@ pub struct Runners {
     client: Client,
     direct: Option<Url>,
     exec: String,
+    /// What stands in for the host and port of `exec`, which then goes into the Host header.
+    exec_connect: Option<Url>,
     direct_audience: Audience,
 }
 
@@ -58,6 +62,8 @@ pub struct Runners {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) url: Url,
+    /// What the Host header says, where it is not what the URL says.
+    pub(crate) host: Option<String>,
     pub(crate) audience: Audience,
 }
 
@@ -116,7 +122,19 @@ impl Runners {
             builder = builder.tls_certs_only(authorities);
         }
         let direct_audience = DIRECT_AUDIENCE.parse()?;
-        Ok(Self { client: builder.build()?, direct, exec: settings.exec.clone(), direct_audience })
+        let connect = |address: &String| {
+            // Of TLS the name would be the ingress's and not the runner's.
+            ensure!(exec.scheme() == "http", "--exec-connect is for an --exec-url of http");
+            base(&format!("http://{address}")).context("--exec-connect")
+        };
+        let exec_connect = settings.exec_connect.as_ref().map(connect).transpose()?;
+        Ok(Self {
+            client: builder.build()?,
+            direct,
+            exec: settings.exec.clone(),
+            exec_connect,
+            direct_audience,
+        })
     }
 
     /// Where an install executes, by its `status.runnerRef`.
@@ -132,12 +150,20 @@ impl Runners {
             {
                 let url = Url::parse(&self.exec.replace("{namespace}", namespace)).ok();
                 let audience = format!("{namespace}/exec").parse().ok();
-                url.zip(audience).map(|(url, audience)| Place { url, audience }).ok_or_else(runner_elsewhere)
+                let (url, audience) = url.zip(audience).ok_or_else(runner_elsewhere)?;
+                let Some(connect) = self.exec_connect.clone() else {
+                    return Ok(Place { url, host: None, audience });
+                };
+                let host = url.host_str().map(|host| match url.port() {
+                    Some(port) => format!("{host}:{port}"),
+                    None => host.to_owned(),
+                });
+                Ok(Place { url: connect, host, audience })
             }
             // One runner for all, by the URL that the operator gave.
             Some(_) => {
                 let url = self.direct.clone().ok_or_else(runner_elsewhere)?;
-                Ok(Place { url, audience: self.direct_audience.clone() })
+                Ok(Place { url, host: None, audience: self.direct_audience.clone() })
             }
         }
     }
@@ -162,6 +188,9 @@ impl Runners {
             .header(CONTENT_TYPE, "application/json")
             .header(REQUEST_ID_HEADER, request_id.as_str())
             .header(TOKEN_HEADER, grant.as_str());
+        if let Some(host) = &place.host {
+            request = request.header(HOST, host);
+        }
         if let Some(broker) = broker {
             request = request.header(BROKER_TOKEN_HEADER, broker.as_str());
         }
@@ -225,7 +254,8 @@ mod tests {
 
     fn runners(direct: Option<&str>) -> Runners {
         let exec = "http://exec.{namespace}.svc.cluster.local".to_owned();
-        Runners::new(&RunnerSettings { direct: direct.map(str::to_owned), exec, authorities: None }).unwrap()
+        let direct = direct.map(str::to_owned);
+        Runners::new(&RunnerSettings { direct, exec, ..RunnerSettings::default() }).unwrap()
     }
 
     fn reference(mode: &str, namespace: &str, name: &str) -> RunnerReference {
@@ -256,11 +286,29 @@ mod tests {
     }
 
     #[test]
+    fn an_ingress_stands_in_for_names_that_do_not_resolve() {
+        annex_service::install_tls_provider();
+        let new = |exec: &str, connect: &str| {
+            let (exec, exec_connect) = (exec.to_owned(), Some(connect.to_owned()));
+            Runners::new(&RunnerSettings { exec, exec_connect, ..RunnerSettings::default() })
+        };
+        let runners = new("http://exec.{namespace}.svc.cluster.local", "10.89.0.2:30081").unwrap();
+        let place = runners.of(Some(&reference("knative", "annex-1s8uv", "runner"))).ok().unwrap();
+        assert_eq!(place.url.as_str(), "http://10.89.0.2:30081/");
+        assert_eq!(place.host.as_deref(), Some("exec.annex-1s8uv.svc.cluster.local"));
+        assert!(new("https://exec.{namespace}", "10.89.0.2:30081").is_err());
+        assert!(new("http://exec.{namespace}", "10.89.0.2/x").is_err());
+    }
+
+    #[test]
     fn what_is_no_base_url_is_refused_at_the_start() {
         annex_service::install_tls_provider();
         let refused = |direct: Option<&str>, exec: &str| {
-            let settings =
-                RunnerSettings { direct: direct.map(str::to_owned), exec: exec.into(), authorities: None };
+            let settings = RunnerSettings {
+                direct: direct.map(str::to_owned),
+                exec: exec.into(),
+                ..RunnerSettings::default()
+            };
             Runners::new(&settings).is_err()
         };
         for bad in ["", "runner", "ftp://runner", "http://u@runner", "http://runner/v1", "http://runner?x"] {

@@ -118,7 +118,7 @@ impl World {
             direct: (!options.knative).then(|| runner.url.clone()),
             // Every namespace's is the one double, which listens at an address: a fragment is not sent.
             exec: format!("{}/#{{namespace}}", runner.url),
-            authorities: None,
+            ..RunnerSettings::default()
         };
         let runners = Runners::new(&runners).unwrap();
         let app = App {
