@@ -20,6 +20,10 @@ pub(crate) fn client(options: &EgressOptions, is_needed: bool) -> Result<Arc<Cli
             tracing::warn!(%error, "some of the system's certificates cannot be read");
         }
         roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            // An image from scratch has none. These are Mozilla's, of the day on which this program was built.
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
     }
     if let Some(pem) = &options.extra_ca {
         let extra: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
