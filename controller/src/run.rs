@@ -81,6 +81,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let runner_tokens = args.verify.runner_tokens()?;
     let policy = bundles.as_ref().map(|bundles| bundles.policy());
     let options = args.compute.options(runner_tokens.clone(), policy)?;
+    let calls = options.as_ref().map(|options| options.calls.clone());
     let platform = platform(&args.compute, options.clone(), writes.clone(), &fence).await?;
     let context = Arc::new(Context {
         queue: Arc::new(WorkQueue::new(Backoff::default(), args.concurrency_per_workspace)),
@@ -165,6 +166,9 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut followers = follow(&context, &readiness);
     if let Some(tokens) = runner_tokens {
         followers.push(tokio::spawn(async move { tokens.follow().await }));
+    }
+    if let Some(calls) = calls {
+        followers.push(tokio::spawn(async move { calls.follow().await }));
     }
     followers.push(tokio::spawn(triggers::follow_clusters(context.clone(), cluster_notices)));
     let workers = async {

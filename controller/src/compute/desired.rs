@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    calls::audience,
     kind::{Kind, SERVING},
     options::{Options, RUNNER_CREDENTIALS},
     quantity::canonical,
@@ -29,8 +30,9 @@ pub(super) const TLS_SECRET: &str = "annex-domain-tls";
 const PUBLIC_PORT: u16 = 8080;
 /// Where a runner has a disk to write to.
 const CACHE_MOUNT: &str = "/var/cache/annex";
-/// A folder below it: who can write to the mount itself is for Kubernetes to say, and a runner takes no folder that others may write to.
+/// Folders below it: who can write to the mount itself is for Kubernetes to say, and a runner takes no folder that others may write to.
 const CACHE_DIR: &str = "/var/cache/annex/bundles";
+const CODE_CACHE_DIR: &str = "/var/cache/annex/code";
 /// The port on which a runner executes, and answers about itself. No domain leads to it.
 const INTERNAL_PORT: u16 = 8081;
 
@@ -162,14 +164,19 @@ pub(super) struct Services {
 
 /// The Knative Service that answers for the domains.
 pub(super) fn runner(owner: Owner<'_>, services: &Services, options: &Options) -> Desired {
-    let mut env = Vec::new();
-    if let Some(policy) = &options.policy {
-        // As text: nothing of the platform's is mounted into a tenant's namespace. A change makes a new revision, and with it new pods.
-        env.extend(policy_env(policy));
-        env.push(variable("EXT_CACHE_DIR", CACHE_DIR));
-    }
-    let pod = Pod { port: PUBLIC_PORT, probe: "/healthz", env, writes: true };
+    let mut env = verifying(options);
+    env.extend(options.calls.gateway.iter().map(|url| variable("EXT_GATEWAY_URL", url)));
+    let pod = Pod { port: PUBLIC_PORT, probe: "/healthz", env, memory: &options.memory };
     service(owner, &services.namespace, &services.runner, pod, options)
+}
+
+/// What a runner has bundles by, and where it keeps them.
+fn verifying(options: &Options) -> Vec<Value> {
+    let Some(policy) = &options.policy else { return Vec::new() };
+    // As text: nothing of the platform's is mounted into a tenant's namespace. A change makes a new revision, and with it new pods.
+    let mut env = policy_env(policy);
+    env.push(variable("EXT_CACHE_DIR", CACHE_DIR));
+    env
 }
 
 /// What a runner judges bundles by. Where variables cannot hold it the runner shows no pages and still starts (`verify::notes`).
@@ -185,20 +192,31 @@ fn variable(name: &str, value: &str) -> Value {
 /// The Knative Service that executes. One of its own, because Knative serves one port of a pod, and what executes must not be
 /// reachable through a domain.
 pub(super) fn exec(owner: Owner<'_>, services: &Services, options: &Options) -> Desired {
-    let pod = Pod { port: INTERNAL_PORT, probe: "/readyz", env: Vec::new(), writes: false };
+    let mut env = verifying(options);
+    env.push(variable("EXT_CODE_CACHE_DIR", CODE_CACHE_DIR));
+    let keys = audience(&services.namespace).and_then(|own| Some((options.calls.keys_for(&own)?, own)));
+    if let Some((keys, own)) = keys {
+        // Readable to whoever can read the pods: they are good for this workspace's calls and no others.
+        env.push(variable("EXT_GRANT_KEYS", &keys));
+        env.push(variable("RUNNER_AUDIENCE", own.as_str()));
+        env.extend(options.calls.broker.iter().map(|url| variable("EXT_BROKER_URL", url)));
+        // Beside the NetworkPolicy, which a cluster need not enforce.
+        env.push(variable("EXT_EGRESS_BLOCKED", &options.egress_blocked.join(",")));
+    }
+    let pod = Pod { port: INTERNAL_PORT, probe: "/readyz", env, memory: &options.exec_memory };
     service(owner, &services.namespace, &services.exec, pod, options)
 }
 
 /// In what the two differ.
-struct Pod {
+struct Pod<'a> {
     port: u16,
     probe: &'static str,
     env: Vec<Value>,
-    /// Whether it needs a disk.
-    writes: bool,
+    /// What it asks for, and what it may have.
+    memory: &'a (String, String),
 }
 
-fn service(owner: Owner<'_>, namespace: &str, name: &str, pod: Pod, options: &Options) -> Desired {
+fn service(owner: Owner<'_>, namespace: &str, name: &str, pod: Pod<'_>, options: &Options) -> Desired {
     let listen = |port: u16| format!("0.0.0.0:{port}");
     let mut env = vec![
         variable("RUNNER_LISTEN", &listen(PUBLIC_PORT)),
@@ -219,15 +237,15 @@ fn service(owner: Owner<'_>, namespace: &str, name: &str, pod: Pod, options: &Op
             |name| json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": secret, "key": name } } }),
         ));
     }
-    let mut container = json!({
+    let container = json!({
         "name": "runner",
         "image": options.image,
         "env": env,
         "ports": [{ "containerPort": pod.port }],
         "readinessProbe": { "httpGet": { "path": pod.probe } },
         "resources": {
-            "requests": { "cpu": options.cpu.0, "memory": options.memory.0 },
-            "limits": { "cpu": options.cpu.1, "memory": options.memory.1 },
+            "requests": { "cpu": options.cpu.0, "memory": pod.memory.0 },
+            "limits": { "cpu": options.cpu.1, "memory": pod.memory.1 },
         },
         "securityContext": {
             "allowPrivilegeEscalation": false,
@@ -236,16 +254,11 @@ fn service(owner: Owner<'_>, namespace: &str, name: &str, pod: Pod, options: &Op
             "runAsNonRoot": true,
             "seccompProfile": { "type": "RuntimeDefault" },
         },
+        "volumeMounts": [{ "name": "cache", "mountPath": CACHE_MOUNT }],
     });
-    let mut volumes = Vec::new();
-    if pod.writes {
-        set(&mut container, "", "volumeMounts", json!([{ "name": "cache", "mountPath": CACHE_MOUNT }]));
-        // The runner itself bounds what it keeps there (EXT_CACHE_MAX_BYTES), and whoever passes a limit of the volume is evicted.
-        volumes.push(json!({ "name": "cache", "emptyDir": {} }));
-    }
     // All of it to the latest: a revision that was pinned by hand would outlive every upgrade.
     let traffic = json!([{ "latestRevision": true, "percent": 100 }]);
-    let mut spec = json!({ "traffic": traffic, "template": {
+    let spec = json!({ "traffic": traffic, "template": {
         "metadata": { "annotations": {
             "autoscaling.knative.dev/min-scale": options.min_scale.to_string(),
             "autoscaling.knative.dev/max-scale": options.max_scale.to_string(),
@@ -261,12 +274,11 @@ fn service(owner: Owner<'_>, namespace: &str, name: &str, pod: Pod, options: &Op
             "enableServiceLinks": false,
             "timeoutSeconds": options.timeout_seconds,
             "containers": [container],
+            // The runner itself bounds what it keeps there (EXT_CACHE_MAX_BYTES, EXT_CODE_CACHE_MAX_BYTES), and whoever passes a limit of
+            // the volume is evicted.
+            "volumes": [{ "name": "cache", "emptyDir": {} }],
         },
     } });
-    // The API server leaves an empty list out.
-    if !volumes.is_empty() {
-        set(&mut spec, "/template/spec", "volumes", json!(volumes));
-    }
     Desired::new(Kind::Service, Name::within(namespace, name), owner, json!({ "spec": spec }))
         // Neither has an address of its own outside: the domains lead to the runner, and nothing leads to the other.
         .labelled("networking.knative.dev/visibility", "cluster-local")
@@ -328,6 +340,7 @@ pub(super) fn mapping(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compute::calls::Calls;
 
     fn options() -> Options {
         Options {
@@ -337,10 +350,12 @@ mod tests {
             policy: None,
             settings: vec![("EXT_EGRESS_ALLOWLIST".into(), "api.example.com".into())],
             credentials: None,
+            calls: Calls::default(),
             min_scale: 0,
             max_scale: 5,
             cpu: ("10m".into(), "1".into()),
             memory: ("32Mi".into(), "256Mi".into()),
+            exec_memory: ("32Mi".into(), "1Gi".into()),
             timeout_seconds: 30,
             progress_deadline_seconds: 120,
             namespace_pods: 20,
@@ -421,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn what_answers_for_the_domains_can_verify_and_has_a_disk_for_it() {
+    fn what_answers_for_the_domains_and_what_executes_can_verify_and_have_a_disk_for_it() {
         let options = Options { policy: Some(policy("example.com")), ..options() };
         let of =
             |desired: &Desired, at: &str| desired.body.pointer(&format!("/spec/template/spec{at}")).cloned();
@@ -434,19 +449,59 @@ mod tests {
                 .collect()
         };
         let given = ["SIGNING_TRUST_BUNDLE_TEXT", "REGISTRY_KEYS_TEXT", "EXT_CACHE_DIR"];
-
-        let runner = runner(owner(), &services(), &options);
-        for name in given {
-            assert!(names(&runner).iter().any(|is| is == name), "{name}");
+        for desired in [runner(owner(), &services(), &options), exec(owner(), &services(), &options)] {
+            for name in given {
+                assert!(names(&desired).iter().any(|is| is == name), "{name}");
+            }
+            let mounts = json!([{ "name": "cache", "mountPath": CACHE_MOUNT }]);
+            assert_eq!(of(&desired, "/containers/0/volumeMounts"), Some(mounts));
+            assert_eq!(of(&desired, "/volumes"), Some(json!([{ "name": "cache", "emptyDir": {} }])));
         }
-        let mounts = json!([{ "name": "cache", "mountPath": CACHE_MOUNT }]);
-        assert_eq!(of(&runner, "/containers/0/volumeMounts"), Some(mounts));
-        assert_eq!(of(&runner, "/volumes"), Some(json!([{ "name": "cache", "emptyDir": {} }])));
-        assert!(CACHE_DIR.strip_prefix(CACHE_MOUNT).is_some_and(|below| below.len() > 1));
+        for folder in [CACHE_DIR, CODE_CACHE_DIR] {
+            assert!(folder.strip_prefix(CACHE_MOUNT).is_some_and(|below| below.len() > 1));
+        }
+    }
 
-        let exec = exec(owner(), &services(), &options);
-        assert!(names(&exec).iter().all(|name| !given.contains(&name.as_str())), "it shows no pages");
-        assert_eq!((of(&exec, "/volumes"), of(&exec, "/containers/0/volumeMounts")), (None, None));
+    #[test]
+    fn only_what_executes_verifies_grants_and_only_pages_call_the_gateway() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("k1"), "a secret of the tests that is long enough").unwrap();
+        #[derive(clap::Parser)]
+        struct Args {
+            #[command(flatten)]
+            calls: crate::compute::calls::CallArgs,
+        }
+        let folder = folder.path().to_str().unwrap();
+        let gateway = "http://gateway.annex-system.svc:8096";
+        let broker = "http://broker.annex-system.svc:8098";
+        let given =
+            ["x", "--grant-keys", folder, "--runner-gateway-url", gateway, "--runner-broker-url", broker];
+        let calls = <Args as clap::Parser>::try_parse_from(given).ok().unwrap().calls.calls().unwrap();
+        let options = Options { calls, ..options() };
+        let value = |desired: &Desired, name: &str| -> Option<String> {
+            let env =
+                desired.body.pointer("/spec/template/spec/containers/0/env").unwrap().as_array().unwrap();
+            let variable = env.iter().find(|variable| variable["name"] == name)?;
+            variable["value"].as_str().map(str::to_owned)
+        };
+        let (runner, exec) = (runner(owner(), &services(), &options), exec(owner(), &services(), &options));
+        assert_eq!(
+            value(&runner, "EXT_GATEWAY_URL").as_deref(),
+            Some("http://gateway.annex-system.svc:8096/")
+        );
+        assert_eq!(value(&exec, "EXT_BROKER_URL").as_deref(), Some("http://broker.annex-system.svc:8098/"));
+        let audience = "annex-1s8uv2zt5c3nc1hy/exec";
+        assert_eq!(value(&exec, "RUNNER_AUDIENCE").as_deref(), Some(audience));
+        assert!(value(&exec, "EXT_GRANT_KEYS").unwrap().starts_with(&format!("k1=aud.{audience}.")));
+        for name in ["EXT_GRANT_KEYS", "RUNNER_AUDIENCE", "EXT_BROKER_URL"] {
+            assert_eq!(value(&runner, name), None, "{name}");
+        }
+        assert_eq!(value(&exec, "EXT_GATEWAY_URL"), None);
+        // Whoever owns another cluster reads everything of a pod.
+        let elsewhere = super::exec(owner(), &services(), &options.elsewhere());
+        for name in ["EXT_GRANT_KEYS", "RUNNER_AUDIENCE", "EXT_BROKER_URL"] {
+            assert_eq!(value(&elsewhere, name), None, "{name}");
+        }
     }
 
     #[test]

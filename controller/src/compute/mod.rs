@@ -1,6 +1,7 @@
 //! Where runners run when domains are Knative's: a cluster (`place`), what is to be there (`desired`, pure), what is there
 //! (`observed`, pure), and the steps between them (`provision`). Nothing here knows a Condition.
 
+mod calls;
 mod desired;
 mod elsewhere;
 mod failing;

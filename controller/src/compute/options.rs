@@ -5,7 +5,10 @@ use annex_core::IpNet;
 use annex_service::{Followed, RunnerTokens};
 use anyhow::{Context as _, bail};
 
-use super::quantity::canonical;
+use super::{
+    calls::{CallArgs, Calls},
+    quantity::canonical,
+};
 
 /// How domains reach a runner, and the cluster that runs it.
 #[derive(clap::Args, Clone, Debug)]
@@ -41,6 +44,10 @@ pub(crate) struct ComputeArgs {
     /// The memory that a runner's pod may use, as a Kubernetes quantity.
     #[arg(long, env = "RUNNER_MEMORY_LIMIT", default_value = "256Mi")]
     pub(crate) runner_memory_limit: String,
+    /// The memory that a pod which executes extensions may use, as a Kubernetes quantity. All calls under way in it share that, and what
+    /// compiles a component for the first time takes some hundred MiB for seconds.
+    #[arg(long, env = "RUNNER_EXEC_MEMORY_LIMIT", default_value = "1Gi")]
+    pub(crate) runner_exec_memory_limit: String,
     /// How long a request to a runner may take, in seconds. A pod that ends is given as long, and so is the namespace of a workspace
     /// whose last install went.
     #[arg(long, env = "RUNNER_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=600))]
@@ -84,6 +91,8 @@ pub(crate) struct ComputeArgs {
     /// The Secret of type kubernetes.io/tls on the compute cluster with the domains' wildcard certificate, as `namespace/name`.
     #[arg(long, env = "EXT_DOMAIN_TLS_SECRET")]
     pub(crate) domain_tls_secret: Option<String>,
+    #[command(flatten)]
+    pub(crate) calls: CallArgs,
 }
 
 /// How domains reach a runner.
@@ -107,10 +116,14 @@ pub(crate) struct Options {
     pub(crate) settings: Vec<(String, String)>,
     /// The Secret that holds the values of [`RUNNER_CREDENTIALS`].
     pub(crate) credentials: Option<String>,
+    /// How calls reach them, and what they reach the gateway by.
+    pub(crate) calls: Calls,
     pub(crate) min_scale: u32,
     pub(crate) max_scale: u32,
     pub(crate) cpu: (String, String),
     pub(crate) memory: (String, String),
+    /// Of what executes.
+    pub(crate) exec_memory: (String, String),
     pub(crate) timeout_seconds: u32,
     pub(crate) progress_deadline_seconds: u32,
     pub(crate) namespace_pods: u32,
@@ -119,11 +132,17 @@ pub(crate) struct Options {
 }
 
 /// What a runner is set up with, as the app-domains paper names it, and everybody may read.
-const RUNNER_SETTINGS: [&str; 10] = [
+const RUNNER_SETTINGS: [&str; 16] = [
     "BUNDLE_STORE_BASE",
+    "EXT_BROKER_CA",
     "EXT_CACHE_MAX_BYTES",
+    "EXT_CODE_CACHE_MAX_BYTES",
+    "EXT_CONCURRENCY",
     "EXT_EGRESS_ALLOWLIST",
     "EXT_FRAME_ANCESTORS",
+    "EXT_FUEL",
+    "EXT_GATEWAY_CA",
+    "EXT_MEMORY_MAX_MIB",
     "EXT_STATIC_STRICT_VALIDATION",
     "REGISTRY_CA",
     "RUNNER_PUBLIC_BASE",
@@ -151,6 +170,7 @@ impl Options {
     pub(crate) fn elsewhere(mut self) -> Self {
         self.settings.retain(|(name, _)| SETTINGS_ELSEWHERE.contains(&name.as_str()));
         self.credentials = None;
+        self.calls = Calls::default();
         self
     }
 }
@@ -208,6 +228,7 @@ impl ComputeArgs {
             policy,
             settings,
             credentials: self.runner_credentials_secret.clone(),
+            calls: self.calls.calls()?,
             min_scale: self.runner_min_scale,
             max_scale: self.runner_max_scale,
             cpu: (
@@ -217,6 +238,10 @@ impl ComputeArgs {
             memory: (
                 quantity("--runner-memory-request", &self.runner_memory_request)?,
                 quantity("--runner-memory-limit", &self.runner_memory_limit)?,
+            ),
+            exec_memory: (
+                quantity("--runner-memory-request", &self.runner_memory_request)?,
+                quantity("--runner-exec-memory-limit", &self.runner_exec_memory_limit)?,
             ),
             timeout_seconds: self.runner_timeout_seconds,
             progress_deadline_seconds: self.runner_progress_deadline_seconds,
