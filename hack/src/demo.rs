@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::checkout::Checkout;
 use crate::http;
@@ -31,6 +31,11 @@ struct Tenant {
     workspace: &'static str,
 }
 
+/// The sample extension, by the name in its manifest.
+const SAMPLE: &str = "com.example.notes";
+/// What the first tenant writes, and no other reads.
+const NOTE: &str = "The others do not see this";
+
 const TENANTS: [Tenant; 2] =
     [Tenant { user: "alice", workspace: "acme" }, Tenant { user: "bob", workspace: "globex" }];
 
@@ -44,7 +49,9 @@ pub fn run(settings: &Settings) -> Result<()> {
     let shell = Shell::new(&stack)?;
     shell.introduce();
 
-    let mut answers = Vec::new();
+    let publishes = publish_sample(&shell, &stack)?;
+
+    let (mut answers, mut pages) = (Vec::new(), Vec::new());
     for Tenant { user, workspace } in &TENANTS {
         say(&format!("\n# {user} makes a workspace and installs the sample extension in it."));
         let config = shell.path(&stack.paths().user_kubeconfig(user));
@@ -67,11 +74,23 @@ pub fn run(settings: &Settings) -> Result<()> {
         let inside = format!("{kubectl} --context {workspace}");
         shell.run(&format!("{inside} apply -f manifests/samples/install.yaml"))?;
         shell.run(&format!("{inside} wait install/hello {INSTALLED}"))?;
-        await_address(&stack.user(user).context(workspace), settings)?;
+        await_address(&stack.user(user).context(workspace), "hello", settings)?;
         shell.run(&format!("{inside} get installs"))?;
         let url =
             shell.run(&format!("{inside} get install hello -o jsonpath='{{.status.url}}{{\"\\n\"}}'"))?;
         answers.push((workspace, url.trim().to_owned()));
+        if publishes {
+            shell.run(&format!("{inside} apply -f manifests/samples/notes.yaml"))?;
+            shell.run(&format!("{inside} wait install/notes {INSTALLED}"))?;
+            await_address(&stack.user(user).context(workspace), "notes", settings)?;
+            let url = stack.user(user).context(workspace).run(&[
+                "get",
+                "install",
+                "notes",
+                "--output=jsonpath={.status.url}",
+            ])?;
+            pages.push(url.trim().to_owned());
+        }
     }
     say("\n# What the operator sees, in the provider's workspace.");
     let admin =
@@ -96,9 +115,73 @@ pub fn run(settings: &Settings) -> Result<()> {
     {
         bail!("both domains answer as tenant {first}: see {}", stack.paths().log(Part::Runner).display());
     }
-    say(&format!("\n{}", next_steps(&shell, &stack)));
+    if let [first, others @ ..] = pages.as_slice() {
+        take_notes(&shell, &stack, first, others)?;
+    }
+    say(&format!("\n{}", next_steps(&shell, &stack, &pages)));
     say(&format!("Done in {}. Everything is left running.", seconds(started.elapsed())));
     Ok(())
+}
+
+/// Has the operator publish the sample, which the environment's own key signs. False: nobody can here, and the demo goes on without it.
+fn publish_sample(shell: &Shell, stack: &Stack) -> Result<bool> {
+    let administrator = stack.paths().kcp_kubeconfig();
+    if !Endpoint::has_token(&administrator)? {
+        say(
+            "\n# The sample extension is left out: the administrator of this kcp has no token, and the registry asks for one.",
+        );
+        return Ok(false);
+    }
+    say("\n# The operator publishes the sample extension: built, signed, and checked by the registry.");
+    let folder = shell.path(stack.paths().state());
+    let key = shell.path(&stack.paths().publisher_key());
+    let archive = format!("{folder}/notes.tar.zst");
+    shell.run(&format!("kubectl annex bundle samples/notes -o {archive}"))?;
+    shell.run(&format!("kubectl annex sign {archive} --key {key}"))?;
+    shell.run(&format!(
+        "kubectl annex publish {archive} --registry {} --kubeconfig {} --context annex",
+        stack.registry_url()?,
+        shell.path(&administrator)
+    ))?;
+    Ok(true)
+}
+
+/// Shows that each workspace keeps notes of its own.
+fn take_notes(shell: &Shell, stack: &Stack, first: &str, others: &[String]) -> Result<()> {
+    say("\n# The sample's code runs in a sandbox for each call, and keeps what it stores by workspace.");
+    let call = |url: &str| format!("{}/api/ext/{SAMPLE}/notes", url.trim_end_matches('/'));
+    let note = json!({ "text": NOTE }).to_string();
+    let read = |url: &str| ask(shell, stack, &call(url), None);
+    ask(shell, stack, &call(first), Some(&note))?;
+    if !read(first)?.contains(NOTE) {
+        bail!("the note is not kept");
+    }
+    for other in others {
+        if read(other)?.contains(NOTE) {
+            bail!("a note of one workspace is seen in another");
+        }
+    }
+    Ok(())
+}
+
+/// Calls an extension as a person would with curl; `json` is what is posted.
+fn ask(shell: &Shell, stack: &Stack, url: &str, json: Option<&str>) -> Result<String> {
+    let post =
+        json.map(|json| format!(" -H 'content-type: application/json' -d '{json}'")).unwrap_or_default();
+    if stack.settings().tls {
+        return shell.run(&format!("{}{post} --fail", curl(&shell.path(&stack.paths().domains_ca()), url)?));
+    }
+    say(&format!("$ curl -s {url}{post}"));
+    let (host, port, path) = split_url(url).with_context(|| format!("{url:?} is no http address"))?;
+    let answer = match json {
+        Some(json) => http::post(port, &host, &path, json)?,
+        None => http::get(port, &host, &path)?,
+    };
+    say(answer.body.trim_end());
+    if !(200..300).contains(&answer.status) {
+        bail!("{url} answers {}", answer.status);
+    }
+    Ok(answer.body)
 }
 
 /// Runs lines as a person's shell in the checkout would, after printing them.
@@ -155,9 +238,9 @@ impl Shell {
 }
 
 /// An install of before `--tls` or a port changed is Ready all the while, and has the address of then for a moment more.
-fn await_address(kubectl: &Kubectl, settings: &Settings) -> Result<()> {
+fn await_address(kubectl: &Kubectl, install: &str, settings: &Settings) -> Result<()> {
     retry(READDRESSED, "the install's address follows the settings", || {
-        let url = kubectl.run(&["get", "install", "hello", "--output=jsonpath={.status.url}"])?;
+        let url = kubectl.run(&["get", "install", install, "--output=jsonpath={.status.url}"])?;
         if is_current(url.trim(), settings.domain_scheme_and_port()) {
             Ok(())
         } else {
@@ -213,7 +296,7 @@ fn tenant_id(body: &str) -> Option<String> {
     serde_json::from_str::<Value>(body).ok()?.get("tenant_id")?.as_str().map(str::to_owned)
 }
 
-fn next_steps(shell: &Shell, stack: &Stack) -> String {
+fn next_steps(shell: &Shell, stack: &Stack, pages: &[String]) -> String {
     let config = shell.path(&stack.paths().user_kubeconfig("alice"));
     let alice = format!("kubectl --kubeconfig {config}");
     let mallory = format!("kubectl --kubeconfig {}", shell.path(&stack.paths().user_kubeconfig("mallory")));
@@ -247,6 +330,10 @@ fn next_steps(shell: &Shell, stack: &Stack) -> String {
         ),
     ];
     let mut text = "# What to try next\n".to_owned();
+    for page in pages {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "# open the sample's page in a browser\n  {page}");
+    }
     for (why, command) in steps {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "# {why}\n$ {command}");

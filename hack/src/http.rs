@@ -23,16 +23,43 @@ pub fn get(port: u16, host: &str, path: &str) -> Result<Response> {
     get_at("127.0.0.1", port, host, path)
 }
 
+/// `POST path` with a body of JSON, at 127.0.0.1 as [`get`] does.
+///
+/// # Errors
+/// Like [`get`], within half a minute: something may have to start first.
+pub(crate) fn post(port: u16, host: &str, path: &str, json: &str) -> Result<Response> {
+    let head = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", json.len());
+    request(
+        "127.0.0.1",
+        port,
+        &format!("POST {path}"),
+        host,
+        &format!("{head}\r\n{json}"),
+        Duration::from_secs(30),
+    )
+}
+
 /// Like [`get`] at another address than this machine's own.
 pub(crate) fn get_at(address: &str, port: u16, host: &str, path: &str) -> Result<Response> {
-    const TIMEOUT: Duration = Duration::from_secs(5);
-    let failed = || format!("GET {path} at {address}, port {port}");
+    request(address, port, &format!("GET {path}"), host, "\r\n", Duration::from_secs(5))
+}
+
+/// `rest` is further headers, an empty line, and the body.
+fn request(
+    address: &str,
+    port: u16,
+    what: &str,
+    host: &str,
+    rest: &str,
+    within: Duration,
+) -> Result<Response> {
+    let failed = || format!("{what} at {address}, port {port}");
     let mut addresses = (address, port).to_socket_addrs().with_context(failed)?;
     let address = addresses.next().with_context(failed)?;
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).with_context(failed)?;
-    stream.set_read_timeout(Some(TIMEOUT)).with_context(failed)?;
-    stream.set_write_timeout(Some(TIMEOUT)).with_context(failed)?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nConnection: close\r\n\r\n");
+    let mut stream = TcpStream::connect_timeout(&address, within).with_context(failed)?;
+    stream.set_read_timeout(Some(within)).with_context(failed)?;
+    stream.set_write_timeout(Some(within)).with_context(failed)?;
+    let request = format!("{what} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nConnection: close\r\n{rest}");
     stream.write_all(request.as_bytes()).with_context(failed)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).with_context(failed)?;

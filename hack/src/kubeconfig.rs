@@ -40,6 +40,14 @@ impl Endpoint {
         Ok(Self::from_view(&serde_json::from_slice(&text).with_context(failed)?)?.0)
     }
 
+    /// Whether the user of the first context of such a kubeconfig has a token.
+    pub(crate) fn has_token(path: &Path) -> Result<bool> {
+        let failed = || format!("cannot read {}", path.display());
+        let view: Value =
+            serde_json::from_slice(&fs::read(path).with_context(failed)?).with_context(failed)?;
+        Ok(view.pointer("/users/0/user/token").is_some_and(Value::is_string))
+    }
+
     /// The certificate authority. None: the system's own vouch for the server.
     pub(crate) fn authority(&self) -> Result<Option<Vec<u8>>> {
         let data = self.options.get("certificate-authority-data").and_then(Value::as_str);

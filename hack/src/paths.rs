@@ -53,6 +53,11 @@ impl Paths {
         self.state.join("runner-cache")
     }
 
+    /// Where the runner keeps what it compiled; only without Knative.
+    pub(crate) fn runner_code_cache(&self) -> PathBuf {
+        self.state.join("runner-code-cache")
+    }
+
     /// Whom the registry, the controller and the runner trust: the development publisher's key, for any publisher.
     #[must_use]
     pub fn trust_bundle(&self) -> PathBuf {
@@ -81,6 +86,18 @@ impl Paths {
     #[must_use]
     pub fn grant_keys(&self) -> PathBuf {
         self.signing().join("grant-keys")
+    }
+
+    /// What the runner of this machine verifies grants by; only without Knative.
+    #[must_use]
+    pub fn runner_grant_keys(&self) -> PathBuf {
+        self.signing().join("runner-grant-keys")
+    }
+
+    /// Where extensions' storage is.
+    #[must_use]
+    pub fn storage(&self) -> PathBuf {
+        self.state.join("storage")
     }
 
     /// The registry's private key.
@@ -205,6 +222,8 @@ impl Paths {
             self.signing(),
             self.bundle_store(),
             self.runner_cache(),
+            self.runner_code_cache(),
+            self.storage(),
             self.logs(),
             self.pids(),
             self.kubectl_cache(),

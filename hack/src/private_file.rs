@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -26,6 +26,12 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> Result<()> {
         .with_context(failed)?;
     file.write_all(content).with_context(failed)?;
     fs::rename(&draft, path).with_context(failed)
+}
+
+/// Makes a folder that only its owner enters, unless it is there.
+pub(crate) fn folder(path: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("cannot make {}", path.display()))
 }
 
 #[cfg(test)]

@@ -19,6 +19,12 @@ pub(crate) struct Knative {
     pub(crate) registry_url: String,
     /// Where the ingress answers for the installs' domains; https where they have TLS.
     pub(crate) ingress_url: String,
+    /// At which address of this machine pods reach the gateway.
+    pub(crate) gateway_listen: String,
+    /// The same as pods reach it, without a port.
+    pub(crate) gateway_host: String,
+    /// Where the ingress takes calls of Knative Services that have no address outside: `HOST:PORT`.
+    pub(crate) internal_ingress: Option<String>,
 }
 
 /// How a service is started; `server` is kcp's address as tenants see it. Kcp and the ingress are not services.
@@ -63,6 +69,11 @@ pub(crate) fn launch(
             arg("--denylist", paths.denylist().display().to_string());
             arg("--registry-keys", paths.registry_keys().display().to_string());
             arg("--cache-dir", paths.runner_cache().display().to_string());
+            arg("--code-cache-dir", paths.runner_code_cache().display().to_string());
+            arg("--grant-keys-dir", paths.runner_grant_keys().display().to_string());
+            arg("--storage-url", storage_url(paths));
+            arg("--gateway-url", format!("http://127.0.0.1:{}", settings.gateway_port()));
+            arg("--broker-url", format!("http://127.0.0.1:{}", settings.broker_port()));
             if settings.runner_has_tls() {
                 // No inputs: it follows them while it runs.
                 arg("--tls-cert-file", paths.domains_certificate().display().to_string());
@@ -73,17 +84,24 @@ pub(crate) fn launch(
             env.push(("REGISTRY_TOKEN_FILE".to_owned(), paths.runner_tokens().display().to_string()));
         }
         Part::Gateway => {
+            // Never over TLS here: pages call it through the runner, on their own domains.
+            let listen = |port: u16| match knative {
+                None => listen(port),
+                Some(knative) => format!("{}:{port}", knative.gateway_listen),
+            };
             arg("--listen", listen(settings.gateway_port()));
             arg("--broker-listen", listen(settings.broker_port()));
             // No input: it follows it.
             arg("--grant-keys", paths.grant_keys().display().to_string());
-            if knative.is_none() {
-                arg("--runner-url", format!("http://127.0.0.1:{}", settings.runner_internal_port()));
-            }
-            if settings.tls {
-                // As the runner's. No inputs: it follows them. What runners ask has no name that the certificate could be for.
-                arg("--tls-cert-file", paths.domains_certificate().display().to_string());
-                arg("--tls-key-file", paths.domains_key().display().to_string());
+            match knative {
+                None => arg("--runner-url", format!("http://127.0.0.1:{}", settings.runner_internal_port())),
+                Some(knative) => {
+                    // The pods keep nothing: what they store goes through the gateway.
+                    arg("--storage-url", storage_url(paths));
+                    if let Some(ingress) = &knative.internal_ingress {
+                        arg("--exec-connect", ingress.clone());
+                    }
+                }
             }
         }
         Part::Registry => {
@@ -118,6 +136,10 @@ pub(crate) fn launch(
                     arg("--runner-image", knative.runner_image.clone());
                     arg("--runner-registry-url", knative.registry_url.clone());
                     arg("--runner-url", knative.ingress_url.clone());
+                    arg("--grant-keys", paths.grant_keys().display().to_string());
+                    let gateway = |port: u16| format!("http://{}:{port}", knative.gateway_host);
+                    arg("--runner-gateway-url", gateway(settings.gateway_port()));
+                    arg("--runner-broker-url", gateway(settings.broker_port()));
                     inputs.push(kubeconfig);
                     // Nobody else makes claims on a development cluster.
                     env.push(("KNATIVE_AUTO_CREATE_CDC".to_owned(), "true".to_owned()));
@@ -146,6 +168,12 @@ pub(crate) fn launch(
     Launch { program: program.to_path_buf(), args, env, inputs, network: None }
 }
 
+/// The file of extensions' storage as a URL, in which some characters of a path mean something else.
+fn storage_url(paths: &Paths) -> String {
+    let path = paths.storage().join("kv.db").display().to_string();
+    format!("sqlite://{}", path.replace('%', "%25").replace('?', "%3F").replace('#', "%23"))
+}
+
 /// Adds `extra` to `args`; where both name an option, the extra one counts, because a service refuses it twice.
 pub(crate) fn merge_args(args: Vec<String>, extra: &[String]) -> Vec<String> {
     let name = |arg: &str| arg.starts_with("--").then(|| arg.split('=').next().unwrap_or(arg).to_owned());
@@ -168,6 +196,18 @@ pub(crate) fn merge_args(args: Vec<String>, extra: &[String]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::settings::ComputeMode;
+
+    fn knative() -> Knative {
+        Knative {
+            runner_image: "dev.local/annex-runner:1".to_owned(),
+            registry_listen: "10.89.0.1:8091".to_owned(),
+            registry_url: "http://10.89.0.1:8091".to_owned(),
+            ingress_url: "http://10.89.0.2:30080".to_owned(),
+            gateway_listen: "10.89.0.1".to_owned(),
+            gateway_host: "10.89.0.1".to_owned(),
+            internal_ingress: Some("10.89.0.2:30081".to_owned()),
+        }
+    }
 
     fn strings(words: &str) -> Vec<String> {
         words.split_whitespace().map(str::to_owned).collect()
@@ -220,7 +260,7 @@ mod tests {
         for part in [
             "--operations-listen 127.0.0.1:8097 --kubeconfig /state/services/gateway.kubeconfig",
             "--listen 127.0.0.1:8096 --broker-listen 127.0.0.1:8098 --grant-keys /state/signing/grant-keys",
-            "--runner-url http://127.0.0.1:8093 --tls-cert-file",
+            "--runner-url http://127.0.0.1:8093",
         ] {
             assert!(line.contains(part), "{line}");
         }
@@ -230,12 +270,7 @@ mod tests {
     fn with_knative_the_controller_has_an_identity_there() {
         let settings = Settings::new(Path::new("/state"));
         let paths = Paths::new(&settings.state_dir);
-        let knative = Knative {
-            runner_image: "dev.local/annex-runner:1".to_owned(),
-            registry_listen: "10.89.0.1:8091".to_owned(),
-            registry_url: "http://10.89.0.1:8091".to_owned(),
-            ingress_url: "http://10.89.0.2:30080".to_owned(),
-        };
+        let knative = knative();
         let program = Path::new("/bin/controller");
         let launch = launch(&settings, &paths, "https://k", Some(&knative), Part::Controller, program);
         let line = launch.args.join(" ");
@@ -247,6 +282,34 @@ mod tests {
         assert!(launch.inputs.contains(&paths.compute_service_kubeconfig(Part::Controller)));
         assert!(!line.contains("/state/compute.kubeconfig"), "{line}");
         assert!(!line.contains("--runner-ca-file"), "{line}");
+        for part in [
+            "--grant-keys /state/signing/grant-keys",
+            "--runner-gateway-url http://10.89.0.1:8096 --runner-broker-url http://10.89.0.1:8098",
+        ] {
+            assert!(line.contains(part), "{line}");
+        }
+    }
+
+    #[test]
+    fn with_knative_the_gateway_keeps_what_extensions_store_and_calls_through_the_ingress() {
+        let settings = Settings::new(Path::new("/state"));
+        let paths = Paths::new(&settings.state_dir);
+        let program = Path::new("/bin/gateway");
+        let gateway = launch(&settings, &paths, "https://k", Some(&knative()), Part::Gateway, program);
+        let line = gateway.args.join(" ");
+        for part in [
+            "--listen 10.89.0.1:8096 --broker-listen 10.89.0.1:8098",
+            "--storage-url sqlite:///state/storage/kv.db --exec-connect 10.89.0.2:30081",
+        ] {
+            assert!(line.contains(part), "{line}");
+        }
+        assert!(!line.contains("--runner-url"), "{line}");
+    }
+
+    #[test]
+    fn a_folders_name_stays_itself_in_a_url() {
+        let url = storage_url(&Paths::new(Path::new("/a%2f?b#c")));
+        assert_eq!(url, "sqlite:///a%252f%3Fb%23c/storage/kv.db");
     }
 
     fn value<'a>(launch: &'a Launch, name: &str) -> Option<&'a str> {
@@ -280,12 +343,7 @@ mod tests {
         let settings =
             Settings { tls: true, compute: ComputeMode::Knative, ..Settings::new(Path::new("/state")) };
         let paths = Paths::new(&settings.state_dir);
-        let knative = Knative {
-            runner_image: "dev.local/annex-runner:1".to_owned(),
-            registry_listen: "10.89.0.1:8091".to_owned(),
-            registry_url: "http://10.89.0.1:8091".to_owned(),
-            ingress_url: "https://10.89.0.2:30443".to_owned(),
-        };
+        let knative = Knative { ingress_url: "https://10.89.0.2:30443".to_owned(), ..knative() };
         let program = Path::new("/bin/controller");
         let launch = launch(&settings, &paths, "https://k", Some(&knative), Part::Controller, program);
         assert!(launch.args.join(" ").contains("--runner-ca-file /state/domains-ca.crt"));

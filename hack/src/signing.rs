@@ -1,10 +1,11 @@
-//! What an operator would make: the registry's keys, whom it trusts, the runners' token, and what grants are signed with. Only the formats are known here, so
-//! that what a newcomer waits for stays small.
+//! What an operator would make: the registry's keys, whom it trusts, the runners' token, and what grants are signed with. But for grants, whose crate is small, only the
+//! formats are known here, so that what a newcomer waits for stays small.
 
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
 
+use annex_grant::{Audience, KeyRing};
 use anyhow::{Context as _, Result};
 use rcgen::KeyPair;
 use serde_json::json;
@@ -23,7 +24,24 @@ pub(crate) fn ensure(paths: &Paths) -> Result<()> {
     missing(&paths.trust_bundle(), || Ok(format!("# annex-publisher: *\n{}", publisher.public_key_pem())))?;
     missing(&paths.denylist(), || Ok("# nothing is revoked\n".to_owned()))?;
     missing(&paths.runner_tokens(), random)?;
-    missing(&paths.grant_keys().join("dev"), random)
+    missing(&paths.grant_keys().join(GRANT_KEY), random)?;
+    derive(paths)
+}
+
+/// What the gateway's grants are signed with.
+const GRANT_KEY: &str = "dev";
+/// Who the runner of this machine is to the gateway.
+const DIRECT: &str = "direct";
+
+/// What the runner of this machine verifies them by, of the key as it is: it may have been replaced by hand.
+fn derive(paths: &Paths) -> Result<()> {
+    let key = paths.grant_keys().join(GRANT_KEY);
+    let key = fs::read(&key).with_context(|| format!("cannot read {}", key.display()))?;
+    let ring = KeyRing::parse(&[(GRANT_KEY.to_owned(), key)]).context("the key of grants")?;
+    let audience: Audience = DIRECT.parse().context("the audience of the runner of this machine")?;
+    ring.derived(&audience).into_iter().try_for_each(|(id, derived)| {
+        private_file::write(&paths.runner_grant_keys().join(id.as_str()), derived.as_bytes())
+    })
 }
 
 /// 32 bytes in hex, and a line's end.
@@ -64,6 +82,8 @@ mod tests {
         let read = || files.clone().map(|file| fs::read_to_string(file).unwrap());
         let first = read();
         let first_grant_key = fs::read_to_string(&grant_key).unwrap();
+        let derived = fs::read_to_string(paths.runner_grant_keys().join("dev")).unwrap();
+        assert!(derived.starts_with("aud.direct.") && !derived.contains(first_grant_key.trim()));
         ensure(&paths).unwrap();
         assert_eq!((read(), fs::read_to_string(&grant_key).unwrap()), (first.clone(), first_grant_key));
         fs::remove_file(paths.runner_tokens()).unwrap();

@@ -25,7 +25,8 @@ use crate::settings::{ComputeMode, Settings, split_address};
 use crate::state::{self, Lock};
 use crate::tools::Tools;
 use crate::{
-    domain_tls, http, identities, kcp, ports, prerequisites, provider, services, signing, tail, users,
+    domain_tls, http, identities, kcp, ports, prerequisites, private_file, provider, services, signing, tail,
+    users,
 };
 
 /// kcp needs about 20 s for a first start on two idle cores, and several times that while others compile.
@@ -126,6 +127,7 @@ impl Stack {
             return Ok(stack);
         }
         signing::ensure(&stack.paths)?;
+        private_file::folder(&stack.paths.storage())?;
         if stack.settings.kcp_kubeconfig.is_none() {
             users::ensure_tokens(&stack.paths)?;
             step("start kcp", || stack.start(Part::Kcp))?;
@@ -512,11 +514,15 @@ impl Stack {
                 ("0.0.0.0".to_owned(), Some(format!("http://{}:{registry_port}", own_address(&host, port)?)))
             }
         };
+        let registry_url = url.unwrap_or_else(|| format!("http://{listen}:{registry_port}"));
         Ok(Knative {
             runner_image,
             registry_listen: format!("{listen}:{registry_port}"),
-            registry_url: url.unwrap_or_else(|| format!("http://{listen}:{registry_port}")),
+            gateway_host: host_of(&registry_url).to_owned(),
+            registry_url,
             ingress_url,
+            gateway_listen: listen,
+            internal_ingress: self.compute.as_ref().map(Compute::ingress_internal),
         })
     }
 
@@ -556,6 +562,15 @@ fn own_address(host: &str, port: u16) -> Result<String> {
     let address = address
         .with_context(|| format!("cannot tell how {host} reaches this machine: give --registry-url"))?;
     Ok(address.ip().to_string())
+}
+
+/// The host of an http URL; an IPv6 address with its brackets.
+fn host_of(url: &str) -> &str {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
 }
 
 /// Ends every process that the records in `state_dir` name and that still is the one recorded: services first, kcp next,

@@ -20,6 +20,8 @@ pub(super) const DNS_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 /// Where the ingress answers at the node's address.
 pub(super) const HTTP_NODE_PORT: u16 = 30080;
 pub(super) const HTTPS_NODE_PORT: u16 = 30443;
+/// Where it answers there for what has no address outside: a gateway on this machine calls runners through it.
+pub(super) const INTERNAL_NODE_PORT: u16 = 30090;
 /// The image of what holds a pod's network.
 pub(super) const PAUSE: &str = "dev.local/pause:1";
 

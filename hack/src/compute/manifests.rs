@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 
 use super::command::finish;
-use super::config::{HTTP_NODE_PORT, HTTPS_NODE_PORT};
+use super::config::{HTTP_NODE_PORT, HTTPS_NODE_PORT, INTERNAL_NODE_PORT};
 use super::node_images;
 use crate::checkout::Checkout;
 use crate::tools::{self, Tool};
@@ -169,19 +169,27 @@ fn adapt(object: &mut Value, images: &[(&'static str, String)]) {
         }
         // Apart from every name that an install may get.
         ("ConfigMap", "config-domain") => set_data(object, "apps.svc.localtest", ""),
-        ("Service", "kourier") => {
-            let spec = json!({
-                "type": "NodePort",
-                "ports": [
-                    {"name": "http2", "port": 80, "targetPort": 8080, "nodePort": HTTP_NODE_PORT, "protocol": "TCP"},
-                    {"name": "https", "port": 443, "targetPort": 8443, "nodePort": HTTPS_NODE_PORT, "protocol": "TCP"},
-                ],
-            });
-            if let (Some(Value::Object(present)), Value::Object(ours)) = (object.get_mut("spec"), spec) {
-                present.extend(ours);
-            }
-        }
+        ("Service", "kourier") => set_node_ports(
+            object,
+            json!([
+                {"name": "http2", "port": 80, "targetPort": 8080, "nodePort": HTTP_NODE_PORT, "protocol": "TCP"},
+                {"name": "https", "port": 443, "targetPort": 8443, "nodePort": HTTPS_NODE_PORT, "protocol": "TCP"},
+            ]),
+        ),
+        ("Service", "kourier-internal") => set_node_ports(
+            object,
+            json!([
+                {"name": "http2", "port": 80, "targetPort": 8081, "nodePort": INTERNAL_NODE_PORT, "protocol": "TCP"},
+            ]),
+        ),
         _ => {}
+    }
+}
+
+fn set_node_ports(service: &mut Value, ports: Value) {
+    if let Some(Value::Object(spec)) = service.get_mut("spec") {
+        spec.insert("type".to_owned(), "NodePort".into());
+        spec.insert("ports".to_owned(), ports);
     }
 }
 

@@ -132,6 +132,11 @@ impl Compute {
         (self.network.node.to_string(), config::HTTPS_NODE_PORT)
     }
 
+    /// `HOST:PORT` at which the ingress takes calls of what has no address outside.
+    pub(crate) fn ingress_internal(&self) -> String {
+        format!("{}:{}", self.network.node, config::INTERNAL_NODE_PORT)
+    }
+
     /// Starts a component, unless just that already runs, and waits until it answers, if it is one that answers.
     ///
     /// # Errors
