@@ -113,6 +113,14 @@ impl Cluster {
         Ok(self.api(kind, namespace).get_opt(name).await?)
     }
 
+    /// All of a kind in a namespace.
+    ///
+    /// # Errors
+    /// The cluster refuses.
+    pub async fn list(&self, kind: Kind, namespace: &str) -> anyhow::Result<Vec<DynamicObject>> {
+        Ok(self.api(kind, namespace).list(&ListParams::default()).await?.items)
+    }
+
     /// Makes an object; `body` is everything but kind, name and namespace.
     ///
     /// # Errors

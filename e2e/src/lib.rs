@@ -3,9 +3,12 @@
 //! Nothing here sleeps in place of a condition: every wait is a watch with a limit.
 
 mod browser;
+mod caller;
 mod catalog;
 mod cluster;
 mod everything;
+mod extension;
+mod notes_page;
 mod publisher;
 pub mod replica;
 mod runner_client;
@@ -14,9 +17,12 @@ mod workspaces;
 mod world;
 
 pub use browser::{console_errors, evaluate, with_browser};
+pub use caller::{Caller, token_in};
 pub use catalog::{hash, publish, publish_version, withdraw};
 pub use cluster::{Cluster, Kind};
 pub use everything::Everything;
+pub use extension::{NOTES, NOTES_ENDPOINTS, component, folder, kubectl_annex, packed_with, publish_notes};
+pub use notes_page::NotesPage;
 pub use publisher::{Publisher, packed};
 pub use runner_client::RunnerClient;
 pub use waiting::{PATIENCE, until, when};

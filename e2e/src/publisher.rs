@@ -1,12 +1,12 @@
 use std::{fs, path::Path, sync::Arc};
 
 use annex_bundle::{Limits, SigningKey, Unpacked, pack_files, sign};
-use anyhow::Context as _;
 use jiff::Timestamp;
-use kube::config::Kubeconfig;
 use reqwest::{StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 use xtask::Stack;
+
+use crate::token_in;
 
 const BOUNDARY: &str = "annex-e2e-boundary";
 
@@ -54,10 +54,7 @@ impl Publisher {
     /// # Errors
     /// As [`Publisher::new`].
     pub fn with_kubeconfig(stack: &Stack, kubeconfig: &Path) -> anyhow::Result<Self> {
-        let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
-        let info = kubeconfig.auth_infos.into_iter().next().and_then(|named| named.auth_info);
-        let token = info.and_then(|info| info.token).context("the user has no token")?;
-        Self::with_token(stack, secrecy::ExposeSecret::expose_secret(&token))
+        Self::with_token(stack, &token_in(kubeconfig)?)
     }
 
     /// Who has this token.

@@ -1,6 +1,6 @@
 use std::{ffi::OsString, path::Path, process::Command};
 
-use annex_e2e::{World, until};
+use annex_e2e::{World, publish_notes, until};
 use anyhow::Context as _;
 use serde_json::json;
 
@@ -12,6 +12,8 @@ async fn every_command_of_the_tenant_guide_works() -> anyhow::Result<()> {
     let (world, _turn) = alone().await;
     // The guide makes the workspace itself.
     world.admin().await?.without("acme").await?;
+    // As `cargo xtask demo` has done where a person reads it.
+    tokio::task::block_in_place(|| publish_notes(&world.stack, &world.stack.paths().kcp_kubeconfig()))?;
     Guide::new(world, "tenant-guide.md")?.follow(&[]).await
 }
 

@@ -9,6 +9,7 @@
     reason = "all of it is test, also what is not in a #[test] function: a panic is how a test fails"
 )]
 
+mod calls;
 mod cleanup;
 mod cli;
 mod conflicts;
@@ -25,6 +26,7 @@ mod registry;
 mod registry_s3;
 mod replicas;
 mod restarts;
+mod sample;
 mod security;
 mod seed;
 mod stuck;

@@ -1,6 +1,6 @@
 //! From a publisher's folder to a page in a browser.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use annex_e2e::World;
 use anyhow::Context as _;
@@ -40,20 +40,8 @@ fn project(at: &Path) -> anyhow::Result<()> {
 
 /// What a publisher types, as alice.
 fn kubectl_annex(world: &World, folder: &Path, args: &[&str]) -> anyhow::Result<String> {
-    let program = world.stack.plugin_folder().context("the plugin is built")?.join("kubectl-annex");
-    let output = block_in_place(|| {
-        Command::new(program)
-            .args(args)
-            .current_dir(folder)
-            .env("KUBECONFIG", world.stack.paths().user_kubeconfig("alice"))
-            .env("ANNEX_REGISTRY_URL", world.stack.registry_url()?)
-            .output()
-            .map_err(anyhow::Error::from)
-    })?;
-    let said =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{args:?}: {said}");
-    Ok(said)
+    let alice = world.stack.paths().user_kubeconfig("alice");
+    block_in_place(|| annex_e2e::kubectl_annex(&world.stack, &alice, folder, args))
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {

@@ -39,9 +39,10 @@ impl Deployed {
         block_in_place(|| {
             stack.stop(Part::Controller)?;
             stack.stop(Part::Initializer)?;
+            stack.stop(Part::Gateway)?;
             stack.stop(Part::Registry)?;
             let file = |key: &str, path: std::path::PathBuf| format!("--from-file={key}={}", path.display());
-            for part in [Part::Controller, Part::Initializer, Part::Registry] {
+            for part in [Part::Controller, Part::Gateway, Part::Initializer, Part::Registry] {
                 let (name, file) =
                     (format!("annex-{part}-kcp"), file("kubeconfig", stack.paths().service_kubeconfig(part)));
                 kubectl.run(&["-n", SYSTEM, "create", "secret", "generic", &name, &file])?;
@@ -56,6 +57,7 @@ impl Deployed {
                 ("annex-signing", &signing[..]),
                 ("annex-registry-key", &[file("registry.key", paths.registry_key())]),
                 ("annex-runner-tokens", &[file("tokens", paths.runner_tokens())]),
+                ("annex-grant-keys", &[file("dev", paths.grant_keys().join("dev"))]),
             ] {
                 let files = files.iter().map(String::as_str);
                 let args: Vec<&str> =
@@ -100,6 +102,8 @@ impl Drop for Deployed {
             kubectl.run(&["-n", SYSTEM, "wait", "pods", "-l", OURS, "--for=delete", "--timeout=90s"])?;
             let secrets = [
                 "controller-kcp",
+                "gateway-kcp",
+                "grant-keys",
                 "initializer-kcp",
                 "registry-kcp",
                 "signing",
@@ -115,6 +119,7 @@ impl Drop for Deployed {
             delete.extend(secrets.iter().map(String::as_str));
             kubectl.run(&delete)?;
             stack.start(Part::Registry)?;
+            stack.start(Part::Gateway)?;
             stack.start(Part::Controller)?;
             stack.start(Part::Initializer)
         });
@@ -233,14 +238,17 @@ async fn an_install_gets_ready_where_the_services_are_pods_under_their_own_ident
     let images = block_in_place(|| world.stack.provide_images())?;
     let kubectl = world.stack.compute_admin();
     let deployed = Deployed::begin(world)?;
-    let rendered = block_in_place(|| Overlay::new(&[], &images, &knative(world)?)?.render(&kubectl))?;
-    deployed.roll_out(&rendered, &["registry", "controller", "initializer"])?;
+    let rendered =
+        block_in_place(|| Overlay::new(&["gateway"], &images, &knative(world)?)?.render(&kubectl))?;
+    deployed.roll_out(&rendered, &["registry", "controller", "initializer", "gateway"])?;
 
     let level = cluster.get(Kind::Namespace, "", SYSTEM).await?.context("the namespace")?;
     assert_eq!(level.labels()["pod-security.kubernetes.io/enforce"], "restricted");
     assert_pods(&cluster, "controller", 2, "annex-controller", true).await?;
     assert_pods(&cluster, "initializer", 2, "default", false).await?;
-    assert_policies(&cluster, &["annex-nobody-else", "annex-operations", "annex-registry"]).await?;
+    assert_pods(&cluster, "gateway", 2, "annex-gateway", false).await?;
+    assert_policies(&cluster, &["annex-gateway", "annex-nobody-else", "annex-operations", "annex-registry"])
+        .await?;
     assert_budget(&cluster, "controller", 1).await?;
     assert_budget(&cluster, "initializer", 1).await?;
 
@@ -253,6 +261,11 @@ async fn an_install_gets_ready_where_the_services_are_pods_under_their_own_ident
     let registry =
         json!({ "name": "REGISTRY_BASE_URL", "value": "http://annex-registry.annex-system.svc:8091" });
     assert!(env.as_array().is_some_and(|env| env.contains(&registry)), "{env}");
+    let exec = cluster.get(Kind::Service, &namespace(&workspace), "exec").await?.context("what executes")?;
+    let env =
+        exec.data["spec"]["template"]["spec"]["containers"][0]["env"].as_array().context("variables")?;
+    let has = |name: &str| env.iter().any(|variable| variable["name"] == name);
+    assert!(has("EXT_GRANT_KEYS") && has("EXT_BROKER_URL"), "it takes the gateway's calls");
     let controller = pods(&cluster, "controller").await?[0].name_any();
     let ready = format!("/api/v1/namespaces/{SYSTEM}/pods/{controller}:8090/proxy/readyz");
     let ready = block_in_place(|| kubectl.run(&["get", "--raw", &ready]))?;
@@ -366,7 +379,7 @@ async fn an_install_gets_ready_where_everything_is_pods_in_direct_mode_under_tls
 async fn the_api_server_takes_every_variant_of_the_manifests() -> anyhow::Result<()> {
     let (world, cluster, _turn) = alone().await?;
     let kubectl = world.stack.compute_admin();
-    let names = ["annex-controller", "annex-initializer", "annex-registry", "annex-runner"];
+    let names = ["annex-controller", "annex-gateway", "annex-initializer", "annex-registry", "annex-runner"];
     let images = names.map(|name| (name, format!("registry.example.com/annex/{name}:0.1.0"))).into();
     // A dry run makes nothing, and what has a namespace needs it.
     cluster.create(Kind::Namespace, "", "annex-runner", json!({})).await?;
@@ -375,6 +388,8 @@ async fn the_api_server_takes_every_variant_of_the_manifests() -> anyhow::Result
             &[][..],
             &["shared-mode"],
             &["direct"],
+            &["gateway"],
+            &["direct", "gateway", "gateway-direct"],
             &["tls"],
             &["shared-mode", "tls"],
             &["direct", "tls", "direct-tls"],

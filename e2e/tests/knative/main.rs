@@ -9,6 +9,7 @@
     reason = "all of it is test, also what is not in a #[test] function: a panic is how a test fails"
 )]
 
+mod calls;
 mod certificates;
 mod cleanup;
 mod clocks;
