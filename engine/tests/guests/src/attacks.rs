@@ -72,6 +72,12 @@ pub fn attack(path: &str, number: u64, out: ResponseOutparam) {
                 && headers.append("x-bad\r\nset-cookie", b"a").is_err();
             Reply { headers, ..Reply::text(refused.to_string()) }.send(out);
         }
+        "/odd-headers" => {
+            let headers = Fields::new();
+            headers.append("x-ext-odd", b"\xff\xfe").unwrap();
+            headers.append("x-ext-odd", "ü".as_bytes()).unwrap();
+            Reply { headers, ..Reply::text("ok") }.send(out);
+        }
         "/set-cookie" => {
             let headers = Fields::new();
             headers.append("set-cookie", b"session=stolen").unwrap();

@@ -68,6 +68,13 @@ pub fn secret(name: &str) -> String {
     }
 }
 
+pub fn log_secret(name: &str) -> String {
+    let value = secret(name);
+    log::write(log::Level::Info, &value);
+    println!("{value}");
+    "logged".to_owned()
+}
+
 pub fn metrics() -> String {
     metrics::count("saved", 2);
     metrics::count("saved", 3);

@@ -28,6 +28,7 @@ impl Guest for Component {
             "/kv-budget" => Reply::text(host::kv_budget()).send(out),
             "/kv-get" => Reply::text(host::kv_get(query)).send(out),
             "/secret" => Reply::text(host::secret(query)).send(out),
+            "/log-secret" => Reply::text(host::log_secret(query)).send(out),
             "/metrics" => Reply::text(host::metrics()).send(out),
             "/context" => Reply::text(host::context()).send(out),
             "/fetch" => Reply::text(host::fetch(query)).send(out),
