@@ -1,16 +1,18 @@
 //! Who grants calls: a double of the gateway, with its real keys.
 
 use std::{
+    collections::BTreeMap,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
 use annex_grant::{
-    Audience, Base64Bytes, BodyDigest, Capabilities, EXECUTE_PATH, ExecuteContext, ExecuteRequest,
-    ExecuteResponse, Grant, HttpRequest, KeyRing, Limits, Nonce, RunnerError, TOKEN_HEADER, UnixMillis,
+    Audience, BROKER_TOKEN_HEADER, Base64Bytes, BodyDigest, Capabilities, EXECUTE_PATH, ExecuteContext,
+    ExecuteRequest, ExecuteResponse, Grant, HttpRequest, KeyRing, Limits, Nonce, RunnerError, TOKEN_HEADER,
+    UnixMillis,
 };
 use reqwest::{Client, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{support::Runner, world::World};
 
@@ -29,6 +31,9 @@ pub struct Gateway {
     pub hash: String,
     pub capabilities: Vec<&'static str>,
     pub limits: Limits,
+    pub config: BTreeMap<String, Value>,
+    /// What the call brings for the broker.
+    pub for_broker: Option<String>,
 }
 
 /// How a runner answered.
@@ -46,6 +51,8 @@ impl Gateway {
             hash: hash.to_owned(),
             capabilities: capabilities.to_vec(),
             limits: Limits { timeout_ms: 20_000, memory_mb: 64, fuel: None },
+            config: [("colour".to_owned(), json!("blue"))].into(),
+            for_broker: None,
         }
     }
 
@@ -58,7 +65,7 @@ impl Gateway {
                 install_id: "0f5a2b31-7ab6-4a56-a0b2-3f5f9c1b3a11".parse().unwrap(),
                 content_hash: self.hash.parse().unwrap(),
                 version: "1.0.0".into(),
-                config: [("colour".to_owned(), json!("blue"))].into(),
+                config: self.config.clone(),
             },
             http: HttpRequest {
                 method: method.into(),
@@ -99,7 +106,11 @@ impl Gateway {
     /// Sends these bytes with this token.
     pub async fn send(&self, runner: &Runner, token: &str, body: Vec<u8>) -> Answer {
         let url = format!("http://{}{EXECUTE_PATH}", runner.internal);
-        let answer = self.client.post(url).header(TOKEN_HEADER, token).body(body).send().await.unwrap();
+        let mut question = self.client.post(url).header(TOKEN_HEADER, token);
+        if let Some(token) = &self.for_broker {
+            question = question.header(BROKER_TOKEN_HEADER, token);
+        }
+        let answer = question.body(body).send().await.unwrap();
         let status = answer.status();
         let bytes = answer.bytes().await.unwrap();
         if status.is_success() {
@@ -128,7 +139,7 @@ pub fn audience() -> Audience {
     AUDIENCE.parse().unwrap()
 }
 
-fn keys() -> KeyRing {
+pub fn keys() -> KeyRing {
     KeyRing::parse(&[(KEY.to_owned(), SECRET.as_bytes().to_vec())]).unwrap()
 }
 

@@ -1,5 +1,5 @@
 //! Calls over real sockets, of components that are really packed, signed, compiled and sandboxed. The registry is a double, and so is the
-//! gateway, which grants what no gateway would.
+//! gateway, which grants what no gateway would; of the real one there is the broker where guests store by it.
 
 #![allow(missing_docs)]
 #![allow(
@@ -25,3 +25,4 @@ mod gateway;
 mod grants;
 mod guests;
 mod refusals;
+mod storage;
