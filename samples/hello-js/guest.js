@@ -7,7 +7,10 @@ async function answer(request) {
   const { pathname } = new URL(request.url);
   if (request.method !== "GET" || pathname !== "/hello") return json(404, { error: "there is nothing here" });
   // The tenant is the host's to say. What a caller says of themselves is not asked.
-  return json(200, { greeting: `Hello, ${current().tenant}!` });
+  const { tenant } = current();
+  // What is printed is in the platform's log.
+  console.log(`somebody of ${tenant} was greeted`);
+  return json(200, { greeting: `Hello, ${tenant}!` });
 }
 
 function json(status, value) {
