@@ -86,6 +86,7 @@ impl Check {
             Self::Drift => drift::check(checkout),
             Self::Unit => {
                 machine::install_for_tests(machine::DATABASE)?;
+                machine::install_for_tests(machine::NODE)?;
                 run(cargo(&["test", "--workspace", "--exclude", "annex-e2e"]))
             }
             Self::Doc => {

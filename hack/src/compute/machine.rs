@@ -56,6 +56,8 @@ pub(crate) fn install() -> Result<()> {
 pub(crate) const CLOCKS: &[(&str, &str)] = &[("faketime", "faketime")];
 /// The database server that tests start for themselves. Debian's `postgres` is not in PATH; what starts it is.
 pub(crate) const DATABASE: &[(&str, &str)] = &[("pg_ctlcluster", "postgresql")];
+/// What guests in JavaScript are made with.
+pub(crate) const NODE: &[(&str, &str)] = &[("node", "nodejs"), ("npm", "npm")];
 /// What tests look at pages with.
 pub(crate) const BROWSER: &[(&str, &str)] = &[("chromium", "chromium"), ("chromedriver", "chromium-driver")];
 
