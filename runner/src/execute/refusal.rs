@@ -35,7 +35,7 @@ impl Refusal {
                 return Self::new(RunnerErrorCode::CapabilityDenied, capability.name());
             }
             LoadError::Source { .. } => RunnerErrorCode::BundleUnavailable,
-            LoadError::TooManyLoads { .. } => RunnerErrorCode::Busy,
+            LoadError::TooManyLoads => RunnerErrorCode::Busy,
             LoadError::TooDemanding { .. } | LoadError::TooLarge { .. } => RunnerErrorCode::GuestLimit,
             LoadError::Compiler(_) => RunnerErrorCode::Internal,
             // It imports what there is not, or is no component: whoever wrote it has to mend it.
