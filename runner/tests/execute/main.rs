@@ -21,8 +21,16 @@ mod published;
 mod world;
 
 mod calls;
+#[cfg(target_os = "linux")]
+mod capabilities;
 mod gateway;
 mod grants;
 mod guests;
+mod guide;
+mod javascript;
+mod node;
+#[cfg(target_os = "linux")]
+mod outside;
 mod refusals;
 mod storage;
+mod template;
