@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::chain::{Chain, HOST, OTHER, SECRET, refusal, request};
+use crate::chain::{Chain, HOST, OTHER, PATIENCE, SECRET, refusal, request};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -60,7 +60,7 @@ pub async fn all(chain: &Chain) {
     for path in ENDLESS {
         assert_eq!(refusal(&chain.get(path).await), (504, "Timeout".into()), "{path}");
     }
-    chain.within(Duration::from_secs(20));
+    chain.within(PATIENCE);
     chain.is_well("guests that do not end").await;
 }
 
