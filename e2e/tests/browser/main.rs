@@ -9,4 +9,5 @@
 )]
 
 mod embedding;
+mod notes;
 mod site;
