@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::explain::Target;
 use crate::server::ServerArguments;
-use crate::{bundle, catalog, init, keygen, mark, publish, sign, verify};
+use crate::{bundle, catalog, dev, init, keygen, mark, publish, sign, verify};
 
 /// Annex on the command line: looks into installs, and makes, signs and publishes extensions.
 #[derive(Debug, Parser)]
@@ -31,6 +31,9 @@ pub(crate) enum Command {
     /// Build an extension's guest and pack all of it into one archive
     #[command(after_help = bundle::HELP)]
     Bundle(bundle::Arguments),
+    /// Serve an extension under work on this machine, as a platform would, and take in what changes
+    #[command(after_help = dev::HELP)]
+    Dev(dev::Arguments),
     /// Make a key to sign with
     #[command(after_help = keygen::HELP)]
     Keygen(keygen::Arguments),
@@ -52,7 +55,7 @@ pub(crate) enum Command {
 }
 
 const HELP: &str = "\
-A publisher's way is init, bundle, keygen (once), sign, publish. A tenant's is catalog, kubectl apply, explain.
+A publisher's way is init, dev, bundle, keygen (once), sign, publish. A tenant's is catalog, kubectl apply, explain.
 
 Exit codes: 0 done, 1 refused (or, with explain, not Ready), 2 wrong usage, 3 something could not be read, written, \
 run or reached. Each command's --help says what that means there.";
@@ -112,6 +115,22 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_on_the_page() {
+        let page = include_str!("../../docs/kubectl-annex.md");
+        for command in Arguments::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(page.contains(&format!("`{name} ")), "docs/kubectl-annex.md does not have {name}");
+            let options = command.get_arguments().filter_map(|argument| argument.get_long());
+            for option in options.filter(|_| name == "dev") {
+                assert!(
+                    page.contains(&format!("`--{option} ")),
+                    "docs/kubectl-annex.md does not have --{option}"
+                );
+            }
+        }
     }
 
     #[test]

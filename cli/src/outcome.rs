@@ -45,7 +45,8 @@ impl Failure {
         Self::Unable(format!("{doing} {} failed: {error}", path.display()))
     }
 
-    fn message(&self) -> &str {
+    /// What went wrong, for people.
+    pub(crate) fn message(&self) -> &str {
         match self {
             Self::Refused(message) | Self::Usage(message) | Self::Unable(message) => message,
         }

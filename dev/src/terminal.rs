@@ -14,7 +14,7 @@ pub(crate) const OWN: &str = "annex_dev";
 pub(crate) const CALLS: &str = "annex_dev::calls";
 /// What guests say, by the runner.
 const GUEST: &str = "annex_runner::guest";
-/// How guests end, by the engine, with where in their code.
+/// How guests end, by the engine.
 const ENDS: &str = "annex_engine::failure";
 /// What the gateway makes of a runner's no, which its caller is not told.
 const GATEWAY: &str = "annex_gateway::call";
@@ -125,12 +125,9 @@ impl Fields {
     }
 
     fn add(&mut self, field: &Field, value: String) {
-        // An event may have a field `message` beside its text, which comes last.
-        if field.name() == "message" {
-            let former = std::mem::replace(&mut self.message, value);
-            if !former.is_empty() {
-                self.others.push(("message", former));
-            }
+        // An event may have a field `message` beside its text, which comes first.
+        if field.name() == "message" && self.message.is_empty() {
+            self.message = value;
         } else {
             self.others.push((field.name(), value));
         }
@@ -178,6 +175,24 @@ mod tests {
         assert_eq!(unescaped(&said), "it's \"so\"\n\tand\\u{1b}[31m so\\n");
         assert_eq!(harmless("a\x1b[2Jb\r\nc"), "a [2Jb \nc");
         assert_eq!(unescaped("plain\\"), "plain\\");
+    }
+
+    #[test]
+    fn a_field_called_message_is_told_from_the_text() {
+        #[derive(Clone, Default)]
+        struct Kept(std::sync::Arc<parking_lot::Mutex<Vec<(String, String)>>>);
+        impl<S: Subscriber> Layer<S> for Kept {
+            fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+                let mut fields = Fields::default();
+                event.record(&mut fields);
+                self.0.lock().push((fields.message.clone(), fields.get("message").to_owned()));
+            }
+        }
+        let kept = Kept::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(kept.clone()), || {
+            tracing::info!(code = "Trap", message = ?"why", "the runner refuses");
+        });
+        assert_eq!(*kept.0.lock(), [("the runner refuses".to_owned(), "\"why\"".to_owned())]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde::Deserialize;
 
@@ -15,7 +15,13 @@ const TARGET: &str = "wasm32-wasip2";
 
 /// Builds the crate in `folder` and says where its component is. Cargo itself shows how far it is.
 pub(super) fn build(folder: &Path) -> Result<PathBuf, Failure> {
-    check_target(folder)?;
+    let run = |mut command: Command| command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    check_target(folder, run(target_question(folder)))?;
+    component(folder, run(cargo(folder)))
+}
+
+/// What builds the crate in `folder`. What it prints is for [`component`].
+pub(crate) fn cargo(folder: &Path) -> Command {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(folder).args(["build", "--release", "--target", TARGET]);
     // What was committed is what is built, or the same sources would not give the same component.
@@ -25,8 +31,12 @@ pub(super) fn build(folder: &Path) -> Result<PathBuf, Failure> {
     cargo.args(["--config", &without_paths(folder)]);
     // The messages say where the component is, whatever target directory a person has configured.
     cargo.arg("--message-format=json-render-diagnostics");
-    let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-    let output = output.map_err(|error| not_run("cargo", &error))?;
+    cargo
+}
+
+/// Where the component is, by how [`cargo`] ended.
+pub(crate) fn component(folder: &Path, ended: io::Result<Output>) -> Result<PathBuf, Failure> {
+    let output = ended.map_err(|error| not_run("cargo", &error))?;
     if !output.status.success() {
         return Err(Failure::Refused(format!(
             "the guest in {} does not build: cargo ended with {}, see above",
@@ -48,14 +58,18 @@ pub(super) fn build(folder: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Rust says of a missing target only that it can't find crate `core`.
+/// Asks for the target's library, because Rust says of a missing target only that it can't find crate `core`.
 ///
 /// With rustup this is also what installs the toolchain and the target that the project's rust-toolchain.toml names.
-fn check_target(folder: &Path) -> Result<(), Failure> {
+pub(crate) fn target_question(folder: &Path) -> Command {
     let mut rustc = Command::new("rustc");
     rustc.current_dir(folder).args(["--print", "target-libdir", "--target", TARGET]);
-    let output = rustc.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-    let output = output.map_err(|error| not_run("rustc", &error))?;
+    rustc
+}
+
+/// Whether the target is there, by how [`target_question`] ended.
+pub(crate) fn check_target(folder: &Path, ended: io::Result<Output>) -> Result<(), Failure> {
+    let output = ended.map_err(|error| not_run("rustc", &error))?;
     let library = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
     if output.status.success() && library.is_dir() {
         return Ok(());

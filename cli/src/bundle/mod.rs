@@ -1,6 +1,6 @@
 //! `kubectl annex bundle`: from a project to one archive.
 
-mod guest;
+pub(crate) mod guest;
 mod tree;
 
 use std::fs::File;
@@ -13,7 +13,7 @@ use clap::Args;
 use crate::files;
 use crate::outcome::Failure;
 use crate::shell::quoted;
-use tree::Tree;
+pub(crate) use tree::Tree;
 
 pub(crate) const HELP: &str = "\
 DIR has manifest.json, maybe ui/ and sbom.json, and the code in one of these forms: a Rust crate in guest/, which is built (cargo build \
@@ -47,9 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<String, Failure> {
     let (dir, output) = (&arguments.dir, &arguments.output);
     must_be_outside_of_ui(dir, output)?;
     // Before the guest is built, which may take a minute.
-    let manifest = dir.join("manifest.json");
-    Manifest::from_json(&files::read(&manifest, MAX_MANIFEST)?)
-        .map_err(|error| Failure::refused(error.code(), format!("{}: {error}", manifest.display())))?;
+    manifest(dir)?;
     let component = match component(dir, arguments.component.as_deref())? {
         Component::Built(path) => path,
         Component::Guest(folder) => guest::build(&folder)?,
@@ -73,14 +71,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<String, Failure> {
     ))
 }
 
+/// Reads the manifest of a project.
+pub(crate) fn manifest(dir: &Path) -> Result<Manifest, Failure> {
+    let path = dir.join("manifest.json");
+    Manifest::from_json(&files::read(&path, MAX_MANIFEST)?)
+        .map_err(|error| Failure::refused(error.code(), format!("{}: {error}", path.display())))
+}
+
 /// Where the code is.
 #[derive(Debug, PartialEq, Eq)]
-enum Component {
+pub(crate) enum Component {
     Built(PathBuf),
     Guest(PathBuf),
 }
 
-fn component(dir: &Path, given: Option<&Path>) -> Result<Component, Failure> {
+pub(crate) fn component(dir: &Path, given: Option<&Path>) -> Result<Component, Failure> {
     if let Some(path) = given {
         return Ok(Component::Built(path.to_owned()));
     }
@@ -112,7 +117,7 @@ fn must_be_outside_of_ui(dir: &Path, output: &Path) -> Result<(), Failure> {
     }
 }
 
-fn failure(error: &PackError, output: &Path) -> Failure {
+pub(crate) fn failure(error: &PackError, output: &Path) -> Failure {
     match error {
         PackError::Write(error) => Failure::file("writing", output, error),
         PackError::ReadFile { .. } | PackError::SizeChanged { .. } => Failure::Unable(error.to_string()),

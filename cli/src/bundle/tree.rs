@@ -11,14 +11,14 @@ use crate::outcome::Failure;
 
 /// The files, by the path that they will have.
 #[derive(Debug, Default)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     sizes: BTreeMap<BundlePath, u64>,
     sources: BTreeMap<BundlePath, PathBuf>,
 }
 
 impl Tree {
     /// The files of `dir`, with the component from wherever it is.
-    pub(super) fn of(dir: &Path, component: &Path) -> Result<Self, Failure> {
+    pub(crate) fn of(dir: &Path, component: &Path) -> Result<Self, Failure> {
         let mut tree = Self::default();
         tree.add_file(MANIFEST, dir.join(MANIFEST), None)?;
         // Where it is was said by a person or by cargo: a link is as good as what it leads to.
@@ -37,12 +37,12 @@ impl Tree {
     }
 
     /// The files' sizes, in the order in which they are packed.
-    pub(super) const fn sizes(&self) -> &BTreeMap<BundlePath, u64> {
+    pub(crate) const fn sizes(&self) -> &BTreeMap<BundlePath, u64> {
         &self.sizes
     }
 
     /// Where a file is.
-    pub(super) fn source(&self, path: &BundlePath) -> &Path {
+    pub(crate) fn source(&self, path: &BundlePath) -> &Path {
         self.sources.get(path).map_or(Path::new(""), PathBuf::as_path)
     }
 
