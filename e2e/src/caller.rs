@@ -74,7 +74,7 @@ impl Caller {
     pub async fn outcome(&self, extension: &str, path: &str) -> anyhow::Result<(u16, String)> {
         let (status, body) = self.call(Method::GET, extension, path, None).await?;
         let body: Value = serde_json::from_str(&body).unwrap_or_default();
-        Ok((status.as_u16(), body["code"].as_str().unwrap_or_default().to_owned()))
+        Ok((status.as_u16(), body.get("code").and_then(Value::as_str).unwrap_or_default().to_owned()))
     }
 }
 

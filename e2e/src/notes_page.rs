@@ -14,7 +14,8 @@ impl NotesPage<'_> {
     /// It does not come to that; the error has what the page says.
     pub async fn tenant(&self) -> anyhow::Result<String> {
         until("the page shows the workspace", || async {
-            let text = evaluate(self.0, "document.getElementById('tenant').textContent").await?;
+            // A frame is entered before its page has come.
+            let text = evaluate(self.0, "document.getElementById('tenant')?.textContent").await?;
             let text = text.as_str().unwrap_or_default().to_owned();
             Ok((!matches!(text.as_str(), "" | "…")).then_some(text))
         })

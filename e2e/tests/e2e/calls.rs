@@ -31,10 +31,11 @@ async fn published(world: &World) -> anyhow::Result<()> {
     let build = || component("engine/tests/guests", "annex_engine_guests").expect("the guest");
     let component = block_in_place(|| COMPONENT.get_or_init(build));
     let endpoint = |path: &str| json!({ "method": "GET", "path": path, "handler": "answer" });
+    let endpoints = ["/hello", "/context", "/secret", "/kv-get", "/set-cookie", "/spin"].map(endpoint);
     let manifest = json!({
         "name": NAME, "publisher": "example.com", "version": "1.0.0",
         "capabilities": ["context", "http.fetch", "log", "metrics", "secrets", "storage.kv"],
-        "endpoints": ["/hello", "/context", "/secret", "/kv-get", "/set-cookie", "/spin"].map(endpoint),
+        "endpoints": endpoints,
         "limits": { "timeoutMs": 5000, "memoryMiB": 32 },
     });
     let publisher = alice(world).await?;
@@ -56,7 +57,8 @@ async fn installed(world: &World, name: &str, more: Value) -> anyhow::Result<(Wo
 /// Waits until a call comes to this status and code.
 async fn comes_to(caller: &Caller, path: &str, status: u16, code: &str) -> anyhow::Result<()> {
     let last = RefCell::new(None);
-    let asked = until(&format!("{path} is answered {status} {code}"), || async {
+    let what = format!("{path} is answered {status} {code}");
+    let asked = until(&what, || async {
         let outcome = caller.outcome(NAME, path).await?;
         let there = outcome == (status, code.to_owned());
         last.replace(Some(outcome));
@@ -236,6 +238,6 @@ async fn gateway_and_runner_start_anew_under_calls_and_go_on() -> anyhow::Result
         comes_to(&nobody, "/hello", 200, "").await?;
     }
     workspace.installs().delete("calls", &DeleteParams::default()).await?;
-    comes_to(&nobody, "/hello", 404, "NotFound").await?;
+    comes_to(&nobody, "/hello", 404, "UnknownHost").await?;
     Ok(())
 }

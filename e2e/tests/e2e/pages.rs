@@ -76,17 +76,18 @@ fn is_held(answer: &Response) {
     assert!(header(headers, "permissions-policy").contains("camera=()"));
 }
 
-/// Checks that the page and its script come, each with its type, to be kept for ever.
+/// Checks that the page and its script come, each with its type, the page to be asked about again and the script to be kept for ever.
 async fn comes(browser: &Client, page: &str) -> anyhow::Result<()> {
     let script = page.replace("index.html", "app.js");
-    for (url, content_type, body) in
-        [(page, "text/html; charset=utf-8", PAGE), (&script, "text/javascript; charset=utf-8", SCRIPT)]
-    {
+    for (url, content_type, lasting, body) in [
+        (page, "text/html; charset=utf-8", "public, no-cache", PAGE),
+        (&script, "text/javascript; charset=utf-8", "public, max-age=31536000, immutable", SCRIPT),
+    ] {
         let answer = browser.get(url).send().await?;
         assert_eq!(answer.status(), 200, "{url}");
         is_held(&answer);
         assert_eq!(header(answer.headers(), "content-type"), content_type);
-        assert_eq!(header(answer.headers(), "cache-control"), "public, max-age=31536000, immutable");
+        assert_eq!(header(answer.headers(), "cache-control"), lasting);
         assert_eq!(answer.text().await?, body);
     }
     Ok(())

@@ -107,6 +107,8 @@ async fn a_page_of_the_platform_shows_it_and_its_users_token_opens_it() -> anyho
         session.find(Locator::Css("iframe")).await?.enter_frame().await?;
         assert_eq!(evaluate(&session, "document.getElementById('tenant') === null").await?, json!(true));
         session.enter_parent_frame().await?;
+        let blocked = console_errors(&session).await?;
+        assert!(blocked.iter().any(|error| error.contains("frame-ancestors")), "{blocked:?}");
 
         let _own = Reconfigured(world);
         world.stack.configure(Part::Runner, &["--frame-ancestors", &origin], &[]);

@@ -21,6 +21,9 @@ use crate::cache::Content;
 
 /// The path holds the content's hash: what is there never changes.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// A document is held by the headers that came with it: one that was kept for a year would be held by those of then, whatever the operator
+/// says now. So a browser asks about it again, and a 304 brings the headers of today.
+const ASKED_AGAIN: HeaderValue = HeaderValue::from_static("public, no-cache");
 /// The pieces of a large file.
 const PIECE: usize = 64 << 10;
 /// What is smaller does not get smaller by enough to be worth the work.
@@ -79,7 +82,8 @@ impl Described {
 
     fn set(&self, headers: &mut HeaderMap) {
         headers.insert(ETAG, value(&self.etag));
-        headers.insert(CACHE_CONTROL, FOR_EVER);
+        let lasting = if is_document(&self.content_type) { ASKED_AGAIN } else { FOR_EVER };
+        headers.insert(CACHE_CONTROL, lasting);
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         headers.insert(VARY, HeaderValue::from(ACCEPT_ENCODING));
     }
@@ -99,6 +103,12 @@ fn content_type(path: &str) -> String {
         (mime::TEXT, _) => format!("{guess}; charset=utf-8"),
         _ => guess.to_string(),
     }
+}
+
+/// What a browser shows as a page, and runs scripts in.
+fn is_document(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default();
+    essence == "text/html" || essence.ends_with("xml")
 }
 
 /// Whether an answer is worth compressing: text and WebAssembly are, images, fonts and archives have it behind them.
