@@ -5,7 +5,7 @@
 //!
 //! | in production | here |
 //! |---|---|
-//! | the registry | [`registry`](mod@registry): answers for one install, out of memory, over the same paths. Keys are made at the start, so that signature and receipt are verified as ever |
+//! | the registry | `registry.rs` answers for one install, out of memory, over the same paths. Keys are made at the start, so that signature and receipt are verified as ever |
 //! | kcp | there is none: one Tenant, ExtensionVersion and Install are made up (`install.rs`), and `kcp.rs` gives the Secrets that were named |
 //! | tokens and RBAC | every endpoint is in the Install's `spec.public`: whoever reaches the address may call. `front.rs` keeps out the pages of other sites |
 //!
