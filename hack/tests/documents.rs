@@ -18,8 +18,18 @@ use std::{
 use serde_json::Value;
 
 /// The programs that an operator runs, and what they are made of.
-const SERVICES: [&str; 8] =
-    ["controller", "gateway", "initializer", "registry", "runner", "bundle-client", "service", "kube-kcp"];
+const SERVICES: [&str; 10] = [
+    "controller",
+    "gateway",
+    "initializer",
+    "registry",
+    "runner",
+    "bundle-client",
+    "egress",
+    "service",
+    "storage",
+    "kube-kcp",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
