@@ -75,6 +75,33 @@ pub(crate) fn optimised_example(checkout: &Checkout, package: &str, name: &str) 
     build_example(checkout, package, name, &["--release"])
 }
 
+/// Builds a package's program with optimisation, for a bench.
+pub(crate) fn optimised(checkout: &Checkout, package: &str) -> Result<PathBuf> {
+    build(checkout, &["--package", package, "--bins", "--release"])
+        .with_context(|| format!("{package} does not compile"))?
+        .remove(package)
+        .with_context(|| format!("package {package} has no program of its name"))
+}
+
+/// Builds the component of a folder, a workspace of its own, whose library is called `name`.
+pub(crate) fn guest(checkout: &Checkout, folder: &str, name: &str) -> Result<PathBuf> {
+    const TARGET: &str = "wasm32-wasip2";
+    let (folder, target) = (checkout.join(folder), checkout.join("target/guests"));
+    add_target(&folder, TARGET)?;
+    let mut cargo = checkout.cargo();
+    cargo
+        .current_dir(&folder)
+        .args(["build", "--release", "--locked", "--target", TARGET, "--target-dir"])
+        .arg(&target);
+    // Flags for this machine's code are none for a guest's.
+    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_BUILD_TARGET");
+    let status = cargo.status().context("cannot run cargo")?;
+    if !status.success() {
+        bail!("the guest in {} does not compile", checkout.display(&folder));
+    }
+    Ok(target.join(TARGET).join("release").join(format!("{name}.wasm")))
+}
+
 fn build_example(checkout: &Checkout, package: &str, name: &str, more: &[&str]) -> Result<PathBuf> {
     build(checkout, &[["--package", package, "--example", name].as_slice(), more].concat())
         .with_context(|| format!("example {name} of {package} does not compile"))?
@@ -99,13 +126,17 @@ pub(crate) fn build_static(
 
 /// Has rustup install what [`build_static`] builds for.
 pub(crate) fn add_static_target(checkout: &Checkout) -> Result<()> {
+    add_target(checkout.root(), STATIC_TARGET)
+}
+
+fn add_target(folder: &Path, target: &str) -> Result<()> {
     let mut add = Command::new("rustup");
     // Rustup installs what rust-toolchain.toml names together with the toolchain, and not when the list has grown later.
     // Who has no rustup has to have the target.
-    let added = add.args(["target", "add", STATIC_TARGET]).current_dir(checkout.root()).output();
+    let added = add.args(["target", "add", target]).current_dir(folder).output();
     match added {
         Ok(output) if !output.status.success() => {
-            bail!("rustup target add {STATIC_TARGET}: {}", String::from_utf8_lossy(&output.stderr).trim())
+            bail!("rustup target add {target}: {}", String::from_utf8_lossy(&output.stderr).trim())
         }
         _ => Ok(()),
     }

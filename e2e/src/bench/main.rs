@@ -5,6 +5,7 @@ mod figures;
 mod install;
 mod kcp;
 mod knative;
+mod runner;
 mod seed;
 
 use clap::Parser;
@@ -22,6 +23,8 @@ enum Bench {
     Kcp,
     /// What verifying and unpacking a bundle costs beside `zstd -d` and `sha256sum`.
     Bundle(bundle::Arguments),
+    /// What a call costs in a runner beside `wasmtime serve`, and a file beside nginx.
+    Runner(runner::Arguments),
     #[command(hide = true)]
     KcpClient(kcp::Client),
 }
@@ -35,6 +38,7 @@ async fn main() -> anyhow::Result<()> {
         Bench::Knative => knative::run().await,
         Bench::Kcp => kcp::run().await,
         Bench::Bundle(arguments) => bundle::run(&arguments),
+        Bench::Runner(arguments) => runner::run(&arguments).await,
         Bench::KcpClient(client) => client.run().await,
     }
 }

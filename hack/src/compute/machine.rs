@@ -61,7 +61,10 @@ pub(crate) const NODE: &[(&str, &str)] = &[("node", "nodejs"), ("npm", "npm")];
 /// What tests look at pages with.
 pub(crate) const BROWSER: &[(&str, &str)] = &[("chromium", "chromium"), ("chromedriver", "chromium-driver")];
 
-/// Installs what only tests use, by program and package, where it can. Elsewhere the tests say what they lack.
+/// What a bench measures ours beside. Never in a test.
+pub(crate) const PEERS: &[(&str, &str)] = &[("nginx", "nginx")];
+
+/// Installs what only tests and benches use, by program and package, where it can. Elsewhere the tests say what they lack.
 pub(crate) fn install_for_tests(programs: &[(&str, &'static str)]) -> Result<()> {
     if !is_debian() || !rustix::process::geteuid().is_root() {
         return Ok(());
