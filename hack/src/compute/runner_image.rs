@@ -44,7 +44,9 @@ pub(crate) fn export(checkout: &Checkout, folder: &Path, release: bool) -> Resul
 }
 
 fn build(checkout: &Checkout, programs: &[&str], release: bool) -> Result<Vec<Image>> {
-    let built = binaries::build_static(checkout, programs, release)?;
+    // All, whichever are asked for: what is built alone has other features of its dependencies, and of the sandbox and the database's client a
+    // second copy takes longer than the other programs do.
+    let built = binaries::build_static(checkout, &PROGRAMS, release)?;
     programs
         .iter()
         .map(|name| {
