@@ -1,6 +1,6 @@
 //! Where the registry is.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::str::FromStr;
 
 use reqwest::Url;
@@ -55,7 +55,14 @@ impl FromStr for RegistryUrl {
 /// Whether what is sent there stays on this machine.
 fn is_here(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback() || is_own(address))
+}
+
+/// Whether an interface of this machine has the address, as that of a cluster's bridge: what is sent to one's own address meets no network.
+fn is_own(address: IpAddr) -> bool {
+    let one_host = !address.is_unspecified() && !address.is_multicast();
+    // The system binds to no other machine's.
+    one_host && UdpSocket::bind((address, 0)).is_ok()
 }
 
 impl std::fmt::Display for RegistryUrl {
@@ -81,6 +88,8 @@ mod tests {
         }
         for (text, says) in [
             ("http://registry.example.com", "plain http"),
+            ("http://0.0.0.0:8091", "network"),
+            ("http://192.0.2.1:8091", "network"),
             ("http://localhost.example.com", "plain http"),
             ("http://10.0.0.1", "plain http"),
             ("ftp://registry.example.com", "https://"),
