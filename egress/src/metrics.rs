@@ -22,20 +22,19 @@ struct Outcome {
 impl EgressMetrics {
     /// Adds them to a registry, under `egress_…`.
     pub fn register(&self, registry: &mut Registry) {
-        let registry = registry.sub_registry_with_prefix("egress");
         registry.register(
-            "requests",
+            "egress_requests",
             "Requests of extensions to the outside, by how they ended; a request whose head was answered and whose body broke off counts twice",
             self.requests.clone(),
         );
         registry.register_with_unit(
-            "sent",
+            "egress_sent",
             "Bytes that extensions sent to the outside, inside TLS",
             Unit::Bytes,
             self.sent.clone(),
         );
         registry.register_with_unit(
-            "received",
+            "egress_received",
             "Bytes that extensions received from the outside, inside TLS",
             Unit::Bytes,
             self.received.clone(),

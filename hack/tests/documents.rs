@@ -66,6 +66,13 @@ fn literals_after(text: &str, before: &str) -> BTreeSet<String> {
     quoted.filter_map(|rest| rest.split_once('"')).map(|(literal, _)| literal.to_owned()).collect()
 }
 
+/// Of those, the ones in whose statement `also` comes, too.
+fn literals_with(text: &str, before: &str, also: &str) -> BTreeSet<String> {
+    let statements = text.split(before).skip(1).filter_map(|rest| rest.split_once(';')).map(|(head, _)| head);
+    let chosen = statements.filter(|head| head.contains(also)).map(|head| format!("{before}{head}"));
+    literals_after(&chosen.collect::<String>(), before)
+}
+
 /// The longest runs of these characters.
 fn words(text: &str, belongs: impl Fn(char) -> bool) -> impl Iterator<Item = &str> {
     text.split(move |character| !belongs(character)).filter(|word| !word.is_empty())
@@ -113,12 +120,14 @@ fn bare(metric: &str) -> Option<&str> {
 fn every_metric_is_on_the_page_and_nothing_else_is() {
     let sources = sources();
     let plain = literals_after(&sources, ".register(");
-    let with_unit = literals_after(&sources, ".register_with_unit(");
+    let seconds = literals_with(&sources, ".register_with_unit(", "Unit::Seconds");
+    let bytes = literals_with(&sources, ".register_with_unit(", "Unit::Bytes");
     let collected = literals_after(&sources, ".encode_descriptor(");
     let registered: BTreeSet<String> = plain
         .into_iter()
         .chain(collected)
-        .chain(with_unit.into_iter().map(|name| format!("{name}_seconds")))
+        .chain(seconds.into_iter().map(|name| format!("{name}_seconds")))
+        .chain(bytes.into_iter().map(|name| format!("{name}_bytes")))
         .collect();
     assert!(registered.len() > 20, "{registered:?}");
 

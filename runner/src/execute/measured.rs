@@ -20,7 +20,6 @@ pub(crate) struct Measured {
     grants: Family<Code, Counter>,
     memory: Histogram,
     fuel: Counter,
-    egress: Family<Direction, Counter>,
     log_dropped: Counter,
 }
 
@@ -32,11 +31,6 @@ struct Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Code {
     code: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Direction {
-    direction: &'static str,
 }
 
 const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -62,15 +56,13 @@ impl Measured {
         registry.register_with_unit("call_memory", "Linear memory of a call", Unit::Bytes, memory.clone());
         let fuel = Counter::default();
         registry.register("fuel_used", "Fuel that calls used, where it is counted", fuel.clone());
-        let egress = Family::default();
-        registry.register("egress_bytes", "Bytes of bodies to and from the outside", egress.clone());
         let log_dropped = Counter::default();
         registry.register(
             "guest_log_dropped_bytes",
             "Bytes of guests' lines that were left out",
             log_dropped.clone(),
         );
-        Self { calls, durations, running, grants, memory, fuel, egress, log_dropped }
+        Self { calls, durations, running, grants, memory, fuel, log_dropped }
     }
 
     /// Counts a call that begins.
@@ -88,8 +80,6 @@ impl Measured {
         #[expect(clippy::cast_precision_loss, reason = "memory is far below 2^52 bytes")]
         self.memory.observe(usage.memory_bytes as f64);
         self.fuel.inc_by(usage.fuel.unwrap_or_default());
-        self.egress.get_or_create(&Direction { direction: "sent" }).inc_by(usage.egress_sent_bytes);
-        self.egress.get_or_create(&Direction { direction: "received" }).inc_by(usage.egress_received_bytes);
         self.log_dropped.inc_by(usage.log_bytes_dropped as u64);
     }
 }

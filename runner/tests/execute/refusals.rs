@@ -95,7 +95,7 @@ async fn an_install_has_so_many_calls_at_a_time_and_no_more() {
 async fn what_cannot_be_had_or_trusted_is_not_executed() {
     let (world, mut gateway, runner) = world().await;
     assert_eq!(gateway.told(&runner, "GET", "/hello", "").await.0, 200);
-    world.write("denylist", &format!("{}\n", gateway.hash));
+    world.write("denylist", &format!("content {}\n", gateway.hash));
     eventually("it is on the denylist", async || match gateway.call(&runner, "GET", "/hello", "").await {
         Ok(_) => false,
         Err((status, error)) => {
