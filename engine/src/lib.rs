@@ -80,8 +80,8 @@ pub use engine::{Engine, EngineError};
 pub use extension::Extension;
 pub use held::Held;
 pub use host::{
-    Host, KeptLog, KeptMetrics, Level, Log, MAX_LINE_BYTES, MemoryKv, MemorySecrets, Metrics,
-    SecretError, Secrets,
+    Host, KeptLog, KeptMetrics, Level, Log, MAX_LINE_BYTES, MemoryKv, MemorySecrets, Metrics, SecretError,
+    Secrets,
 };
 pub use limits::CallLimits;
 pub use load_error::LoadError;
