@@ -22,6 +22,21 @@ impl NotesPage<'_> {
         .await
     }
 
+    /// The same where what executes has to start first: whoever is told that it takes too long tries again, as the page offers.
+    ///
+    /// # Errors
+    /// It does not come to that.
+    pub async fn tenant_once_awake(&self) -> anyhow::Result<String> {
+        const AGAIN: &str = "const again = document.getElementById('again'); \
+            if (again && !again.hidden) again.click(); return document.getElementById('tenant')?.textContent ?? ''";
+        until("the page shows the workspace", || async {
+            let text = self.0.execute(AGAIN, vec![]).await?;
+            let text = text.as_str().unwrap_or_default().to_owned();
+            Ok((!matches!(text.as_str(), "" | "…")).then_some(text))
+        })
+        .await
+    }
+
     /// Types a note and saves it, as a person does.
     ///
     /// # Errors

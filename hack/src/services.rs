@@ -143,8 +143,9 @@ pub(crate) fn launch(
                     inputs.push(kubeconfig);
                     // Nobody else makes claims on a development cluster.
                     env.push(("KNATIVE_AUTO_CREATE_CDC".to_owned(), "true".to_owned()));
-                    // A pod that ends is given as long, and with it the namespace of whoever uninstalls. Nobody waits for half a minute here.
-                    env.push(("RUNNER_TIMEOUT_SECONDS".to_owned(), "5".to_owned()));
+                    // A pod that ends is given as long, and with it the namespace of whoever uninstalls. Nobody waits for half a minute here. But a
+                    // first call waits until two pods have started, and a component is compiled.
+                    env.push(("RUNNER_TIMEOUT_SECONDS".to_owned(), "10".to_owned()));
                     if settings.tls {
                         env.push(("EXT_DOMAIN_TLS_SECRET".to_owned(), domain_tls::SECRET.to_owned()));
                     }

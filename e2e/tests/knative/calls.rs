@@ -26,7 +26,9 @@ async fn the_samples_page_keeps_its_notes_though_its_pods_go() -> anyhow::Result
     with_browser(async |session| {
         session.goto(&urls[0]).await?;
         let page = NotesPage(&session);
-        assert_eq!(page.tenant().await?, acme.cluster.to_string());
+        assert_eq!(page.tenant_once_awake().await?, acme.cluster.to_string());
+        // What took too long to start is an error on the console, too.
+        console_errors(&session).await?;
         page.save("Buy milk").await?;
         assert_eq!(console_errors(&session).await?, Vec::<String>::new());
 
@@ -47,14 +49,18 @@ async fn the_samples_page_keeps_its_notes_though_its_pods_go() -> anyhow::Result
         })
         .await?;
         session.goto(&urls[0]).await?;
+        page.tenant_once_awake().await?;
         page.shows("Buy milk").await
     })
     .await?;
 
     // The other workspace has a runner of its own, and none of it.
     let caller = Caller::of(&urls[1])?;
-    let (status, body) = caller.call(Method::GET, NOTES, "/notes", None).await?;
-    assert_eq!(status, 200, "{body}");
+    let body = until("the other workspace's has started", || async {
+        let (status, body) = caller.call(Method::GET, NOTES, "/notes", None).await?;
+        Ok((status == 200).then_some(body))
+    })
+    .await?;
     let answer: Value = serde_json::from_str(&body)?;
     assert_eq!((&answer["tenant"], &answer["notes"]), (&json!(globex.cluster.to_string()), &json!([])));
     for workspace in [&acme, &globex] {
