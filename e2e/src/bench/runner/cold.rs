@@ -83,9 +83,9 @@ async fn in_turn(address: SocketAddr, pairs: Vec<(Prepared, Prepared)>) -> Resul
     let mut sender = connect(address).await?;
     let mut times = Vec::new();
     for (cold, hot) in pairs {
-        let (cold, answered) = exchange(&mut sender, cold).await?;
-        let (hot, also) = exchange(&mut sender, hot).await?;
-        anyhow::ensure!(answered && also, "a call was refused");
+        let (cold, first) = exchange(&mut sender, cold).await?;
+        let (hot, second) = exchange(&mut sender, hot).await?;
+        first.and(second).map_err(|said| anyhow::anyhow!("a call was refused with {said}"))?;
         times.push((cold, hot));
     }
     Ok(times)

@@ -25,6 +25,8 @@ pub(super) struct Answered {
     pub(super) latencies: Vec<Duration>,
     /// Answers that were none.
     pub(super) refused: usize,
+    /// What one of them said.
+    pub(super) refusal: String,
     /// From the first request to the last answer.
     pub(super) took: Duration,
 }
@@ -37,15 +39,25 @@ impl Answered {
 
     /// An error where anything was refused: then what was measured is not what was meant.
     pub(super) fn all(self) -> Result<Self> {
-        ensure!(self.refused == 0, "{} requests were refused", self.refused);
+        ensure!(self.refused == 0, "{} requests were refused, one with {}", self.refused, self.refusal);
         Ok(self)
     }
 
-    fn count(&mut self, took: Duration, success: bool) {
-        if success {
-            self.latencies.push(took);
-        } else {
-            self.refused += 1;
+    fn count(&mut self, took: Duration, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => self.latencies.push(took),
+            Err(said) => {
+                self.refused += 1;
+                self.refusal = said;
+            }
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.latencies.extend(other.latencies);
+        self.refused += other.refused;
+        if other.refused > 0 {
+            self.refusal = other.refusal;
         }
     }
 }
@@ -95,16 +107,14 @@ pub(super) async fn closed_loop(
                 // Not held while the answer is waited for.
                 let request = (next.borrow_mut())();
                 let Some(request) = request else { return anyhow::Ok(answered) };
-                let (took, success) = exchange(&mut sender, request).await?;
-                answered.count(took, success);
+                let (took, outcome) = exchange(&mut sender, request).await?;
+                answered.count(took, outcome);
             }
         });
     }
     let mut all = Answered::default();
     while let Some(ended) = running.join_next().await {
-        let answered = ended.context("a connection of the load")??;
-        all.latencies.extend(answered.latencies);
-        all.refused += answered.refused;
+        all.add(ended.context("a connection of the load")??);
     }
     all.took = started.elapsed();
     Ok(all)
@@ -125,15 +135,15 @@ pub(super) async fn paced(address: SocketAddr, every: Duration, requests: Vec<Pr
                 Some(sender) => sender,
                 None => connect(address).await?,
             };
-            let (took, success) = exchange(&mut sender, request).await?;
+            let (took, outcome) = exchange(&mut sender, request).await?;
             idle.borrow_mut().push(sender);
-            anyhow::Ok((took, success))
+            anyhow::Ok((took, outcome))
         });
     }
     let mut all = Answered::default();
     while let Some(ended) = running.join_next().await {
-        let (took, success) = ended.context("a request of the load")??;
-        all.count(took, success);
+        let (took, outcome) = ended.context("a request of the load")??;
+        all.count(took, outcome);
     }
     all.took = started.elapsed();
     Ok(all)
@@ -148,18 +158,28 @@ pub(super) async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Byte
     Ok(sender)
 }
 
-/// How long it took, and whether it was answered with success.
+/// How long it took, and what was said where it was not answered with success.
 pub(super) async fn exchange(
     sender: &mut SendRequest<Full<Bytes>>,
     request: Prepared,
-) -> Result<(Duration, bool)> {
+) -> Result<(Duration, Result<(), String>)> {
     sender.ready().await.context("a connection was closed")?;
     let started = Instant::now();
     let answer = sender.send_request(request).await.context("no answer")?;
-    let success = answer.status().is_success();
+    let status = answer.status();
     let mut body = answer.into_body();
+    let mut said = Vec::new();
     while let Some(frame) = body.frame().await {
-        frame.context("an answer broke off")?;
+        let frame = frame.context("an answer broke off")?;
+        if let (false, Some(data)) = (status.is_success(), frame.data_ref()) {
+            said.extend_from_slice(data);
+        }
     }
-    Ok((started.elapsed(), success))
+    let took = started.elapsed();
+    let outcome = if status.is_success() {
+        Ok(())
+    } else {
+        Err(format!("{status}: {}", String::from_utf8_lossy(&said)))
+    };
+    Ok((took, outcome))
 }

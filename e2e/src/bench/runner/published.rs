@@ -87,7 +87,11 @@ impl Published {
         component: &[u8],
         files: &[(&str, Vec<u8>)],
     ) -> Result<ContentHash> {
-        let manifest = json!({ "name": name, "publisher": "example.com", "version": "1.0.0" }).to_string();
+        let mut manifest = json!({ "name": name, "publisher": "example.com", "version": "1.0.0" });
+        if let (Some((entry, _)), Some(manifest)) = (files.first(), manifest.as_object_mut()) {
+            manifest.insert("ui".to_owned(), json!({ "entry": entry }));
+        }
+        let manifest = manifest.to_string();
         let own = [("manifest.json", manifest.as_bytes()), ("main.wasm", component)];
         let given = files.iter().map(|(path, bytes)| (*path, bytes.as_slice()));
         let mut archive = Vec::new();
