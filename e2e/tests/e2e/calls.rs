@@ -162,7 +162,7 @@ async fn the_code_has_the_secrets_that_its_install_names_and_nothing_of_anybody_
     let (world, _turn) = alone().await;
     let workspace = {
         published(world).await?;
-        world.user("alice").await?.tenant("acme-secrets").await?
+        world.user("alice").await?.tenant("acme-calls-secrets").await?
     };
     let secrets: Api<Secret> = Api::namespaced(workspace.client.clone(), "default");
     for name in ["smtp", "other"] {
