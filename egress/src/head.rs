@@ -1,25 +1,11 @@
 //! The heads of requests and answers: what of them goes through.
 
-use annex_engine::EgressError;
-use http::header::{self, HeaderName};
+use annex_engine::{EgressError, hop_by_hop};
+use http::header;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request, response};
 
 use crate::destination::Destination;
 use crate::limits::EgressLimits;
-
-/// What is between neighbours (RFC 9110, section 7.6.1), and what would change how a message is read.
-const BETWEEN_NEIGHBOURS: [HeaderName; 10] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("http2-settings"),
-];
 
 /// Makes the head that is sent of the guest's: in origin form, with our own `host`.
 ///
@@ -91,14 +77,7 @@ pub(crate) fn incoming(
 }
 
 fn drop_between_neighbours(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.iter().chain(&BETWEEN_NEIGHBOURS) {
+    for name in hop_by_hop(headers) {
         headers.remove(name);
     }
 }
@@ -125,6 +104,8 @@ fn size(headers: &HeaderMap) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use http::header::HeaderName;
+
     use http::{Request, Response};
 
     use super::*;

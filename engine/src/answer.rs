@@ -3,6 +3,7 @@
 use http::header::{self, HeaderMap, HeaderName};
 use http::{HeaderValue, StatusCode};
 
+use crate::hop_by_hop::hop_by_hop;
 use crate::limits::CallLimits;
 
 /// Why an answer is none.
@@ -32,22 +33,6 @@ pub enum BadAnswer {
     Body,
 }
 
-/// Headers that are between two neighbours on the wire (RFC 9110, section 7.6.1), and those that say where a message ends,
-/// which is for whoever sends it to say.
-const HOP_BY_HOP: [HeaderName; 11] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("http2-settings"),
-    header::CONTENT_LENGTH,
-];
-
 /// Cookies of the platform's domain are not an extension's to set.
 const COOKIES: [HeaderName; 2] = [header::SET_COOKIE, HeaderName::from_static("set-cookie2")];
 
@@ -73,7 +58,8 @@ pub(crate) fn vet_head(
     if headers.values().any(breaks_a_line) {
         return Err(BadAnswer::HeaderValue);
     }
-    for name in HOP_BY_HOP.into_iter().chain(COOKIES).chain(named_in_connection(&headers)) {
+    // Where a message ends is for whoever sends it to say.
+    for name in hop_by_hop(&headers).into_iter().chain([header::CONTENT_LENGTH]).chain(COOKIES) {
         headers.remove(name);
     }
     Ok((status, headers))
@@ -81,12 +67,6 @@ pub(crate) fn vet_head(
 
 fn breaks_a_line(value: &HeaderValue) -> bool {
     value.as_bytes().iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
-}
-
-/// The headers that `connection` makes hop-by-hop.
-fn named_in_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ mod engine;
 mod extension;
 mod failure;
 mod held;
+mod hop_by_hop;
 mod host;
 mod known;
 mod limiter;
@@ -79,6 +80,7 @@ pub use egress::{Egress, EgressBody, EgressError, NoEgress, Patience};
 pub use engine::{Engine, EngineError};
 pub use extension::Extension;
 pub use held::Held;
+pub use hop_by_hop::hop_by_hop;
 pub use host::{
     Host, KeptLog, KeptMetrics, Level, Log, MAX_LINE_BYTES, MemoryKv, MemorySecrets, Metrics, SecretError,
     Secrets,

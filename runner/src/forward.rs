@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use annex_engine::hop_by_hop;
 use annex_service::{REQUEST_ID_HEADER, RequestId, requested_host};
 use anyhow::Context as _;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
-use axum::http::header::{self, HeaderName};
+use axum::http::header;
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::Response;
 use axum::routing::{MethodRouter, any};
@@ -23,19 +24,6 @@ pub(crate) const CALLS: &str = "/api/ext/{extension}/{*path}";
 
 /// The gateway ends a call by its own timeouts, which are minutes at the most. This is for one that does not.
 const WITHIN: Duration = Duration::from_secs(15 * 60);
-
-/// What is between two neighbours on the wire (RFC 9110, section 7.6.1), and what the client here says itself.
-const NOT_FORWARDED: [HeaderName; 9] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
 
 /// The gateway, over one pool of connections. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -112,16 +100,8 @@ async fn forward(
 }
 
 fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        // Without its host, the gateway would not know whose call it is.
-        .filter(|name| *name != header::HOST)
-        .collect();
-    for name in NOT_FORWARDED.into_iter().chain(named) {
+    // Without its host, the gateway would not know whose call it is.
+    for name in hop_by_hop(&headers).into_iter().filter(|name| *name != header::HOST) {
         headers.remove(name);
     }
     headers
