@@ -5,6 +5,7 @@
 
 mod caller;
 mod catalog;
+mod following;
 mod installs;
 mod named;
 pub mod questions;
@@ -14,8 +15,9 @@ mod vanished;
 
 pub use caller::{Caller, Callers, Wish, bearer};
 pub use catalog::Catalog;
+pub use following::clients;
 pub use installs::Installs;
 pub use named::Named;
 pub use refusal::Refusal;
 pub use routes::Routes;
-pub use vanished::{Workspaces, ask_for_vanished};
+pub use vanished::Workspaces;

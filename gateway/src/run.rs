@@ -2,16 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use annex_answering::{Callers, Catalog, Installs, Workspaces, ask_for_vanished};
-use annex_apis::{Install, provider::EXPORT_NAME};
+use annex_answering::{Callers, Catalog, Installs, clients};
+use annex_apis::provider::EXPORT_NAME;
 use annex_grant::KeyRing;
 use annex_service::{Certificates, Followed, Operations, Shutdown, Status, serve};
 use annex_storage::{Store, StoreOptions, StoreUrl};
 use anyhow::{Context as _, anyhow};
 use kube::Api;
-use kube_kcp::{Index, Metrics as KcpMetrics, Readiness, VirtualWorkspace, VirtualWorkspaceOptions};
+use kube_kcp::{Metrics as KcpMetrics, Readiness, VirtualWorkspace, VirtualWorkspaceOptions};
 use prometheus_client::registry::Registry;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use crate::{
     app::{App, Settings},
@@ -61,24 +61,16 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         readiness.gate("the APIExport's endpoint slice"),
     );
     virtual_workspace.health().register(&mut registry);
-    let index: Arc<Index<Install>> = Arc::default();
-    let synced = {
-        let (workspaces, index) = (virtual_workspace.clone(), index.clone());
-        move || workspaces.shards().is_some_and(|shards| shards.iter().all(|shard| index.is_synced(shard)))
-    };
-    let workspaces: Workspaces = {
-        let workspaces = virtual_workspace.clone();
-        Arc::new(move |cluster| workspaces.client(cluster))
-    };
+    let workspaces = clients(&virtual_workspace);
     let remembered = Duration::from_secs(args.decision_seconds);
     let timeout = Duration::from_millis(u64::from(args.timeout_ms));
     let app = Arc::new(App {
         workspaces: workspaces.clone(),
         callers: Callers::remembering(connection.home(), remembered),
-        rights: Rights::new(workspaces.clone(), remembered),
+        rights: Rights::new(workspaces, remembered),
         keys,
         catalog: Catalog::default(),
-        installs: Arc::new(Installs::new(index.clone(), synced)),
+        installs: Installs::of(&virtual_workspace),
         runners,
         storage,
         bodies: Bodies::new(args.max_bodies_mib),
@@ -104,8 +96,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     };
     let operations = Operations { status, registry, certificates }.router();
 
-    let (vanished, asked_for) = mpsc::unbounded_channel();
-    let followers = [
+    let mut followers = vec![
         tokio::spawn({
             let (versions, api) = (app.catalog.versions.clone(), Api::all(connection.home()));
             let gate = readiness.gate("the list of extension versions");
@@ -116,21 +107,6 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             let gate = readiness.gate("the list of tenants");
             async move { tenants.follow(api, gate).await }
         }),
-        virtual_workspace.pruned_objects(
-            &index,
-            readiness.gate("the list of installs in all workspaces"),
-            prune,
-            {
-                let app = app.clone();
-                move |change| {
-                    if app.installs.changed(change) {
-                        // An error means that the process ends.
-                        let _ = vanished.send(change.key().clone());
-                    }
-                }
-            },
-        ),
-        tokio::spawn(ask_for_vanished(app.installs.clone(), workspaces, asked_for)),
         tokio::spawn({
             let app = app.clone();
             async move { app.keys.follow().await }
@@ -144,6 +120,8 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             }
         }),
     ];
+    let gate = readiness.gate("the list of installs in all workspaces");
+    followers.extend(app.installs.follow(&virtual_workspace, gate, prune));
     let answered = Notify::new();
     let serving = async {
         tokio::try_join!(

@@ -8,17 +8,16 @@ use std::{
     time::Duration,
 };
 
-use annex_answering::{Callers, Catalog, Installs, ask_for_vanished};
-use annex_apis::{Install, provider::EXPORT_NAME};
+use annex_answering::{Callers, Catalog, Installs, clients};
+use annex_apis::provider::EXPORT_NAME;
 use annex_service::{Certificates, Followed, Operations, RunnerTokens, Shutdown, Status, serve};
 use anyhow::anyhow;
 use kube::Api;
 use kube_kcp::{
-    Fence, Index, Lease, LeaseMetrics, Metrics as KcpMetrics, Readiness, VirtualWorkspace,
-    VirtualWorkspaceOptions,
+    Fence, Lease, LeaseMetrics, Metrics as KcpMetrics, Readiness, VirtualWorkspace, VirtualWorkspaceOptions,
 };
 use prometheus_client::registry::Registry;
-use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use crate::{
     app::App, args::Args, http::router, lead::lead, metrics::Metrics, pace::Patience, places::Places,
@@ -73,17 +72,9 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         readiness.gate("the APIExport's endpoint slice"),
     );
     workspaces.health().register(&mut registry);
-    let index: Arc<Index<Install>> = Arc::default();
-    let synced = {
-        let (workspaces, index) = (workspaces.clone(), index.clone());
-        move || workspaces.shards().is_some_and(|shards| shards.iter().all(|shard| index.is_synced(shard)))
-    };
     let app = Arc::new(App {
         provider: connection.home(),
-        workspaces: {
-            let workspaces = workspaces.clone();
-            Arc::new(move |cluster| workspaces.client(cluster))
-        },
+        workspaces: clients(&workspaces),
         callers: Callers::new(connection.home()),
         runners,
         policy,
@@ -94,7 +85,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         making: tokio::sync::Mutex::default(),
         mended: tokio::sync::Notify::new(),
         catalog: Catalog::default(),
-        installs: Arc::new(Installs::new(index.clone(), synced)),
+        installs: Installs::of(&workspaces),
         metrics,
     });
     let store_reachable = Arc::new(AtomicBool::new(false));
@@ -127,8 +118,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     };
     let operations = Operations { status, registry, certificates }.router();
 
-    let (vanished, asked_for) = mpsc::unbounded_channel();
-    let followers = [
+    let mut followers = vec![
         tokio::spawn({
             let (app, api) = (app.clone(), Api::all(connection.home()));
             let gate = readiness.gate("the list of extensions");
@@ -144,16 +134,6 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             let gate = readiness.gate("the list of tenants");
             async move { app.catalog.tenants.follow(api, gate).await }
         }),
-        workspaces.pruned_objects(&index, readiness.gate("the list of installs in all workspaces"), prune, {
-            let app = app.clone();
-            move |change| {
-                if app.installs.changed(change) {
-                    // An error means that the process ends.
-                    let _ = vanished.send(change.key().clone());
-                }
-            }
-        }),
-        tokio::spawn(ask_for_vanished(app.installs.clone(), app.workspaces.clone(), asked_for)),
         tokio::spawn({
             let app = app.clone();
             async move {
@@ -162,6 +142,8 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         }),
         tokio::spawn(probe_store(app.clone(), store_reachable)),
     ];
+    let gate = readiness.gate("the list of installs in all workspaces");
+    followers.extend(app.installs.follow(&workspaces, gate, prune));
     let leading = async {
         tokio::select! {
             () = readiness.wait() => {}
