@@ -7,28 +7,16 @@
     reason = "the lints see tests only in the test functions themselves, not in what these share"
 )]
 
-use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use annex_mutations::{contents, run, text};
 
 use annex_egress::{Destination, ManifestList, OperatorList};
 
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
-/// libfuzzer does better; this finds what is broken plainly.
 const MUTATIONS: usize = 20_000;
 
-/// xorshift: the same mutations in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % sides.max(1) as u64) as usize
-    }
-}
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/allowlist");
 
 const WORDS: &[&str] = &[
     "*.",
@@ -77,56 +65,15 @@ const WORDS: &[&str] = &[
     "example",
 ];
 
-fn mutate(dice: &mut Dice, corpus: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = corpus[dice.roll(corpus.len())].clone();
-    for _ in 0..=dice.roll(3) {
-        let at = dice.roll(bytes.len());
-        match dice.roll(5) {
-            0 if !bytes.is_empty() => bytes[at] ^= 1 << dice.roll(7),
-            1 => {
-                let end = (at + dice.roll(8)).min(bytes.len());
-                bytes.drain(at..end);
-            }
-            2 => {
-                let other = &corpus[dice.roll(corpus.len())];
-                let from = dice.roll(other.len());
-                let piece = other[from..(from + dice.roll(20)).min(other.len())].to_vec();
-                bytes.splice(at..at, piece);
-            }
-            _ => {
-                let word = WORDS[dice.roll(WORDS.len())];
-                bytes.splice(at..at, word.bytes());
-            }
-        }
-    }
-    bytes
-}
-
-fn corpus() -> Vec<Vec<u8>> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/allowlist");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    files.iter().map(|file| fs::read(file).unwrap()).collect()
-}
-
 #[test]
 fn allowlists() {
-    let corpus = corpus();
-    assert!(!corpus.is_empty());
-    corpus.iter().for_each(|bytes| targets::allowlist(bytes));
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
-    for count in 0..MUTATIONS {
-        let bytes = mutate(&mut dice, &corpus);
-        if catch_unwind(AssertUnwindSafe(|| targets::allowlist(&bytes))).is_err() {
-            panic!("mutation {count}: {:?}", String::from_utf8_lossy(&bytes));
-        }
-    }
+    run("allowlist", &contents(CORPUS), MUTATIONS, text(WORDS), targets::allowlist);
 }
 
 #[test]
 fn of_the_corpus_as_much_is_allowed_as_refused() {
     let mut allowed = 0;
-    for bytes in corpus() {
+    for bytes in contents(CORPUS) {
         let text = String::from_utf8(bytes).unwrap();
         let lines: Vec<&str> = text.split('\n').collect();
         let operator: OperatorList = lines[0].parse().unwrap();
@@ -137,5 +84,5 @@ fn of_the_corpus_as_much_is_allowed_as_refused() {
             allowed += 1;
         }
     }
-    assert_eq!((allowed, corpus().len()), (5, 8));
+    assert_eq!((allowed, contents(CORPUS).len()), (5, 8));
 }

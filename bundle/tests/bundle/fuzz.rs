@@ -1,25 +1,14 @@
 //! The fuzz targets on stable Rust: the corpus, and a bounded number of mutations of it.
 
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use annex_mutations::{Dice, contents};
 
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;
 
-/// How many mutations each target gets. libfuzzer does better; this finds what is broken plainly.
+/// How many mutations each target gets.
 const MUTATIONS: usize = 2000;
-
-/// xorshift: the same mutations in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % sides.max(1) as u64) as usize
-    }
-}
 
 const WORDS: &[&[u8]] = &[
     b"\0",
@@ -89,19 +78,8 @@ fn mutate(dice: &mut Dice, corpus: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn run(name: &str, target: fn(&[u8])) {
-    let folder = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
-    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    let corpus: Vec<_> = files.iter().map(|file| fs::read(file).unwrap()).collect();
-    assert!(!corpus.is_empty(), "{folder} is empty");
-    corpus.iter().for_each(|bytes| target(bytes));
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
-    for count in 0..MUTATIONS {
-        let bytes = mutate(&mut dice, &corpus);
-        if catch_unwind(AssertUnwindSafe(|| target(&bytes))).is_err() {
-            panic!("{name}, mutation {count}: {:?}", String::from_utf8_lossy(&bytes));
-        }
-    }
+    let corpus = contents(&format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR")));
+    annex_mutations::run(name, &corpus, MUTATIONS, mutate, target);
 }
 
 /// Tars whose checksums are right again after the mutation, or hardly any would be looked at.
