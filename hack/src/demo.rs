@@ -14,6 +14,7 @@ use crate::http;
 use crate::kubeconfig::Endpoint;
 use crate::kubectl::{Kubectl, retry};
 use crate::part::Part;
+use crate::private_file;
 use crate::progress::{say, seconds};
 use crate::settings::Settings;
 use crate::stack::Stack;
@@ -133,9 +134,9 @@ fn publish_sample(shell: &Shell, stack: &Stack) -> Result<bool> {
         return Ok(false);
     }
     say("\n# The operator publishes the sample extension: built, signed, and checked by the registry.");
-    let folder = shell.path(stack.paths().state());
+    private_file::folder(&stack.paths().sample())?;
     let key = shell.path(&stack.paths().publisher_key());
-    let archive = format!("{folder}/notes.tar.zst");
+    let archive = shell.path(&stack.paths().sample().join("notes.tar.zst"));
     shell.run(&format!("kubectl annex bundle samples/notes -o {archive}"))?;
     shell.run(&format!("kubectl annex sign {archive} --key {key}"))?;
     shell.run(&format!(

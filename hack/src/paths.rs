@@ -100,6 +100,11 @@ impl Paths {
         self.state.join("storage")
     }
 
+    /// Where the demo packs the sample.
+    pub(crate) fn sample(&self) -> PathBuf {
+        self.state.join("sample")
+    }
+
     /// The registry's private key.
     #[must_use]
     pub fn registry_key(&self) -> PathBuf {
@@ -224,6 +229,7 @@ impl Paths {
             self.runner_cache(),
             self.runner_code_cache(),
             self.storage(),
+            self.sample(),
             self.logs(),
             self.pids(),
             self.kubectl_cache(),
