@@ -29,12 +29,15 @@ pub(crate) struct Binaries {
 impl Binaries {
     /// Builds them; cargo itself shows how far it is.
     pub(crate) fn build(checkout: &Checkout, release: bool) -> Result<Self> {
-        let mut args = vec!["--bins"];
-        args.extend(PACKAGES.iter().flat_map(|package| ["--package", package]));
-        if release {
-            args.push("--release");
+        let programs = if release {
+            let mut args = vec!["--bins", "--release"];
+            args.extend(PACKAGES.iter().flat_map(|package| ["--package", package]));
+            build(checkout, &args)
+        } else {
+            let args: Vec<_> = PACKAGES.iter().flat_map(|program| ["--bin", program]).collect();
+            build_as_tests(checkout, &args)
         }
-        let programs = build(checkout, &args).context("the services do not compile: see above")?;
+        .context("the services do not compile: see above")?;
         for package in PACKAGES {
             if !programs.contains_key(package) {
                 bail!("package {package} has no program of that name");
@@ -67,12 +70,20 @@ impl Binaries {
 /// # Errors
 /// It does not compile, or there is none of that name.
 pub fn example(package: &str, name: &str) -> Result<PathBuf> {
-    build_example(&Checkout::find()?, package, name, &[])
+    let program = build_as_tests(&Checkout::find()?, &["--example", name]);
+    found(program, package, name)
+}
+
+/// Builds a program or an example and runs nothing; returns where it is.
+pub(crate) fn generator(checkout: &Checkout, kind: &str, name: &str) -> Result<PathBuf> {
+    build_as_tests(checkout, &[kind, name])?
+        .remove(name)
+        .with_context(|| format!("no package has a program {name}"))
 }
 
 /// The same with optimisation, for a bench.
 pub(crate) fn optimised_example(checkout: &Checkout, package: &str, name: &str) -> Result<PathBuf> {
-    build_example(checkout, package, name, &["--release"])
+    found(build(checkout, &["--package", package, "--example", name, "--release"]), package, name)
 }
 
 /// Builds a package's program with optimisation, for a bench.
@@ -102,8 +113,8 @@ pub(crate) fn guest(checkout: &Checkout, folder: &str, name: &str) -> Result<Pat
     Ok(target.join(TARGET).join("release").join(format!("{name}.wasm")))
 }
 
-fn build_example(checkout: &Checkout, package: &str, name: &str, more: &[&str]) -> Result<PathBuf> {
-    build(checkout, &[["--package", package, "--example", name].as_slice(), more].concat())
+fn found(built: Result<BTreeMap<String, PathBuf>>, package: &str, name: &str) -> Result<PathBuf> {
+    built
         .with_context(|| format!("example {name} of {package} does not compile"))?
         .remove(name)
         .with_context(|| format!("package {package} has no example {name}"))
@@ -140,6 +151,14 @@ fn add_target(folder: &Path, target: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Builds with the dependencies that `cargo test --workspace` compiles: cargo gives them the features of the packages that are
+/// selected, and those of tests where a test is. With another selection each of them, the sandbox's compiler too, would be
+/// compiled and kept a second time.
+fn build_as_tests(checkout: &Checkout, targets: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+    const A_SMALL_TEST: [&str; 3] = ["--workspace", "--test", "documents"];
+    build(checkout, &[&A_SMALL_TEST, targets].concat())
 }
 
 /// Names and paths of the programs that `cargo build` with these arguments makes.

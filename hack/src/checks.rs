@@ -68,7 +68,11 @@ impl Check {
         };
         match self {
             Self::Format => run(cargo(&["fmt", "--all", "--check"])),
-            Self::Clippy => run(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+            Self::Clippy => {
+                run(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+                let real_parts = ["--test", "browser", "--test", "e2e", "--test", "cluster", "--test", "knative"];
+                run(cargo(&[&["clippy", "--workspace"], real_parts.as_slice(), &["--", "-D", "warnings"]].concat()))
+            }
             Self::Deny => {
                 let root = tools::cache()?.join(format!("cargo-deny-{CARGO_DENY}"));
                 let program = root.join("bin/cargo-deny");
@@ -87,7 +91,7 @@ impl Check {
             Self::Unit => {
                 machine::install_for_tests(machine::DATABASE)?;
                 machine::install_for_tests(machine::NODE)?;
-                run(cargo(&["test", "--workspace", "--exclude", "annex-e2e"]))
+                run(cargo(&["test", "--workspace"]))
             }
             Self::Doc => {
                 let mut command = cargo(&["doc", "--workspace", "--no-deps"]);
@@ -96,9 +100,8 @@ impl Check {
             }
             Self::E2e => {
                 machine::install_for_tests(machine::BROWSER)?;
-                let tests = ["--lib", "--bins", "--test", "browser", "--test", "e2e"];
-                let mut command = cargo(&["test", "--package", "annex-e2e"]);
-                guard::run(checkout, interrupts, ".annex/test", command.args(tests))
+                let mut command = cargo(&["test", "--workspace", "--test", "browser", "--test", "e2e"]);
+                guard::run(checkout, interrupts, ".annex/test", &mut command)
             }
             Self::Knative => {
                 machine::install_for_tests(machine::CLOCKS)?;
@@ -106,7 +109,7 @@ impl Check {
                     checkout,
                     interrupts,
                     ".annex/knative",
-                    &mut cargo(&["test", "--package", "annex-e2e", "--test", "cluster", "--test", "knative"]),
+                    &mut cargo(&["test", "--workspace", "--test", "cluster", "--test", "knative"]),
                 )
             }
         }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::binaries;
 use crate::checkout::Checkout;
 use crate::sandbox::Sandbox;
 
@@ -69,23 +70,16 @@ pub(crate) fn check(checkout: &Checkout) -> Result<()> {
 }
 
 fn generate_into(checkout: &Checkout, folder: &Path) -> Result<()> {
-    let status = checkout
-        .cargo()
-        .args(["run", "--quiet", "--package", "annex-apis", "--bin", "annex-manifests", "--"])
-        .arg(folder)
-        .status()
-        .context("cannot run cargo")?;
+    let generator = binaries::generator(checkout, "--bin", "annex-manifests")?;
+    let status = Command::new(generator).arg(folder).status().context("cannot run the generator")?;
     if status.success() { Ok(()) } else { bail!("the generator failed ({status})") }
 }
 
 /// The JSON Schema of an extension's manifest.
 fn schema(checkout: &Checkout) -> Result<Vec<u8>> {
-    let output = checkout
-        .cargo()
-        .args(["run", "--quiet", "--package", "annex-bundle", "--example", "manifest-schema"])
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot run cargo")?;
+    let generator = binaries::generator(checkout, "--example", "manifest-schema")?;
+    let output =
+        Command::new(generator).stderr(Stdio::inherit()).output().context("cannot run the generator")?;
     if output.status.success() {
         Ok(output.stdout)
     } else {
