@@ -70,8 +70,11 @@ impl Check {
             Self::Format => run(cargo(&["fmt", "--all", "--check"])),
             Self::Clippy => {
                 run(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
-                let real_parts = ["--test", "browser", "--test", "e2e", "--test", "cluster", "--test", "knative"];
-                run(cargo(&[&["clippy", "--workspace"], real_parts.as_slice(), &["--", "-D", "warnings"]].concat()))
+                let real_parts =
+                    ["--test", "browser", "--test", "e2e", "--test", "cluster", "--test", "knative"];
+                run(cargo(
+                    &[&["clippy", "--workspace"], real_parts.as_slice(), &["--", "-D", "warnings"]].concat(),
+                ))
             }
             Self::Deny => {
                 let root = tools::cache()?.join(format!("cargo-deny-{CARGO_DENY}"));
