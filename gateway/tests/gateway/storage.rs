@@ -1,7 +1,8 @@
-//! `POST /v1/kv`, over a real store in a file.
+//! `POST /v1/kv`, over a real store: in a file, and where it may matter in a real server of PostgreSQL as well.
 
 use std::{
     path::Path,
+    sync::Arc,
     task::Poll,
     time::{Duration, SystemTime},
 };
@@ -9,6 +10,7 @@ use std::{
 use annex_grant::{
     BodyDigest, Capabilities, Grant, KV_CAPABILITY, KeyRing, Limits, Nonce, SECRETS_CAPABILITY, UnixMillis,
 };
+use annex_postgres_server::{PASSWORD, Server};
 use annex_storage::{Store, StoreOptions};
 use axum::{body::Body, http::Request};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -26,20 +28,41 @@ struct Stored {
     store: Store,
     /// What came with a call for the broker.
     token: String,
-    _folder: TempDir,
+    _database: Database,
 }
 
-/// A world in which a call was made, with a store.
+/// What has to be there for as long as the store is.
+enum Database {
+    Folder(#[expect(dead_code, reason = "it is removed when it is dropped")] TempDir),
+    Server(#[expect(dead_code, reason = "it ends when the last is dropped")] Arc<Server>),
+}
+
+/// A world in which a call was made, with a store in a file.
 async fn called(options: StoreOptions) -> Stored {
     let folder = tempfile::tempdir().unwrap();
-    let store = store(folder.path(), options);
+    stored_in(store(folder.path(), options), Database::Folder(folder)).await
+}
+
+/// The same with one in PostgreSQL.
+async fn called_on_postgres(options: StoreOptions) -> Stored {
+    let server = Server::shared().await;
+    let store = Store::open(&server.database().await, options).unwrap();
+    stored_in(store, Database::Server(server)).await
+}
+
+async fn stored_in(store: Store, database: Database) -> Stored {
     let world = World::with(Options { storage: Some(store.clone()), ..Options::default() }).await;
     let token = token_of_a_call(&world).await.unwrap();
-    Stored { world, store, token, _folder: folder }
+    Stored { world, store, token, _database: database }
 }
 
 fn store(folder: &Path, options: StoreOptions) -> Store {
     Store::open(&format!("sqlite://{}", folder.join("kv.db").display()), options).unwrap()
+}
+
+/// With so much time that only a defect takes it, also where many tests share a small machine.
+fn patient() -> StoreOptions {
+    StoreOptions { timeout: Duration::from_secs(30), ..StoreOptions::default() }
 }
 
 /// What the last call had for the broker.
@@ -78,6 +101,10 @@ fn refused(status: u16, code: &str) -> (u16, String) {
 impl Stored {
     async fn new() -> Self {
         called(StoreOptions::default()).await
+    }
+
+    async fn on_both(options: StoreOptions) -> [Self; 2] {
+        [called(options).await, called_on_postgres(options).await]
     }
 
     /// What is answered to the call.
@@ -120,92 +147,99 @@ fn grant(change: impl FnOnce(&mut Grant)) -> Grant {
 
 #[tokio::test]
 async fn what_a_call_stores_the_next_one_reads() {
-    let stored = Stored::new().await;
-    assert_eq!(stored.told(&get("a")).await, json!({ "value": null }));
-    assert_eq!(stored.told(&set("a", "one")).await, json!({ "done": true }));
-    assert_eq!(stored.told(&set("b", "")).await, json!({ "done": true }));
-    let next = token_of_a_call(&stored.world).await.unwrap();
-    let answer = ask(&stored.world, &next, &get("a")).await;
-    assert_eq!((answer.status, answer.json()), (200, value("one")));
+    for stored in Stored::on_both(patient()).await {
+        assert_eq!(stored.told(&get("a")).await, json!({ "value": null }));
+        assert_eq!(stored.told(&set("a", "one")).await, json!({ "done": true }));
+        assert_eq!(stored.told(&set("b", "")).await, json!({ "done": true }));
+        let next = token_of_a_call(&stored.world).await.unwrap();
+        let answer = ask(&stored.world, &next, &get("a")).await;
+        assert_eq!((answer.status, answer.json()), (200, value("one")));
 
-    let swap = |expected: Value, new: &str| json!({ "compareAndSet": { "key": "a", "expected": expected, "value": STANDARD.encode(new) } });
-    assert_eq!(stored.told(&swap(Value::Null, "two")).await, json!({ "done": false }));
-    assert_eq!(stored.told(&swap(json!(STANDARD.encode("two")), "two")).await, json!({ "done": false }));
-    assert_eq!(stored.told(&get("a")).await, value("one"));
-    assert_eq!(stored.told(&swap(json!(STANDARD.encode("one")), "two")).await, json!({ "done": true }));
-    assert_eq!(stored.told(&get("a")).await, value("two"));
+        let swap = |expected: Value, new: &str| json!({ "compareAndSet": { "key": "a", "expected": expected, "value": STANDARD.encode(new) } });
+        assert_eq!(stored.told(&swap(Value::Null, "two")).await, json!({ "done": false }));
+        assert_eq!(stored.told(&swap(json!(STANDARD.encode("two")), "two")).await, json!({ "done": false }));
+        assert_eq!(stored.told(&get("a")).await, value("one"));
+        assert_eq!(stored.told(&swap(json!(STANDARD.encode("one")), "two")).await, json!({ "done": true }));
+        assert_eq!(stored.told(&get("a")).await, value("two"));
 
-    let list = |prefix: &str, after: Value, limit: u32| json!({ "listKeys": { "prefix": prefix, "after": after, "limit": limit } });
-    assert_eq!(stored.told(&list("", Value::Null, u32::MAX)).await, json!({ "keys": ["a", "b"] }));
-    assert_eq!(stored.told(&list("", Value::Null, 1)).await, json!({ "keys": ["a"] }));
-    assert_eq!(stored.told(&list("", json!("a"), 9)).await, json!({ "keys": ["b"] }));
-    assert_eq!(stored.told(&list("b", Value::Null, 9)).await, json!({ "keys": ["b"] }));
-    for _ in 0..2 {
-        assert_eq!(stored.told(&json!({ "delete": { "key": "a" } })).await, json!({ "done": true }));
+        let list = |prefix: &str, after: Value, limit: u32| json!({ "listKeys": { "prefix": prefix, "after": after, "limit": limit } });
+        assert_eq!(stored.told(&list("", Value::Null, u32::MAX)).await, json!({ "keys": ["a", "b"] }));
+        assert_eq!(stored.told(&list("", Value::Null, 1)).await, json!({ "keys": ["a"] }));
+        assert_eq!(stored.told(&list("", json!("a"), 9)).await, json!({ "keys": ["b"] }));
+        assert_eq!(stored.told(&list("b", Value::Null, 9)).await, json!({ "keys": ["b"] }));
+        for _ in 0..2 {
+            assert_eq!(stored.told(&json!({ "delete": { "key": "a" } })).await, json!({ "done": true }));
+        }
+        assert_eq!(stored.told(&get("a")).await, json!({ "value": null }));
     }
-    assert_eq!(stored.told(&get("a")).await, json!({ "value": null }));
 }
 
 #[tokio::test]
 async fn of_those_who_compare_at_one_time_one_sets() {
-    let stored = Stored::new().await;
-    let swaps = (0..20).map(|number| {
-        let new = STANDARD.encode(number.to_string());
-        let swap = json!({ "compareAndSet": { "key": "a", "expected": null, "value": new } });
-        let (world, token) = (&stored.world, &stored.token);
-        async move { ask(world, token, &swap).await.json() }
-    });
-    let answers = futures::future::join_all(swaps).await;
-    assert_eq!(answers.iter().filter(|answer| **answer == json!({ "done": true })).count(), 1, "{answers:?}");
-    assert_eq!(answers.iter().filter(|answer| **answer == json!({ "done": false })).count(), 19);
+    for stored in Stored::on_both(patient()).await {
+        let swaps = (0..20).map(|number| {
+            let new = STANDARD.encode(number.to_string());
+            let swap = json!({ "compareAndSet": { "key": "a", "expected": null, "value": new } });
+            let (world, token) = (&stored.world, &stored.token);
+            async move { ask(world, token, &swap).await.json() }
+        });
+        let answers = futures::future::join_all(swaps).await;
+        assert_eq!(
+            answers.iter().filter(|answer| **answer == json!({ "done": true })).count(),
+            1,
+            "{answers:?}"
+        );
+        assert_eq!(answers.iter().filter(|answer| **answer == json!({ "done": false })).count(), 19);
+    }
 }
 
 #[tokio::test]
 async fn another_tenants_and_another_extensions_keys_are_not_reached() {
-    let stored = Stored::new().await;
-    let world = &stored.world;
-    world.install("globex", |install| {
-        install["metadata"]["uid"] = json!(OF_GLOBEX);
-        install["status"]["routes"] = json!([]);
-    });
-    world.install("acme", |install| {
-        install["metadata"]["name"] = json!("other");
-        install["metadata"]["uid"] = json!(OF_OTHER);
-        install["spec"]["extension"] = json!(OTHER);
-        install["status"]["routes"] = json!([]);
-    });
-    let globex = stored.signed(|grant| {
-        grant.tenant = "globex".parse().unwrap();
-        grant.install = OF_GLOBEX.parse().unwrap();
-    });
-    let other = stored.signed(|grant| {
-        grant.extension = OTHER.parse().unwrap();
-        grant.install = OF_OTHER.parse().unwrap();
-    });
-    stored.told(&set("a", "of acme")).await;
-    let list = json!({ "listKeys": { "prefix": "", "after": null, "limit": 9 } });
-    for (token, theirs) in [(&globex, "of globex"), (&other, "of other")] {
-        assert_eq!(ask(world, token, &get("a")).await.json(), json!({ "value": null }));
-        assert_eq!(ask(world, token, &list).await.json(), json!({ "keys": [] }));
-        assert_eq!(ask(world, token, &json!({ "delete": { "key": "a" } })).await.status, 200);
-        assert_eq!(ask(world, token, &set("a", theirs)).await.status, 200);
-        // A question that says whose it is, is none.
-        let named = json!({ "get": { "key": "a", "tenant_id": "acme", "extension_id": EXTENSION } });
-        assert_eq!(ask(world, token, &named).await.refusal(), refused(400, "MalformedRequest"));
-    }
-    assert_eq!(stored.told(&get("a")).await, value("of acme"));
-    assert_eq!(ask(world, &globex, &get("a")).await.json(), value("of globex"));
-    assert_eq!(ask(world, &other, &get("a")).await.json(), value("of other"));
-    // A grant whose parts are of several installs is nobody's.
-    type Change = fn(&mut Grant);
-    let mixed: [Change; 3] = [
-        |grant| grant.tenant = "globex".parse().unwrap(),
-        |grant| grant.extension = OTHER.parse().unwrap(),
-        |grant| grant.install = OF_GLOBEX.parse().unwrap(),
-    ];
-    for change in mixed {
-        let answer = ask(world, &stored.signed(change), &get("a")).await;
-        assert_eq!(answer.refusal(), refused(403, "Forbidden"));
+    for stored in Stored::on_both(patient()).await {
+        let world = &stored.world;
+        world.install("globex", |install| {
+            install["metadata"]["uid"] = json!(OF_GLOBEX);
+            install["status"]["routes"] = json!([]);
+        });
+        world.install("acme", |install| {
+            install["metadata"]["name"] = json!("other");
+            install["metadata"]["uid"] = json!(OF_OTHER);
+            install["spec"]["extension"] = json!(OTHER);
+            install["status"]["routes"] = json!([]);
+        });
+        let globex = stored.signed(|grant| {
+            grant.tenant = "globex".parse().unwrap();
+            grant.install = OF_GLOBEX.parse().unwrap();
+        });
+        let other = stored.signed(|grant| {
+            grant.extension = OTHER.parse().unwrap();
+            grant.install = OF_OTHER.parse().unwrap();
+        });
+        stored.told(&set("a", "of acme")).await;
+        let list = json!({ "listKeys": { "prefix": "", "after": null, "limit": 9 } });
+        for (token, theirs) in [(&globex, "of globex"), (&other, "of other")] {
+            assert_eq!(ask(world, token, &get("a")).await.json(), json!({ "value": null }));
+            assert_eq!(ask(world, token, &list).await.json(), json!({ "keys": [] }));
+            assert_eq!(ask(world, token, &json!({ "delete": { "key": "a" } })).await.status, 200);
+            assert_eq!(ask(world, token, &set("a", theirs)).await.status, 200);
+            // A question that says whose it is, is none.
+            let named = json!({ "get": { "key": "a", "tenant_id": "acme", "extension_id": EXTENSION } });
+            assert_eq!(ask(world, token, &named).await.refusal(), refused(400, "MalformedRequest"));
+        }
+        assert_eq!(stored.told(&get("a")).await, value("of acme"));
+        assert_eq!(ask(world, &globex, &get("a")).await.json(), value("of globex"));
+        assert_eq!(ask(world, &other, &get("a")).await.json(), value("of other"));
+        // A grant whose parts are of several installs is nobody's.
+        type Change = fn(&mut Grant);
+        let mixed: [Change; 3] = [
+            |grant| grant.tenant = "globex".parse().unwrap(),
+            |grant| grant.extension = OTHER.parse().unwrap(),
+            |grant| grant.install = OF_GLOBEX.parse().unwrap(),
+        ];
+        for change in mixed {
+            let answer = ask(world, &stored.signed(change), &get("a")).await;
+            assert_eq!(answer.refusal(), refused(403, "Forbidden"));
+        }
     }
 }
 
@@ -333,14 +367,45 @@ async fn what_no_sandbox_would_ask_is_refused() {
 
 #[tokio::test]
 async fn a_store_says_why_it_does_not() {
-    let stored = called(StoreOptions { quota_bytes: 1000, ..StoreOptions::default() }).await;
-    stored.told(&set("a", "one")).await;
-    assert_eq!(stored.refusal(&set("b", &"v".repeat(1000))).await, refused(507, "QuotaExceeded"));
-    assert_eq!(stored.told(&get("a")).await, value("one"));
-    stored.store.close().await;
-    let answer = ask(&stored.world, &stored.token, &get("a")).await;
+    for stored in Stored::on_both(StoreOptions { quota_bytes: 1000, ..patient() }).await {
+        stored.told(&set("a", "one")).await;
+        assert_eq!(stored.refusal(&set("b", &"v".repeat(1000))).await, refused(507, "QuotaExceeded"));
+        assert_eq!(stored.told(&get("a")).await, value("one"));
+        stored.store.close().await;
+        let answer = ask(&stored.world, &stored.token, &get("a")).await;
+        assert_eq!(answer.refusal(), refused(503, "StorageUnavailable"));
+        for word in ["sqlite", "postgres", PASSWORD] {
+            assert!(!answer.text().contains(word), "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_went_away_is_told_and_is_used_again_when_it_is_back() {
+    let mut server = Server::stopped();
+    server.start().await;
+    // How long it is waited for, and not until when it may answer: it is not there.
+    let options = StoreOptions { timeout: Duration::from_secs(2), ..StoreOptions::default() };
+    let store = Store::open(&server.database().await, options).unwrap();
+    let world = World::with(Options { storage: Some(store), ..Options::default() }).await;
+    let token = token_of_a_call(&world).await.unwrap();
+    let until_is = async |status: u16, question: &Value| {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            let answer = ask(&world, &token, question).await;
+            if answer.status == status {
+                return answer;
+            }
+            assert!(std::time::Instant::now() < deadline, "{answer:?}");
+        }
+    };
+    until_is(200, &set("a", "one")).await;
+    server.crash().await;
+    let answer = until_is(503, &get("a")).await;
     assert_eq!(answer.refusal(), refused(503, "StorageUnavailable"));
-    assert!(!answer.text().contains("sqlite"), "{answer:?}");
+    assert!(!answer.text().contains(PASSWORD) && !answer.text().contains("postgres"), "{answer:?}");
+    server.start().await;
+    assert_eq!(until_is(200, &get("a")).await.json(), value("one"));
 }
 
 #[tokio::test]

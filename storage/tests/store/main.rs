@@ -17,7 +17,6 @@ mod place;
 mod purge;
 mod quota;
 mod retries;
-mod server;
 mod sqlite_file;
 mod values;
 mod writers;

@@ -11,8 +11,8 @@ use futures::future::join_all;
 use crate::call;
 use crate::logs;
 use crate::place::patient;
-use crate::server::{PASSWORD, Server};
 use crate::until;
+use annex_postgres_server::{PASSWORD, Server};
 
 /// Short, because these tests wait for it. Each operation that is expected to be done is repeated until it is.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -49,7 +49,7 @@ async fn is_unavailable(store: &Store) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_hangs_is_unavailable_until_it_goes_on() {
-    let mut server = Server::new();
+    let mut server = Server::stopped();
     server.start().await;
     let store = Store::open(&server.database().await, options()).unwrap();
     let us = call("us", "e");
@@ -68,7 +68,7 @@ async fn a_server_that_hangs_is_unavailable_until_it_goes_on() {
 /// its connections are closed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_never_answers_again_is_not_waited_for() {
-    let (mut former, mut next) = (Server::new(), Server::new());
+    let (mut former, mut next) = (Server::stopped(), Server::stopped());
     former.start().await;
     next.start().await;
     let folder = tempfile::tempdir().unwrap();
@@ -92,7 +92,7 @@ async fn a_server_that_never_answers_again_is_not_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_died_is_used_again() {
-    let mut server = Server::new();
+    let mut server = Server::stopped();
     server.start().await;
     let store = Store::open(&server.database().await, options()).unwrap();
     let us = call("us", "e");
@@ -107,7 +107,7 @@ async fn a_server_that_died_is_used_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_between_two_operations_is_not_noticed() {
-    let mut server = Server::new();
+    let mut server = Server::stopped();
     server.start().await;
     let store = Store::open(&server.database().await, long()).unwrap();
     let us = call("us", "e");
@@ -122,7 +122,7 @@ async fn a_restart_between_two_operations_is_not_noticed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_may_come_later_than_the_store() {
-    let mut server = Server::new();
+    let mut server = Server::stopped();
     let store = Store::open(&server.url("postgres", PASSWORD), options()).unwrap();
     let error = store.check().await.unwrap_err().to_string();
     assert!(error.starts_with("the store cannot be used: "), "{error}");

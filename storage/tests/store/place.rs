@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use annex_postgres_server::Server;
 use annex_storage::{Store, StoreOptions};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
-
-use crate::server::Server;
 
 /// An empty database. It goes with this.
 pub(crate) struct Place {

@@ -1,4 +1,12 @@
 //! A server of PostgreSQL of the tests' own: in a temporary folder, reached by a socket in it only, under a user who may nothing.
+//!
+//! For tests: whatever goes wrong is a panic, which is how a test fails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "all of it is test: a panic is how a test fails"
+)]
 
 use std::env;
 use std::fs;
@@ -9,30 +17,33 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-use crate::until;
-
 /// Nobody. PostgreSQL refuses to run as root.
 const NOBODY: u32 = 65534;
 const USER: &str = "annex";
-pub(crate) const PASSWORD: &str = "hunter2-hunter2";
+/// The administrator's password: what must never be in a log.
+pub const PASSWORD: &str = "hunter2-hunter2";
 
 /// Ends the server when its own standard input ends: so it ends with the test, however that ends.
 const GUARD: &str =
     r#""$0" "$@" & pid=$!; echo $pid; read -r _; kill -CONT $pid; kill -QUIT $pid; wait $pid"#;
 
-pub(crate) struct Server {
+/// A server, with its folder. Both go when it is dropped.
+#[derive(Debug)]
+pub struct Server {
     folder: TempDir,
     programs: PathBuf,
     running: Option<Running>,
     databases: AtomicU32,
 }
 
+#[derive(Debug)]
 struct Running {
     guard: Child,
     pid: i32,
@@ -40,13 +51,13 @@ struct Running {
 
 impl Server {
     /// The server of all tests that do not harm it. It ends with the last of them.
-    pub(crate) async fn shared() -> Arc<Self> {
+    pub async fn shared() -> Arc<Self> {
         static SHARED: Mutex<std::sync::Weak<Server>> = Mutex::const_new(std::sync::Weak::new());
         let mut shared = SHARED.lock().await;
         if let Some(server) = shared.upgrade() {
             return server;
         }
-        let mut server = Self::new();
+        let mut server = Self::stopped();
         server.start().await;
         let server = Arc::new(server);
         *shared = Arc::downgrade(&server);
@@ -54,7 +65,7 @@ impl Server {
     }
 
     /// A server that does not run yet.
-    pub(crate) fn new() -> Self {
+    pub fn stopped() -> Self {
         let programs = programs();
         let folder = TempDir::with_prefix("annex-postgres-").unwrap();
         fs::write(folder.path().join("password"), PASSWORD).unwrap();
@@ -95,7 +106,7 @@ impl Server {
     }
 
     /// Starts it, and waits until it answers.
-    pub(crate) async fn start(&mut self) {
+    pub async fn start(&mut self) {
         assert!(self.running.is_none(), "it runs already");
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
         let mut command = Command::new("/bin/sh");
@@ -111,7 +122,7 @@ impl Server {
         BufReader::new(guard.stdout.take().unwrap()).read_line(&mut pid).unwrap();
         let pid = pid.trim().parse().unwrap();
         self.running = Some(Running { guard, pid });
-        until("the server answers", async || {
+        until("PostgreSQL answers", async || {
             if !Path::new(&format!("/proc/{pid}")).exists() {
                 panic!("postgres ended: {}", fs::read_to_string(self.path("log")).unwrap_or_default());
             }
@@ -130,43 +141,43 @@ impl Server {
     }
 
     /// The folder with the socket by which it is reached.
-    pub(crate) fn socket_folder(&self) -> &Path {
+    pub fn socket_folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// The URL of a database.
-    pub(crate) fn url(&self, database: &str, password: &str) -> String {
+    pub fn url(&self, database: &str, password: &str) -> String {
         format!("postgres://{USER}:{password}@localhost/{database}?host={}", self.folder.path().display())
     }
 
     /// Makes an empty database and answers its URL.
-    pub(crate) async fn database(&self) -> String {
+    pub async fn database(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.execute("postgres", format!("CREATE DATABASE {name}")).await;
         self.url(&name, PASSWORD)
     }
 
     /// Does something as the administrator.
-    pub(crate) async fn execute(&self, database: &str, sql: String) {
+    pub async fn execute(&self, database: &str, sql: String) {
         let mut connection = self.connect(database).await.unwrap();
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
     }
 
     /// All of its processes go on existing and do nothing, as on a machine that hangs.
-    pub(crate) fn freeze(&self) {
+    pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
     /// They go on.
-    pub(crate) fn thaw(&self) {
+    pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
     /// Ends all of its processes at once, as a power cut would, and waits until they have gone.
-    pub(crate) async fn crash(&mut self) {
+    pub async fn crash(&mut self) {
         let pids = self.signal(Signal::KILL);
-        until("the server has gone", async || {
+        until("PostgreSQL has gone", async || {
             pids.iter().all(|pid| state(*pid).is_none_or(|(_, state)| state == "Z"))
         })
         .await;
@@ -214,6 +225,14 @@ fn state(pid: i32) -> Option<(i32, String)> {
     let mut fields = rest.split_whitespace();
     let state = fields.next()?.to_owned();
     Some((fields.next()?.parse().ok()?, state))
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "{what}: not within 30 seconds");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The folder with PostgreSQL's programs: where `postgres` in PATH leads to, else where Debian has them, the newest.
