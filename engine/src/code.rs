@@ -42,13 +42,27 @@ impl Code {
         }
     }
 
-    pub(crate) async fn component(self: &Arc<Self>, bytes: Bytes) -> Result<Component, LoadError> {
+    /// `expected`: the SHA-256 that the bytes must have.
+    pub(crate) async fn component(
+        self: &Arc<Self>,
+        bytes: Bytes,
+        expected: Option<[u8; 32]>,
+    ) -> Result<Component, LoadError> {
         let limit = self.component_bytes;
         if bytes.len() > limit {
             return Err(LoadError::TooLarge { bytes: bytes.len(), limit });
         }
         let (code, component) = (Arc::clone(self), bytes.clone());
-        let (id, cached) = blocking(move || code.cached(&component)).await?;
+        let (id, cached) = blocking(move || {
+            let id = code.id(Sha256::digest(component).into());
+            let cached = if expected.is_none_or(|expected| expected == id.component) {
+                code.cached(&id)
+            } else {
+                return Err(LoadError::Source { reason: "it is not what was verified".to_owned() });
+            };
+            Ok((id, cached))
+        })
+        .await??;
         if let Some(component) = cached {
             return Ok(component);
         }
@@ -59,19 +73,26 @@ impl Code {
         blocking(move || code.keep(&id, &machine_code)).await?
     }
 
-    /// What is on disk for a component.
-    fn cached(&self, component: &[u8]) -> (CodeId, Option<Component>) {
-        let id = CodeId { component: Sha256::digest(component).into(), config: self.config };
-        let Some(cache) = &self.cache else { return (id, None) };
-        let component = cache.get(&id).and_then(|code| match load_code(&self.wasm, &code) {
+    /// What is on disk for the component with this SHA-256.
+    pub(crate) async fn kept(self: &Arc<Self>, digest: [u8; 32]) -> Result<Option<Component>, LoadError> {
+        let code = Arc::clone(self);
+        Ok(blocking(move || code.cached(&code.id(digest))).await?)
+    }
+
+    fn id(&self, component: [u8; 32]) -> CodeId {
+        CodeId { component, config: self.config }
+    }
+
+    fn cached(&self, id: &CodeId) -> Option<Component> {
+        let cache = self.cache.as_ref()?;
+        match load_code(&self.wasm, &cache.get(id)?) {
             Ok(component) => Some(component),
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "compiled code does not load and is deleted");
-                cache.remove(&id);
+                cache.remove(id);
                 None
             }
-        });
-        (id, component)
+        }
     }
 
     /// Loads what was just compiled, and keeps it if it can be loaded.

@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use ring::hmac;
+use ring::{digest, hmac};
 use sha2::{Digest as _, Sha256};
 
 /// The version of wasmtime whose code this is. A test keeps it what `Cargo.lock` has; wasmtime itself refuses code of another
@@ -84,20 +84,24 @@ impl CodeCache {
     pub(crate) fn get(&self, id: &CodeId) -> Option<Vec<u8>> {
         let path = self.path(id);
         let mut file = File::open(&path).ok()?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).ok()?;
-        let verified = bytes
-            .split_first_chunk::<TAG_BYTES>()
-            .is_some_and(|(tag, code)| hmac::verify(&self.key, &signed(id, code), tag).is_ok());
-        if !verified {
+        let Some(code) = self.read(&mut file, id).ok()? else {
             tracing::warn!(path = %path.display(), "compiled code does not verify and is deleted");
             self.remove(id);
             return None;
-        }
+        };
         // For what goes first. A file system that keeps no such time only makes the choice worse.
         let _ = file.set_modified(SystemTime::now());
-        bytes.drain(..TAG_BYTES);
-        Some(bytes)
+        Some(code)
+    }
+
+    /// None: it does not verify.
+    fn read(&self, file: &mut File, id: &CodeId) -> io::Result<Option<Vec<u8>>> {
+        // Apart from the code, which is loaded from where it is read to.
+        let mut tag = Vec::with_capacity(TAG_BYTES);
+        file.take(TAG_BYTES as u64).read_to_end(&mut tag)?;
+        let mut code = Vec::new();
+        file.read_to_end(&mut code)?;
+        Ok(hmac::verify(&self.key, &signed(id, &code), &tag).is_ok().then_some(code))
     }
 
     /// Keeps code. That it cannot be kept is logged, and costs a compilation later.
@@ -148,11 +152,12 @@ impl CodeCache {
     }
 }
 
-/// What the MAC is over. Every part but the last has a fixed length or is delimited, so that no two differ only in where one
-/// ends.
+/// What the MAC is over. Every part has a fixed length or is delimited, so that no two differ only in where one ends. Of the code, which is
+/// large, it is the digest.
 fn signed(id: &CodeId, code: &[u8]) -> Vec<u8> {
     let version = WASMTIME_VERSION.as_bytes();
-    [b"annex compiled code 1\0", version, b"\0", &id.component[..], &id.config[..], code].concat()
+    let digest = digest::digest(&digest::SHA256, code);
+    [b"annex compiled code 2\0", version, b"\0", &id.component[..], &id.config[..], digest.as_ref()].concat()
 }
 
 /// A key that only the owner reads. Of two processes that make one at the same time, the first one's stays.

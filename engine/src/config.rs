@@ -9,6 +9,8 @@ use crate::options::{CodeOptions, EngineOptions};
 const GUEST_STACK: usize = 512 << 10;
 /// What instances keep of their memory for the next one, in bytes: giving it back to the system costs more than clearing it.
 const KEPT_MEMORY: usize = 128 << 10;
+/// The same of each table.
+const KEPT_TABLE: usize = 16 << 10;
 
 /// How guests are compiled, and how they are run as far as the compiler must know.
 pub(crate) fn code(options: CodeOptions) -> Config {
@@ -52,6 +54,7 @@ pub(crate) fn pooled(options: &EngineOptions) -> Config {
         .max_memory_size(options.memory_bytes)
         .table_elements(options.table_elements)
         .linear_memory_keep_resident(KEPT_MEMORY)
+        .table_keep_resident(KEPT_TABLE)
         .max_unused_warm_slots(calls.min(64));
     let mut config = code(options.code);
     config.allocation_strategy(pool);

@@ -90,9 +90,28 @@ impl Engine {
         F: Future<Output = Result<Bytes, E>> + Send + 'static,
         E: Display,
     {
+        self.load_known(hash, capabilities, None, component).await
+    }
+
+    /// The same of a component whose SHA-256 is known, and was verified as its bytes would be: where its code is on the disk, the bytes are
+    /// not needed.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub async fn load_known<F, E>(
+        &self,
+        hash: ContentHash,
+        capabilities: Capabilities,
+        digest: Option<[u8; 32]>,
+        component: F,
+    ) -> Result<Extension, LoadError>
+    where
+        F: Future<Output = Result<Bytes, E>> + Send + 'static,
+        E: Display,
+    {
         let known = match self.known.get(&hash).await {
             Some(known) => known,
-            None => self.learn(hash, component).await?,
+            None => self.learn(hash, digest, component).await?,
         };
         match known {
             Known::Ready(ready) => ready.extension(&self.sandbox, hash, capabilities),
@@ -100,7 +119,12 @@ impl Engine {
         }
     }
 
-    async fn learn<F, E>(&self, hash: ContentHash, component: F) -> Result<Known, LoadError>
+    async fn learn<F, E>(
+        &self,
+        hash: ContentHash,
+        digest: Option<[u8; 32]>,
+        component: F,
+    ) -> Result<Known, LoadError>
     where
         F: Future<Output = Result<Bytes, E>> + Send + 'static,
         E: Display,
@@ -109,9 +133,14 @@ impl Engine {
         let (code, known) = (Arc::clone(&self.code), self.known.clone());
         let learned = tokio::spawn(async move {
             let learning = async {
+                if let Some(digest) = digest
+                    && let Some(ready) = code.kept(digest).await?
+                {
+                    return Known::of(Ok(ready));
+                }
                 let bytes = component.await;
                 let bytes = bytes.map_err(|error| LoadError::Source { reason: shown::line(error) })?;
-                Known::of(code.component(bytes).await)
+                Known::of(code.component(bytes, digest).await)
             };
             let learned = known.try_get_with(hash, learning).await;
             drop(waits);

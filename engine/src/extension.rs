@@ -35,9 +35,10 @@ impl Extension {
     /// An answer counts only when the guest has ended well. Why there is none is one of [`CallError`](crate::CallError), each
     /// with its own code; none of them harms the next call.
     ///
-    /// When the future is dropped, the guest ends where it is and everything that it held is freed. Nobody hears then what it
-    /// used: who has to know calls from a task that outlives the one who asks. A guest runs on the caller's task, and lets
-    /// others run at each tick of the engine.
+    /// When the future is dropped, the guest ends and everything that it held is freed: at once, or when its turn would have come. Nobody hears
+    /// then what it used: who has to know calls from a task that outlives the one who asks. A guest begins on the caller's task; one that
+    /// computes for long goes on elsewhere, where it takes the processor from no other, and so does a call of a tenant who has many while
+    /// others call. It lets others run at each tick of the engine.
     pub async fn call(&self, call: Call) -> Outcome {
         self.sandbox.call(&self.pre, call).await
     }

@@ -34,7 +34,7 @@ impl From<PoolingAllocatorMetrics> for Held {
             memories: pool.memories(),
             tables: pool.tables(),
             stacks: pool.stacks(),
-            kept_bytes: pool.unused_memory_bytes_resident(),
+            kept_bytes: pool.unused_memory_bytes_resident() + pool.unused_table_bytes_resident(),
         }
     }
 }

@@ -11,7 +11,6 @@ use wasmtime::component::Component;
 
 use crate::capability::Capabilities;
 use crate::extension::Extension;
-use crate::link::link;
 use crate::load_error::LoadError;
 use crate::run::Sandbox;
 
@@ -65,7 +64,7 @@ impl Ready {
             return Ok(extension.clone());
         }
         // Not under the lock. Two who come at the same time make the same.
-        let pre = link(&self.component, &capabilities)?;
+        let pre = sandbox.linkers.link(&self.component, &capabilities)?;
         let extension = Extension::new(Arc::clone(sandbox), pre, hash, capabilities.clone());
         self.extensions.lock().insert(capabilities, extension.clone());
         Ok(extension)

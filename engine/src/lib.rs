@@ -55,6 +55,7 @@ mod held;
 mod hop_by_hop;
 mod host;
 mod known;
+mod lanes;
 mod limiter;
 mod limits;
 mod link;

@@ -1,5 +1,9 @@
 //! Which host functions a component gets.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
@@ -14,15 +18,32 @@ use crate::load_error::LoadError;
 use crate::shown;
 use crate::state::CallState;
 
-/// Links a component with what every component has and what was granted, and with nothing else.
-pub(crate) fn link(component: &Component, granted: &Capabilities) -> Result<ProxyPre<CallState>, LoadError> {
-    check_imports(component, granted)?;
-    let linker = linker(component.engine(), granted)
-        .map_err(|error| LoadError::ImportMismatch { reason: shown::line(format!("{error:#}")) })?;
-    let pre = linker
-        .instantiate_pre(component)
-        .map_err(|error| LoadError::ImportMismatch { reason: shown::line(format!("{error:#}")) })?;
-    ProxyPre::new(pre).map_err(|_| LoadError::NoHandler)
+/// The host functions, by what was granted: making them takes longer than all else of loading a component that is compiled.
+#[derive(Default)]
+pub(crate) struct Linkers(Mutex<BTreeMap<Capabilities, Arc<Linker<CallState>>>>);
+
+impl Linkers {
+    /// Links a component with what every component has and what was granted, and with nothing else.
+    pub(crate) fn link(
+        &self,
+        component: &Component,
+        granted: &Capabilities,
+    ) -> Result<ProxyPre<CallState>, LoadError> {
+        check_imports(component, granted)?;
+        let mismatch =
+            |error: wasmtime::Error| LoadError::ImportMismatch { reason: shown::line(format!("{error:#}")) };
+        let known = self.0.lock().get(granted).cloned();
+        let linker = match known {
+            Some(known) => known,
+            None => {
+                let made = Arc::new(linker(component.engine(), granted).map_err(mismatch)?);
+                Arc::clone(self.0.lock().entry(granted.clone()).or_insert(made))
+            }
+        };
+        // Not under the lock: how long it takes is the component's to say.
+        let pre = linker.instantiate_pre(component).map_err(mismatch)?;
+        ProxyPre::new(pre).map_err(|_| LoadError::NoHandler)
+    }
 }
 
 /// Names what is missing. That nothing else is linked does not depend on it.

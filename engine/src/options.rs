@@ -54,7 +54,7 @@ impl Default for EngineOptions {
             compilations: 1,
             loads: 64,
             refusals_kept: Duration::from_secs(30),
-            tick: Duration::from_millis(5),
+            tick: Duration::from_millis(2),
         }
     }
 }

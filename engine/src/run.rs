@@ -1,7 +1,10 @@
 //! One call, from its admission to its answer.
 
 use std::io;
-use std::time::Instant;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, header};
@@ -15,12 +18,14 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
-use crate::admission::{Admission, Limits};
+use crate::admission::{Admission, Admitted, Limits};
 use crate::answer::{BadAnswer, vet_head};
 use crate::call::{Answer, Call, Outcome, Usage};
 use crate::call_error::CallError;
 use crate::failure::{TimeIsOver, failure};
+use crate::lanes::Lanes;
 use crate::limits::CallLimits;
+use crate::link::Linkers;
 use crate::metered::Metered;
 use crate::options::EngineOptions;
 use crate::state::CallState;
@@ -30,49 +35,72 @@ use crate::ticker::Ticker;
 pub(crate) struct Sandbox {
     pub(crate) wasm: wasmtime::Engine,
     pub(crate) options: EngineOptions,
+    pub(crate) linkers: Linkers,
     admission: Admission,
+    lanes: Lanes,
     _ticker: Ticker,
 }
 
+/// How many ticks' worth of the processor a quick call has.
+const TICKS_OF_A_QUICK_CALL: u32 = 2;
+/// So many calls of a tenant at a time are never crowded, however few processors there are: some of them will be waiting.
+const NEVER_CROWDED: usize = 8;
+/// How long after its time a call that still waits for its turn is given up: whose turn comes tells more of what it used.
+const GIVEN_UP_AFTER: Duration = Duration::from_millis(100);
+
 impl Sandbox {
     pub(crate) fn new(wasm: wasmtime::Engine, options: EngineOptions) -> io::Result<Self> {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
         let admission = Admission::new(Limits {
             engine: options.concurrency,
             tenant: options.tenant_concurrency,
             install: options.install_concurrency,
+            uncrowded: u32::try_from(processors.max(NEVER_CROWDED)).unwrap_or(u32::MAX),
         });
+        let lanes = Lanes::start(processors, options.tick * TICKS_OF_A_QUICK_CALL)?;
         let ticker = Ticker::start(wasm.clone(), options.tick)?;
-        Ok(Self { wasm, options, admission, _ticker: ticker })
+        Ok(Self { wasm, options, linkers: Linkers::default(), admission, lanes, _ticker: ticker })
     }
 
     pub(crate) fn running(&self) -> u32 {
         self.admission.running()
     }
 
-    pub(crate) async fn call(&self, pre: &ProxyPre<CallState>, call: Call) -> Outcome {
+    pub(crate) async fn call(self: &Arc<Self>, pre: &ProxyPre<CallState>, call: Call) -> Outcome {
         let started = Instant::now();
-        let mut usage = Usage::default();
-        let answer = self.run(pre, call, started, &mut usage).await;
-        usage.duration = started.elapsed();
-        Outcome { answer, usage }
+        let (limits, admitted) = match self.admit(&call) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                let usage = Usage { duration: started.elapsed(), ..Usage::default() };
+                return Outcome { answer: Err(error), usage };
+            }
+        };
+        let (tenant, crowded) = (call.context.tenant.clone(), admitted.crowded());
+        let (sandbox, pre) = (Arc::clone(self), pre.clone());
+        let (limit, ends) = (limits.timeout, tokio::time::Instant::from_std(started) + limits.timeout);
+        let running = async move {
+            // Held until the store is gone, whichever way this ends.
+            let _admitted = admitted;
+            let mut usage = Usage::default();
+            // A guest that computes is ended by the epoch, one that waits by this.
+            let conversation = sandbox.converse(&pre, call, &limits, started, &mut usage);
+            let answered = tokio::time::timeout_at(ends, conversation).await;
+            let answer = answered.unwrap_or(Err(CallError::Timeout { limit }));
+            usage.duration = started.elapsed();
+            Outcome { answer, usage }
+        };
+        let ran = self.lanes.run(&tenant, crowded, ends + GIVEN_UP_AFTER, running).await;
+        ran.unwrap_or_else(|| Outcome {
+            answer: Err(CallError::Timeout { limit }),
+            usage: Usage { duration: started.elapsed(), ..Usage::default() },
+        })
     }
 
-    async fn run(
-        &self,
-        pre: &ProxyPre<CallState>,
-        call: Call,
-        started: Instant,
-        usage: &mut Usage,
-    ) -> Result<Answer, CallError> {
+    fn admit(&self, call: &Call) -> Result<(CallLimits, Admitted), CallError> {
         let limits = self.effective(call.limits)?;
         let (tenant, install) = (&call.context.tenant, &call.context.install);
-        let admitted = self.admission.admit(tenant, install, limits.concurrency);
-        // Held until the store is gone, whichever way this ends.
-        let _admitted = admitted.map_err(|scope| CallError::Busy { scope })?;
-        // A guest that computes is ended by the epoch, one that waits by this.
-        let answered =
-            tokio::time::timeout(limits.timeout, self.converse(pre, call, &limits, started, usage));
-        answered.await.unwrap_or(Err(CallError::Timeout { limit: limits.timeout }))
+        let admitted = self.admission.admit(tenant, install, limits.concurrency, Instant::now());
+        Ok((limits, admitted.map_err(|scope| CallError::Busy { scope })?))
     }
 
     fn effective(&self, limits: CallLimits) -> Result<CallLimits, CallError> {

@@ -1,6 +1,7 @@
 //! Components become extensions once.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use annex_engine::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
 use crate::bench::{content_hash, engine, engine_with, everything, load, options, refusal};
@@ -221,18 +223,88 @@ async fn code_that_was_changed_on_disk_is_not_run() {
     let open = || Some(CodeCache::open(folder.path(), 1 << 30).unwrap());
     let (engine, _) = counting(open());
     load(&engine, idle(), everything()).await.unwrap();
-    let file = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-    let file = file.filter(|path| path.extension().is_some_and(|extension| extension == "code"));
-    let [file] = &file.collect::<Vec<_>>()[..] else { panic!("one file of code") };
-    let mut code = fs::read(file).unwrap();
+    let file = code_file(folder.path());
+    let mut code = fs::read(&file).unwrap();
     let middle = code.len() / 2;
     code[middle] ^= 0x80;
-    fs::write(file, &code).unwrap();
+    fs::write(&file, &code).unwrap();
 
     let (engine, compiler) = counting(open());
     load(&engine, idle(), everything()).await.unwrap();
     assert_eq!(compiler.0.load(Ordering::Relaxed), 1);
-    assert_ne!(fs::read(file).unwrap(), code);
+    assert_ne!(fs::read(&file).unwrap(), code);
+}
+
+/// Loads a component whose digest is said to be that of `digest_of`.
+async fn load_known(engine: &Engine, digest_of: &Bytes, bytes: Option<Bytes>) -> Result<usize, LoadError> {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let source = {
+        let asked = Arc::clone(&asked);
+        async move {
+            asked.fetch_add(1, Ordering::Relaxed);
+            bytes.ok_or("must not be asked for")
+        }
+    };
+    let digest = Some(Sha256::digest(digest_of).into());
+    engine.load_known(content_hash(digest_of), everything(), digest, source).await?;
+    Ok(asked.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn bytes_that_are_known_are_not_needed_where_their_code_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Some(CodeCache::open(folder.path(), 1 << 30).unwrap());
+    let (engine, _) = counting(open());
+    assert_eq!(load_known(&engine, &idle(), Some(idle())).await, Ok(1), "there is none yet");
+    let (engine, compiler) = counting(open());
+    assert_eq!(load_known(&engine, &idle(), None).await, Ok(0));
+    assert_eq!(compiler.0.load(Ordering::Relaxed), 0);
+
+    // Code of something else, under the name of what is wanted: as if somebody had renamed a file.
+    let other = wat_guest::component(r#"(func (export "handle") (param i32 i32) (drop (i32.const 7)))"#);
+    let file = code_file(folder.path());
+    let (engine, _) = counting(open());
+    assert_eq!(load_known(&engine, &other, Some(other.clone())).await, Ok(1));
+    let of_other = code_files(folder.path()).into_iter().find(|path| *path != file).unwrap();
+    fs::copy(of_other, &file).unwrap();
+    let (engine, compiler) = counting(open());
+    assert_eq!(load_known(&engine, &idle(), Some(idle())).await, Ok(1));
+    assert_eq!(compiler.0.load(Ordering::Relaxed), 1);
+
+    // Code that was cut off anywhere.
+    let whole = fs::read(&file).unwrap();
+    for length in [0, 1, 31, 32, 33, whole.len() / 2, whole.len() - 1] {
+        fs::write(&file, &whole[..length]).unwrap();
+        let (engine, compiler) = counting(open());
+        assert_eq!(load_known(&engine, &idle(), Some(idle())).await, Ok(1), "{length} bytes");
+        assert_eq!(compiler.0.load(Ordering::Relaxed), 1, "{length} bytes");
+        assert_eq!(fs::read(&file).unwrap(), whole, "it is there again");
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_those_that_were_verified_are_not_compiled() {
+    let other = wat_guest::component(r#"(func (export "handle") (param i32 i32) (drop (i32.const 7)))"#);
+    let (engine, compiler) = counting(None);
+    let error = load_known(&engine, &idle(), Some(other)).await.unwrap_err();
+    assert_eq!(error, LoadError::Source { reason: "it is not what was verified".into() });
+    assert_eq!(compiler.0.load(Ordering::Relaxed), 0);
+    assert_eq!(
+        load_known(&engine, &idle(), Some(idle())).await,
+        Ok(1),
+        "and the right ones are asked for again"
+    );
+}
+
+fn code_files(folder: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "code")).collect()
+}
+
+/// The one file of code in a folder.
+fn code_file(folder: &Path) -> PathBuf {
+    let [file] = &code_files(folder)[..] else { panic!("one file of code") };
+    file.clone()
 }
 
 #[tokio::test]
