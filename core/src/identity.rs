@@ -13,7 +13,7 @@ pub const IDENTITY_PATH: &str = "/.well-known/annex-install";
 /// Whose install answers on a host, of which extension, with which content.
 ///
 /// Registry, controller and runner speak it as JSON. Fields that a later registry adds are ignored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct InstallIdentity {
     /// The tenant, by the id that the outside knows it by.
     pub tenant_id: TenantId,

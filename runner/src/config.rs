@@ -135,12 +135,28 @@ pub struct Config {
     /// How long one question to the registry may take, in milliseconds, connecting included.
     #[arg(long, default_value_t = 2000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub lookup_timeout_ms: u64,
+
+    /// How long a page may be served by what the registry said of its host and its content before, in milliseconds: an install that ended or
+    /// changed is noticed so much later. 0 asks for each file. What the policy denies is denied at once in either case.
+    #[arg(
+        long,
+        env = "EXT_LOOKUP_TTL_MS",
+        default_value_t = 1000,
+        value_name = "MILLISECONDS",
+        value_parser = clap::value_parser!(u64).range(..=60_000)
+    )]
+    pub lookup_ttl_ms: u64,
 }
 
 impl Config {
     /// [`Self::cache_dir`], or where it is if nobody says.
     pub fn cache_folder(&self) -> PathBuf {
         self.cache_dir.clone().unwrap_or_else(|| std::env::temp_dir().join("annex-runner"))
+    }
+
+    /// [`Self::lookup_ttl_ms`] as a duration.
+    pub fn lookup_kept_for(&self) -> Duration {
+        Duration::from_millis(self.lookup_ttl_ms)
     }
 
     /// [`Self::lookup_timeout_ms`] as a duration.
@@ -165,6 +181,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(config.internal_listen.to_string(), "127.0.0.1:8093");
         assert_eq!(config.lookup_timeout(), Duration::from_secs(2));
+        assert_eq!(config.lookup_kept_for(), Duration::from_secs(1));
         assert_eq!(config.log_format, LogFormat::Text);
         assert_eq!(config.cache_max_bytes, 1 << 30);
         assert!(config.static_strict_validation);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use annex_bundle_client::Source;
 use annex_core::{HostName, InstallIdentity};
 use annex_service::{Followed, REQUEST_ID_HEADER, RequestId};
+use moka::future::Cache;
 use reqwest::header::{ACCEPT, HeaderName};
 use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
@@ -23,6 +24,22 @@ pub(crate) struct Registry {
     /// What the registry knows this runner by. Absent where it asks for nothing.
     token: Followed<Option<String>>,
     metrics: Arc<Metrics>,
+    /// What it said a moment ago. Only what it knows: a host that is new, or a registry that is back, is seen at once, and
+    /// whoever asks for hosts that nobody has takes no memory.
+    identities: Cache<HostName, InstallIdentity>,
+    valid: Cache<InstallIdentity, ()>,
+}
+
+/// What is not kept. Whoever asked in the same moment hears it, too.
+enum Unkept {
+    No,
+    Failed(Arc<LookupError>),
+}
+
+impl From<LookupError> for Unkept {
+    fn from(error: LookupError) -> Self {
+        Self::Failed(Arc::new(error))
+    }
 }
 
 /// Why the registry gave no answer to use. For the log: callers outside learn only that it is unavailable.
@@ -64,12 +81,15 @@ impl From<reqwest::Error> for LookupError {
 /// An identity has some 600 bytes. More than this is not the registry, and must not fill the memory.
 const MAX_ANSWER: usize = 64 * 1024;
 
+/// How many answers are kept: with the longest names there are, 10 MiB.
+const KEPT: u64 = 10_000;
+
 /// A host that no install can have (RFC 2606 reserves `.invalid`).
 const NO_HOST: &str = "readiness.invalid";
 
 impl Registry {
-    /// A client of the registry at `url` that spends at most `timeout` on each question. `authorities` is what an https
-    /// registry is checked by, none the system's.
+    /// A client of the registry at `url` that spends at most `timeout` on each question, and may take an answer of at most
+    /// `kept_for` ago for today's. `authorities` is what an https registry is checked by, none the system's.
     ///
     /// # Errors
     /// When TLS cannot be set up: `url` is https and the system has no root certificates.
@@ -77,6 +97,7 @@ impl Registry {
         url: RegistryUrl,
         authorities: Option<Vec<Certificate>>,
         timeout: Duration,
+        kept_for: Duration,
         token: Followed<Option<String>>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, reqwest::Error> {
@@ -89,11 +110,36 @@ impl Registry {
             .redirect(redirect::Policy::none())
             .no_proxy();
         let client = checked_by(builder, url.as_url(), authorities).build()?;
-        Ok(Self { client, url, token, metrics })
+        let identities = Cache::builder().max_capacity(KEPT).time_to_live(kept_for).build();
+        let valid = Cache::builder().max_capacity(KEPT).time_to_live(kept_for).build();
+        Ok(Self { client, url, token, metrics, identities, valid })
     }
 
     /// The install that `host` is, or none if the registry does not know it.
     pub(crate) async fn lookup(
+        &self,
+        host: &HostName,
+        request_id: &RequestId,
+    ) -> Result<Option<InstallIdentity>, Arc<LookupError>> {
+        let question = async { self.timed_lookup(host, request_id).await?.ok_or(Unkept::No) };
+        answer(self.identities.try_get_with_by_ref(host, question).await)
+    }
+
+    /// The same, asked now.
+    pub(crate) async fn lookup_now(
+        &self,
+        host: &HostName,
+        request_id: &RequestId,
+    ) -> Result<Option<InstallIdentity>, Arc<LookupError>> {
+        let identity = self.timed_lookup(host, request_id).await?;
+        match &identity {
+            Some(identity) => self.identities.insert(host.clone(), identity.clone()).await,
+            None => self.identities.invalidate(host).await,
+        }
+        Ok(identity)
+    }
+
+    async fn timed_lookup(
         &self,
         host: &HostName,
         request_id: &RequestId,
@@ -114,15 +160,23 @@ impl Registry {
         &self,
         identity: &InstallIdentity,
         request_id: &RequestId,
-    ) -> Result<bool, LookupError> {
+    ) -> Result<bool, Arc<LookupError>> {
+        let question = async {
+            let valid = self.is_valid(self.url.validate(identity), request_id).await?;
+            if valid { Ok(()) } else { Err(Unkept::No) }
+        };
+        Ok(answer(self.valid.try_get_with_by_ref(identity, question).await)?.is_some())
+    }
+
+    async fn is_valid(&self, url: Url, request_id: &RequestId) -> Result<bool, LookupError> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Validity {
             valid: bool,
         }
-        let response = self.send(self.url.validate(identity), request_id).await?;
+        let response = self.send(url, request_id).await?;
         match response.status() {
             StatusCode::OK => {
-                let answer: Answer =
+                let answer: Validity =
                     serde_json::from_slice(&body(response).await?).map_err(LookupError::Malformed)?;
                 Ok(answer.valid)
             }
@@ -201,4 +255,14 @@ async fn body(mut response: Response) -> Result<Vec<u8>, LookupError> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+fn answer<T>(kept: Result<T, Arc<Unkept>>) -> Result<Option<T>, Arc<LookupError>> {
+    match kept {
+        Ok(answer) => Ok(Some(answer)),
+        Err(unkept) => match &*unkept {
+            Unkept::No => Ok(None),
+            Unkept::Failed(error) => Err(Arc::clone(error)),
+        },
+    }
 }

@@ -70,6 +70,7 @@ impl Server {
             config.registry_base_url.clone(),
             authorities,
             config.lookup_timeout(),
+            config.lookup_kept_for(),
             registry_token(config)?,
             Arc::clone(&metrics),
         )

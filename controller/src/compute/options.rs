@@ -132,7 +132,7 @@ pub(crate) struct Options {
 }
 
 /// What a runner is set up with, as the app-domains paper names it, and everybody may read.
-const RUNNER_SETTINGS: [&str; 16] = [
+const RUNNER_SETTINGS: [&str; 17] = [
     "BUNDLE_STORE_BASE",
     "EXT_BROKER_CA",
     "EXT_CACHE_MAX_BYTES",
@@ -142,6 +142,7 @@ const RUNNER_SETTINGS: [&str; 16] = [
     "EXT_FRAME_ANCESTORS",
     "EXT_FUEL",
     "EXT_GATEWAY_CA",
+    "EXT_LOOKUP_TTL_MS",
     "EXT_MEMORY_MAX_MIB",
     "EXT_STATIC_STRICT_VALIDATION",
     "REGISTRY_CA",

@@ -10,6 +10,7 @@ mod kept;
 mod unpack;
 
 use std::io::Read as _;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,13 +35,16 @@ use crate::metrics::Metrics;
 
 /// Bundles that are fetched at a time: each keeps a processor busy while it is read, and holds a place on the disk.
 const AT_A_TIME: usize = 2;
+/// The bytes of files that stay in memory, so that a page that many look at does not come from the disk for each of them.
+const IN_MEMORY: u64 = 32 << 20;
+/// What a file takes besides its bytes.
+const PER_FILE: u32 = 256;
 /// How long one may take.
 const WITHIN: Duration = Duration::from_secs(90);
 /// What was refused is not fetched again for so long, however many ask, unless the policy changes.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
 
 /// Bundles that may be served, by their content.
-#[derive(Debug)]
 pub(crate) struct Cache {
     folder: Folder,
     source: Source,
@@ -48,10 +52,19 @@ pub(crate) struct Cache {
     metrics: Arc<Metrics>,
     /// Never held while a disk or a network is waited for.
     kept: Mutex<Kept>,
+    /// What was read of the disk lately, by its digest. Whether it may be served is asked of its bundle all the same.
+    memory: moka::future::Cache<[u8; 32], Bytes>,
     places: Semaphore,
 }
 
 type Loading = Shared<BoxFuture<'static, Result<Arc<Bundle>, LoadError>>>;
+
+impl std::fmt::Debug for Cache {
+    // Not what is in it.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Cache").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
 
 impl Cache {
     /// Opens the folder, and takes over what an earlier process left there. What is kept takes at most `max_bytes`
@@ -86,6 +99,12 @@ impl Cache {
             policy,
             metrics,
             kept: Mutex::new(kept),
+            memory: moka::future::Cache::builder()
+                .max_capacity(IN_MEMORY)
+                .weigher(|_, file: &Bytes| {
+                    u32::try_from(file.len()).unwrap_or(u32::MAX).saturating_add(PER_FILE)
+                })
+                .build(),
             places: Semaphore::new(AT_A_TIME),
         };
         cache.measure();
@@ -118,7 +137,39 @@ impl Cache {
         identity: &InstallIdentity,
         bundle: Arc<Bundle>,
         (path, entry): (&BundlePath, FileEntry),
-        range: std::ops::Range<u64>,
+        range: Range<u64>,
+    ) -> Result<Content, LoadError> {
+        if entry.size > bundle::AT_ONCE {
+            return self.read_from_disk(identity, bundle, (path, entry), range).await;
+        }
+        let digest = *entry.digest.as_bytes();
+        let whole = match self.memory.get(&digest).await {
+            Some(whole) => {
+                bundle.note_use();
+                whole
+            }
+            None => {
+                // One reads for all who want it now.
+                let reading = self.read_whole(identity, Arc::clone(&bundle), (path, entry));
+                match self.memory.try_get_with(digest, reading).await {
+                    Ok(whole) => whole,
+                    // The other may have read it of another bundle, whose failure is not this one's.
+                    Err(_) => self.read_whole(identity, bundle, (path, entry)).await?,
+                }
+            }
+        };
+        let bounds = || Some(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?);
+        let part = bounds().filter(|part| part.start <= part.end && part.end <= whole.len());
+        let part = part.ok_or_else(|| LoadError::Unavailable("no part of the file".to_owned()))?;
+        Ok(Content::Small(whole.slice(part)))
+    }
+
+    async fn read_from_disk(
+        self: &Arc<Self>,
+        identity: &InstallIdentity,
+        bundle: Arc<Bundle>,
+        (path, entry): (&BundlePath, FileEntry),
+        range: Range<u64>,
     ) -> Result<Content, LoadError> {
         if let Some(content) = bundle.read_file(path, entry, range.clone()).await {
             return Ok(content);
@@ -141,8 +192,8 @@ impl Cache {
         bundle: Arc<Bundle>,
         (path, entry): (&BundlePath, FileEntry),
     ) -> Result<Bytes, LoadError> {
-        match self.read(identity, bundle, (path, entry), 0..entry.size).await? {
-            Content::Small(bytes) => Ok(bytes.into()),
+        match self.read_from_disk(identity, bundle, (path, entry), 0..entry.size).await? {
+            Content::Small(bytes) => Ok(bytes),
             Content::Large(file, length) => {
                 let reading = spawn_blocking(move || {
                     let mut bytes = Vec::new();

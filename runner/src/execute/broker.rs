@@ -6,6 +6,7 @@ use annex_grant::{KV_PATH, SECRETS_PATH, TOKEN_HEADER};
 use reqwest::{Certificate, Client, Response, Url, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::authorities::checked_by;
 
@@ -59,7 +60,16 @@ impl Broker {
             Of::Kv => &self.kv,
         };
         let token = token.0.expose_secret();
-        self.client.post(url.clone()).header(TOKEN_HEADER, token).json(question).send().await
+        let request = self.client.post(url.clone()).header(TOKEN_HEADER, token).json(question);
+        // On a task of its own: where guests compute is less urgent, and threads that the client starts would be so for good.
+        match AbortOnDropHandle::new(tokio::spawn(request.send())).await {
+            Ok(answer) => answer,
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and everybody who waits with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
     }
 }
 

@@ -146,8 +146,9 @@ impl Executor {
         let bundle = self.cache.get(&identity).await.map_err(|error| Refusal::of_bundle(&error))?;
         let granted = capabilities(grant)?;
         let manifest_egress = behind::manifest_egress(bundle.manifest())?;
+        let digest = bundle.digest(COMPONENT);
         let component = component(Arc::clone(&self.cache), identity, bundle);
-        let loaded = self.engine.load(grant.content, granted, component).await;
+        let loaded = self.engine.load_known(grant.content, granted, digest, component).await;
         let extension = loaded.map_err(|error| Refusal::of_load(&error))?;
         Ok(Loaded { extension, manifest_egress })
     }

@@ -66,7 +66,7 @@ pub(crate) async fn identity(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let host = requested_host(&target, &headers)?;
-    Ok(identity_response(site.identity(&host, &request_id).await?))
+    Ok(identity_response(site.identity_now(&host, &request_id).await?))
 }
 
 /// To the first page. What has none answers with its identity, and so does a runner that cannot verify.
@@ -77,7 +77,8 @@ pub(crate) async fn index(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let host = requested_host(&target, &headers)?;
-    let identity = site.identity(&host, &request_id).await?;
+    // The way in, where an install that ended is to be seen first.
+    let identity = site.identity_now(&host, &request_id).await?;
     if !agrees(target.query(), &identity) {
         return Err(Refusal::NotFound);
     }
@@ -102,8 +103,13 @@ async fn answer_file(
 ) -> Result<Response, Refusal> {
     let host = requested_host(&target, &headers)?;
     let path = UiPath::parse(target.path()).ok_or(Refusal::NotFound)?;
-    let identity = site.identity(&host, &request_id).await?;
-    if !path.is_of(&identity) || !agrees(target.query(), &identity) {
+    let agree = |identity: &InstallIdentity| path.is_of(identity) && agrees(target.query(), identity);
+    let mut identity = site.identity(&host, &request_id).await?;
+    if !agree(&identity) {
+        // What the host was a moment ago says nothing of a page that came with an upgrade.
+        identity = site.identity_now(&host, &request_id).await?;
+    }
+    if !agree(&identity) {
         return Err(Refusal::NotFound);
     }
     if !site.is_valid(&host, &identity, &request_id).await? {
@@ -134,11 +140,18 @@ impl Site {
         host: &HostName,
         request_id: &RequestId,
     ) -> Result<InstallIdentity, Refusal> {
-        match self.registry.lookup(host, request_id).await {
-            Ok(Some(identity)) => Ok(identity),
-            Ok(None) => Err(Refusal::UnknownHost),
-            Err(error) => Err(unanswered(host, error)),
-        }
+        let known = self.registry.lookup(host, request_id).await;
+        known.map_err(|error| unanswered(host, error))?.ok_or(Refusal::UnknownHost)
+    }
+
+    /// The same, as the registry says it now.
+    async fn identity_now(
+        &self,
+        host: &HostName,
+        request_id: &RequestId,
+    ) -> Result<InstallIdentity, Refusal> {
+        let known = self.registry.lookup_now(host, request_id).await;
+        known.map_err(|error| unanswered(host, error))?.ok_or(Refusal::UnknownHost)
     }
 
     /// Whether the registry stands by what it said of the host.
@@ -160,7 +173,7 @@ fn identity_response(identity: InstallIdentity) -> Response {
     ([(CACHE_CONTROL, "no-store")], Json(identity)).into_response()
 }
 
-fn unanswered(host: &HostName, error: LookupError) -> Refusal {
+fn unanswered(host: &HostName, error: Arc<LookupError>) -> Refusal {
     let category = error.category();
     tracing::warn!(%host, category, error = format!("{:#}", anyhow::Error::from(error)), "lookup failed");
     Refusal::RegistryUnavailable

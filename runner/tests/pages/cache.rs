@@ -270,3 +270,36 @@ async fn a_folder_is_one_runners_and_nobody_elses() {
     fs::rename(world.at("elsewhere"), world.at("cache")).unwrap();
     world.runner(&[]).await;
 }
+
+#[tokio::test]
+async fn what_is_in_memory_is_what_was_verified_and_shown_only_of_bundles_that_may_be() {
+    const OTHER: (&str, &str) = ("acme--other.apps.localhost", "com.example.other");
+    let (world, runner, hash) = World::with_hello().await;
+    let shared = [("ui/same.html", PAGE.as_bytes().to_vec()), ("ui/index.html", PAGE.as_bytes().to_vec())];
+    let other = world.publish(OTHER.1, "ui/index.html", &shared);
+    world.install(OTHER.0, OTHER.1, &other);
+    let (path, of_other) = (page(&hash, "index.html"), format!("/ext-ui/{}/{other}/same.html", OTHER.1));
+    let of_other = async || ask(&runner, "GET", &of_other, OTHER.0, &[]).await;
+    assert_eq!(get(&runner, &path, &[]).await.body, PAGE);
+    assert_eq!(of_other().await.body, PAGE);
+
+    // Under it, both are changed.
+    for file in [format!("{hash}/files/ui/index.html"), format!("{other}/files/ui/same.html")] {
+        overwrite(
+            &world.at("cache/sha256").join(file.trim_start_matches("sha256:")),
+            b"<script>evil()</script>",
+        );
+    }
+    assert_eq!(get(&runner, &path, &[]).await.body, PAGE);
+    assert_eq!(of_other().await.body, PAGE);
+    let part = get(&runner, &path, &[("range", "bytes=2-8")]).await;
+    assert_eq!((part.status, part.body.as_str()), (206, &PAGE[2..=8]));
+
+    world.write("denylist", &format!("content {hash}\n"));
+    eventually("it counts", || async { get(&runner, &path, &[]).await.status == 502 }).await;
+    assert_eq!(
+        (of_other().await.status, of_other().await.body.as_str()),
+        (200, PAGE),
+        "the same bytes of another"
+    );
+}

@@ -1,8 +1,8 @@
 //! The host decides whose pages they are, and no path leads out of them.
 
 use crate::{
-    support::{Runner, say},
-    world::{HELLO, HOST, PAGE, World, ask, files, get, page},
+    support::{Runner, eventually, say},
+    world::{HELLO, HOST, PAGE, World, ask, end, files, get, page},
 };
 
 const OTHER: &str = "globex--other.apps.localhost";
@@ -211,6 +211,7 @@ async fn strict_validation_asks_about_each_file_and_without_it_nobody_is_asked()
             &cache,
             "--static-strict-validation",
             "false",
+            "--lookup-ttl-ms=0",
         ],
     )
     .await
@@ -220,4 +221,62 @@ async fn strict_validation_asks_about_each_file_and_without_it_nobody_is_asked()
     // The host is asked for all the same.
     world.registry.known().installs.clear();
     assert_eq!(get(&lenient, &path, &[]).await.code(), "UnknownHost");
+}
+
+#[tokio::test]
+async fn what_the_registry_said_a_moment_ago_holds_for_files_and_for_no_longer() {
+    let (world, asks_each_time, hash) = World::with_hello().await;
+    end(asks_each_time).await;
+    let known = || world.registry.known();
+    let answers = async |runner: &Runner, path: &str| {
+        let answer = get(runner, path, &[]).await;
+        if answer.status == 200 { String::new() } else { answer.code() }
+    };
+    let path = page(&hash, "index.html");
+    let runner = world.runner_that_remembers("60000", &[]).await.unwrap();
+    let questions = || {
+        let known = known();
+        (known.lookups, known.validated.len())
+    };
+    let before = questions();
+    for _ in 0..20 {
+        is_served(&runner, &hash).await;
+    }
+    assert_eq!(questions(), (before.0 + 1, before.1 + 1), "one of each for all");
+    known().withdrawn = true;
+    is_served(&runner, &hash).await;
+
+    // Whoever asks what the host is, or for its first page, hears what it is now; and so do, by that, files. What the registry does not know
+    // is not remembered: a new install answers at once.
+    known().withdrawn = false;
+    for now in ["/.well-known/annex-install", "/"] {
+        known().installs.clear();
+        assert_eq!(answers(&runner, now).await, "UnknownHost");
+        assert_eq!(answers(&runner, &path).await, "UnknownHost");
+        world.install(HOST, HELLO, &hash);
+        is_served(&runner, &hash).await;
+    }
+
+    // A page that came with an upgrade is served at once, and the one before it no more.
+    let mut other = files();
+    other.push(("ui/more.txt", b"more".to_vec()));
+    let upgraded = world.publish(HELLO, "ui/index.html", &other);
+    world.install(HOST, HELLO, &upgraded);
+    is_served(&runner, &upgraded).await;
+    assert_eq!(answers(&runner, &path).await, "NotFound");
+
+    // What is denied is no question to the registry.
+    world.write("denylist", &format!("content {upgraded}\n"));
+    eventually("it is refused", async || {
+        answers(&runner, &page(&upgraded, "index.html")).await == "VerificationFailed"
+    })
+    .await;
+
+    world.write("denylist", "");
+    world.install(HOST, HELLO, &hash);
+    end(runner).await;
+    let brief = world.runner_that_remembers("200", &[]).await.unwrap();
+    is_served(&brief, &hash).await;
+    known().withdrawn = true;
+    eventually("it is noticed", async || answers(&brief, &path).await == "NotFound").await;
 }

@@ -119,11 +119,18 @@ impl World {
     }
 
     pub async fn try_runner(&self, more: &[&str]) -> anyhow::Result<Runner> {
+        self.runner_that_remembers("0", more).await
+    }
+
+    /// One that takes what the registry said so many milliseconds ago for what it would say now.
+    pub async fn runner_that_remembers(&self, milliseconds: &str, more: &[&str]) -> anyhow::Result<Runner> {
         let at = |name: &str| self.at(name).display().to_string();
         let (trust, denylist, keys, cache) = (at("trust.pem"), at("denylist"), at("keys.json"), at("cache"));
         let args = ["--trust-bundle", &trust, "--denylist", &denylist, "--registry-keys", &keys];
         // A lookup of a busy machine is not what is tested here.
-        let fixed = [&args[..], &["--cache-dir", &cache, "--lookup-timeout-ms", "20000"]].concat();
+        let patient =
+            ["--cache-dir", &cache, "--lookup-timeout-ms", "20000", "--lookup-ttl-ms", milliseconds];
+        let fixed = [&args[..], &patient].concat();
         Runner::start_as(&self.registry.url, &[&fixed[..], more].concat()).await
     }
 }

@@ -147,7 +147,8 @@ impl Runner {
     }
 
     pub async fn start_with_timeout(registry: &str, milliseconds: u64) -> Self {
-        Self::start_as(registry, &["--lookup-timeout-ms", &milliseconds.to_string()]).await.unwrap()
+        let args = ["--lookup-timeout-ms", &milliseconds.to_string(), "--lookup-ttl-ms=0"];
+        Self::start_as(registry, &args).await.unwrap()
     }
 
     /// With more arguments; the error is why it does not start.
