@@ -41,10 +41,8 @@ pub(crate) struct Sandbox {
     _ticker: Ticker,
 }
 
-/// How many ticks' worth of the processor a quick call has.
-const TICKS_OF_A_QUICK_CALL: u32 = 2;
-/// So many calls of a tenant at a time are never crowded, however few processors there are: some of them will be waiting.
-const NEVER_CROWDED: usize = 8;
+/// So many calls of a tenant at a time are never crowded, however few processors there are: one of them will be waiting.
+const NEVER_CROWDED: usize = 2;
 /// How long after its time a call that still waits for its turn is given up: whose turn comes tells more of what it used.
 const GIVEN_UP_AFTER: Duration = Duration::from_millis(100);
 
@@ -57,7 +55,7 @@ impl Sandbox {
             install: options.install_concurrency,
             uncrowded: u32::try_from(processors.max(NEVER_CROWDED)).unwrap_or(u32::MAX),
         });
-        let lanes = Lanes::start(processors, options.tick * TICKS_OF_A_QUICK_CALL)?;
+        let lanes = Lanes::start(processors, options.tick)?;
         let ticker = Ticker::start(wasm.clone(), options.tick)?;
         Ok(Self { wasm, options, linkers: Linkers::default(), admission, lanes, _ticker: ticker })
     }
