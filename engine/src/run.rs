@@ -44,7 +44,7 @@ pub(crate) struct Sandbox {
 /// So many calls of a tenant at a time are never crowded, however few processors there are: one of them will be waiting.
 const NEVER_CROWDED: usize = 2;
 /// How long after its time a call that still waits for its turn is given up: whose turn comes tells more of what it used.
-const GIVEN_UP_AFTER: Duration = Duration::from_millis(100);
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(1);
 
 impl Sandbox {
     pub(crate) fn new(wasm: wasmtime::Engine, options: EngineOptions) -> io::Result<Self> {
