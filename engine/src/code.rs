@@ -55,12 +55,10 @@ impl Code {
         let (code, component) = (Arc::clone(self), bytes.clone());
         let (id, cached) = blocking(move || {
             let id = code.id(Sha256::digest(component).into());
-            let cached = if expected.is_none_or(|expected| expected == id.component) {
-                code.cached(&id)
-            } else {
+            if expected.is_some_and(|expected| expected != id.component) {
                 return Err(LoadError::Source { reason: "it is not what was verified".to_owned() });
-            };
-            Ok((id, cached))
+            }
+            Ok((id, code.cached(&id)))
         })
         .await??;
         if let Some(component) = cached {

@@ -310,6 +310,21 @@ mod tests {
         }
     }
 
+    /// Hangs up on a call in the line that has begun, and holds `left`.
+    async fn hang_up(lanes: &Lanes, left: impl Send + 'static) {
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let tenant = tenant("a");
+        let call = lanes.run(&tenant, true, later(), async move {
+            let _left = left;
+            begun.send(()).unwrap();
+            std::future::pending::<()>().await;
+        });
+        tokio::select! {
+            _ = call => unreachable!(),
+            begun = has_begun => begun.unwrap(),
+        }
+    }
+
     #[tokio::test]
     async fn whoever_hangs_up_ends_a_call_in_the_line() {
         struct Gone(Option<tokio::sync::oneshot::Sender<()>>);
@@ -320,18 +335,7 @@ mod tests {
         }
         let lanes = Lanes::start(1, QUICK).unwrap();
         let (gone, is_gone) = tokio::sync::oneshot::channel();
-        let (begun, has_begun) = tokio::sync::oneshot::channel();
-        let gone = Gone(Some(gone));
-        let tenant = tenant("a");
-        let call = lanes.run(&tenant, true, later(), async move {
-            let _gone = gone;
-            begun.send(()).unwrap();
-            std::future::pending::<()>().await;
-        });
-        tokio::select! {
-            _ = call => unreachable!(),
-            begun = has_begun => begun.unwrap(),
-        }
+        hang_up(&lanes, Gone(Some(gone))).await;
         is_gone.await.unwrap();
     }
 
@@ -363,20 +367,9 @@ mod tests {
     async fn what_a_call_leaves_behind_is_dropped_within_its_runtime_and_its_panic_ends_nothing() {
         let lanes = Lanes::start(1, QUICK).unwrap();
         let (dropped, is_dropped) = tokio::sync::oneshot::channel();
-        let (begun, has_begun) = tokio::sync::oneshot::channel();
-        let left = (Spawns(Some(dropped)), Panics);
-        let tenant = tenant("a");
-        let call = lanes.run(&tenant, true, later(), async move {
-            let _left = left;
-            begun.send(()).unwrap();
-            std::future::pending::<()>().await;
-        });
-        tokio::select! {
-            _ = call => unreachable!(),
-            begun = has_begun => begun.unwrap(),
-        }
+        hang_up(&lanes, (Spawns(Some(dropped)), Panics)).await;
         is_dropped.await.unwrap();
-        assert_eq!(lanes.run(&tenant, true, later(), async { 1 }).await, Some(1));
+        assert_eq!(lanes.run(&tenant("a"), true, later(), async { 1 }).await, Some(1));
     }
 
     #[tokio::test]

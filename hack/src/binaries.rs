@@ -70,20 +70,23 @@ impl Binaries {
 /// # Errors
 /// It does not compile, or there is none of that name.
 pub fn example(package: &str, name: &str) -> Result<PathBuf> {
-    let program = build_as_tests(&Checkout::find()?, &["--example", name]);
-    found(program, package, name)
+    program(&Checkout::find()?, "--example", name).with_context(|| format!("example {name} of {package}"))
 }
 
-/// Builds a program or an example and runs nothing; returns where it is.
-pub(crate) fn generator(checkout: &Checkout, kind: &str, name: &str) -> Result<PathBuf> {
-    build_as_tests(checkout, &[kind, name])?
+/// Builds what cargo's option `kind` names, and returns its program.
+pub(crate) fn program(checkout: &Checkout, kind: &str, name: &str) -> Result<PathBuf> {
+    build_as_tests(checkout, &[kind, name])
+        .with_context(|| format!("{name} does not compile"))?
         .remove(name)
         .with_context(|| format!("no package has a program {name}"))
 }
 
-/// The same with optimisation, for a bench.
+/// An example with optimisation, for a bench.
 pub(crate) fn optimised_example(checkout: &Checkout, package: &str, name: &str) -> Result<PathBuf> {
-    found(build(checkout, &["--package", package, "--example", name, "--release"]), package, name)
+    build(checkout, &["--package", package, "--example", name, "--release"])
+        .with_context(|| format!("example {name} of {package} does not compile"))?
+        .remove(name)
+        .with_context(|| format!("package {package} has no example {name}"))
 }
 
 /// Builds a package's program with optimisation, for a bench.
@@ -111,13 +114,6 @@ pub(crate) fn guest(checkout: &Checkout, folder: &str, name: &str) -> Result<Pat
         bail!("the guest in {} does not compile", checkout.display(&folder));
     }
     Ok(target.join(TARGET).join("release").join(format!("{name}.wasm")))
-}
-
-fn found(built: Result<BTreeMap<String, PathBuf>>, package: &str, name: &str) -> Result<PathBuf> {
-    built
-        .with_context(|| format!("example {name} of {package} does not compile"))?
-        .remove(name)
-        .with_context(|| format!("package {package} has no example {name}"))
 }
 
 /// Builds programs that need no system around them, and returns where they are.

@@ -70,14 +70,14 @@ pub(crate) fn check(checkout: &Checkout) -> Result<()> {
 }
 
 fn generate_into(checkout: &Checkout, folder: &Path) -> Result<()> {
-    let generator = binaries::generator(checkout, "--bin", "annex-manifests")?;
+    let generator = binaries::program(checkout, "--bin", "annex-manifests")?;
     let status = Command::new(generator).arg(folder).status().context("cannot run the generator")?;
     if status.success() { Ok(()) } else { bail!("the generator failed ({status})") }
 }
 
 /// The JSON Schema of an extension's manifest.
 fn schema(checkout: &Checkout) -> Result<Vec<u8>> {
-    let generator = binaries::generator(checkout, "--example", "manifest-schema")?;
+    let generator = binaries::program(checkout, "--example", "manifest-schema")?;
     let output =
         Command::new(generator).stderr(Stdio::inherit()).output().context("cannot run the generator")?;
     if output.status.success() {

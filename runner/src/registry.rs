@@ -161,22 +161,24 @@ impl Registry {
         identity: &InstallIdentity,
         request_id: &RequestId,
     ) -> Result<bool, Arc<LookupError>> {
-        let question = async {
-            let valid = self.is_valid(self.url.validate(identity), request_id).await?;
-            if valid { Ok(()) } else { Err(Unkept::No) }
-        };
+        let question =
+            async { if self.is_valid(identity, request_id).await? { Ok(()) } else { Err(Unkept::No) } };
         Ok(answer(self.valid.try_get_with_by_ref(identity, question).await)?.is_some())
     }
 
-    async fn is_valid(&self, url: Url, request_id: &RequestId) -> Result<bool, LookupError> {
+    async fn is_valid(
+        &self,
+        identity: &InstallIdentity,
+        request_id: &RequestId,
+    ) -> Result<bool, LookupError> {
         #[derive(Deserialize)]
-        struct Validity {
+        struct Answer {
             valid: bool,
         }
-        let response = self.send(url, request_id).await?;
+        let response = self.send(self.url.validate(identity), request_id).await?;
         match response.status() {
             StatusCode::OK => {
-                let answer: Validity =
+                let answer: Answer =
                     serde_json::from_slice(&body(response).await?).map_err(LookupError::Malformed)?;
                 Ok(answer.valid)
             }

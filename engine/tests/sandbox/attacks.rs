@@ -43,8 +43,6 @@ async fn a_guest_that_spins_lets_others_run() {
         spun = spin => panic!("{spun:?}"),
         () = honest => {}
     }
-    // It ends at its next tick.
-    wait_for(&bench.engine, 0).await;
     bench.is_unharmed().await;
 }
 
@@ -121,8 +119,6 @@ async fn whoever_hangs_up_frees_the_instance() {
             outcome = bench.extension.call(call) => panic!("{path}: {outcome:?}"),
             () = hangs_up => {}
         }
-        // One that computes ends at its next tick.
-        wait_for(&bench.engine, 0).await;
         bench.is_unharmed().await;
     }
 }

@@ -140,8 +140,7 @@ impl Site {
         host: &HostName,
         request_id: &RequestId,
     ) -> Result<InstallIdentity, Refusal> {
-        let known = self.registry.lookup(host, request_id).await;
-        known.map_err(|error| unanswered(host, error))?.ok_or(Refusal::UnknownHost)
+        known(host, self.registry.lookup(host, request_id).await)
     }
 
     /// The same, as the registry says it now.
@@ -150,8 +149,7 @@ impl Site {
         host: &HostName,
         request_id: &RequestId,
     ) -> Result<InstallIdentity, Refusal> {
-        let known = self.registry.lookup_now(host, request_id).await;
-        known.map_err(|error| unanswered(host, error))?.ok_or(Refusal::UnknownHost)
+        known(host, self.registry.lookup_now(host, request_id).await)
     }
 
     /// Whether the registry stands by what it said of the host.
@@ -171,6 +169,13 @@ impl Site {
 fn identity_response(identity: InstallIdentity) -> Response {
     // The install may be upgraded or deleted at any time.
     ([(CACHE_CONTROL, "no-store")], Json(identity)).into_response()
+}
+
+fn known(
+    host: &HostName,
+    answer: Result<Option<InstallIdentity>, Arc<LookupError>>,
+) -> Result<InstallIdentity, Refusal> {
+    answer.map_err(|error| unanswered(host, error))?.ok_or(Refusal::UnknownHost)
 }
 
 fn unanswered(host: &HostName, error: Arc<LookupError>) -> Refusal {
