@@ -11,6 +11,7 @@ use crate::code_cache::{CodeCache, CodeId, config_digest};
 use crate::compile::{CompileError, Compiler};
 use crate::load_error::LoadError;
 use crate::options::{CodeOptions, EngineOptions};
+use crate::sealed::Sealed;
 use crate::shown;
 
 /// Where code comes from: the disk, or a compiler.
@@ -72,9 +73,10 @@ impl Code {
     }
 
     /// What is on disk for the component with this SHA-256.
-    pub(crate) async fn kept(self: &Arc<Self>, digest: [u8; 32]) -> Result<Option<Component>, LoadError> {
+    pub(crate) async fn kept(self: &Arc<Self>, digest: [u8; 32]) -> Option<Component> {
         let code = Arc::clone(self);
-        Ok(blocking(move || code.cached(&code.id(digest))).await?)
+        // Without threads to read with there is nothing to read.
+        blocking(move || code.cached(&code.id(digest))).await.ok()?
     }
 
     fn id(&self, component: [u8; 32]) -> CodeId {
@@ -83,8 +85,12 @@ impl Code {
 
     fn cached(&self, id: &CodeId) -> Option<Component> {
         let cache = self.cache.as_ref()?;
-        match load_code(&self.wasm, &cache.get(id)?) {
+        match load_kept(&self.wasm, &cache.get(id)?) {
             Ok(component) => Some(component),
+            Err(error) if error.chain().any(|cause| cause.is::<std::io::Error>()) => {
+                tracing::warn!(error = format!("{error:#}"), "compiled code cannot be loaded now");
+                None
+            }
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "compiled code does not load and is deleted");
                 cache.remove(id);
@@ -95,7 +101,7 @@ impl Code {
 
     /// Loads what was just compiled, and keeps it if it can be loaded.
     fn keep(&self, id: &CodeId, code: &[u8]) -> Result<Component, LoadError> {
-        let component = load_code(&self.wasm, code)
+        let component = load_made(&self.wasm, code)
             .map_err(|error| LoadError::TooDemanding { reason: shown::line(format!("{error:#}")) })?;
         if let Some(cache) = &self.cache {
             cache.put(id, code);
@@ -105,11 +111,15 @@ impl Code {
 }
 
 #[expect(unsafe_code, reason = "wasmtime cannot check machine code, and we vouch for where it comes from")]
-fn load_code(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: the code is what our own compiler made: it comes from a `Compiler` just now, or from the cache, whose MAC only
-    // we can make. No other way leads here, and no publisher's bytes do. It is read from memory, so that nobody can change it
-    // after it was verified.
+fn load_made(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: it comes from our own `Compiler` just now, and no publisher's bytes do.
     unsafe { Component::deserialize(engine, code) }
+}
+
+#[expect(unsafe_code, reason = "wasmtime cannot check machine code, and we vouch for where it comes from")]
+fn load_kept(engine: &wasmtime::Engine, code: &Sealed) -> wasmtime::Result<Component> {
+    // SAFETY: it comes from the cache, whose MAC only we can make over what our own compiler made.
+    unsafe { code.load(engine) }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CompileError> {

@@ -4,21 +4,23 @@
 //! everything that the code must fit: which component it was made of, by which version of wasmtime, by which rules. A file that
 //! does not verify is deleted, and the component is compiled anew.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use ring::{digest, hmac};
 use sha2::{Digest as _, Sha256};
+
+use crate::sealed::Sealed;
 
 /// The version of wasmtime whose code this is. A test keeps it what `Cargo.lock` has; wasmtime itself refuses code of another
 /// version as well.
 pub(crate) const WASMTIME_VERSION: &str = "48.0.8";
 
-const KEY_BYTES: usize = 32;
-const TAG_BYTES: usize = 32;
+const KEY_BYTES: usize = blake3::KEY_LEN;
+const TAG_BYTES: usize = blake3::OUT_LEN;
 
 /// Why the cache cannot be opened. It is never a reason not to run: an engine can do without one.
 #[derive(Debug, thiserror::Error)]
@@ -48,10 +50,9 @@ pub enum CodeCacheError {
 /// A folder of compiled code. Processes that share it share the key in it.
 ///
 /// Everything here blocks.
-#[derive(Debug)]
 pub struct CodeCache {
     folder: PathBuf,
-    key: hmac::Key,
+    key: [u8; KEY_BYTES],
     max_bytes: u64,
 }
 
@@ -62,6 +63,13 @@ pub(crate) struct CodeId {
     pub(crate) component: [u8; 32],
     /// The SHA-256 of the rules that it was compiled by.
     pub(crate) config: [u8; 32],
+}
+
+// By hand: the key is not shown.
+impl fmt::Debug for CodeCache {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("CodeCache").field("folder", &self.folder).finish_non_exhaustive()
+    }
 }
 
 impl CodeCache {
@@ -75,16 +83,18 @@ impl CodeCache {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         let path = folder.join("key");
         make_key(folder, &path).map_err(failed)?;
-        let bytes = read_key(&path)?;
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &bytes);
+        let key = read_key(&path)?;
         Ok(Self { folder: folder.to_owned(), key, max_bytes })
     }
 
     /// The code, if it is there and ours.
-    pub(crate) fn get(&self, id: &CodeId) -> Option<Vec<u8>> {
+    pub(crate) fn get(&self, id: &CodeId) -> Option<Sealed> {
         let path = self.path(id);
         let mut file = File::open(&path).ok()?;
-        let Some(code) = self.read(&mut file, id).ok()? else {
+        let read = self.read(&mut file, id).inspect_err(|error| {
+            tracing::warn!(path = %path.display(), %error, "compiled code cannot be read");
+        });
+        let Some(code) = read.ok()? else {
             tracing::warn!(path = %path.display(), "compiled code does not verify and is deleted");
             self.remove(id);
             return None;
@@ -95,13 +105,19 @@ impl CodeCache {
     }
 
     /// None: it does not verify.
-    fn read(&self, file: &mut File, id: &CodeId) -> io::Result<Option<Vec<u8>>> {
+    fn read(&self, file: &mut File, id: &CodeId) -> io::Result<Option<Sealed>> {
         // Apart from the code, which is loaded from where it is read to.
-        let mut tag = Vec::with_capacity(TAG_BYTES);
-        file.take(TAG_BYTES as u64).read_to_end(&mut tag)?;
-        let mut code = Vec::new();
-        file.read_to_end(&mut code)?;
-        Ok(hmac::verify(&self.key, &signed(id, &code), &tag).is_ok().then_some(code))
+        let mut tag = [0; TAG_BYTES];
+        match file.read_exact(&mut tag) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read?,
+        }
+        let mut mac = self.mac(id);
+        let code = Sealed::copy(file, |piece| {
+            mac.update(piece);
+        })?;
+        // In constant time.
+        Ok((mac.finalize() == tag).then_some(code))
     }
 
     /// Keeps code. That it cannot be kept is logged, and costs a compilation later.
@@ -124,8 +140,26 @@ impl CodeCache {
     }
 
     fn try_put(&self, id: &CodeId, code: &[u8]) -> io::Result<()> {
-        let tag = hmac::sign(&self.key, &signed(id, code));
-        write_then_name(&self.folder, &self.path(id), &[tag.as_ref(), code], |from, to| fs::rename(from, to))
+        let tag = self.mac(id).update(code).finalize();
+        write_then_name(&self.folder, &self.path(id), &[tag.as_bytes(), code], |from, to| {
+            fs::rename(from, to)
+        })
+    }
+
+    /// BLAKE3 in its keyed mode, of what the code must fit. The code comes after it; all before it has a fixed length or is delimited, so that
+    /// no two differ only in where one ends.
+    fn mac(&self, id: &CodeId) -> blake3::Hasher {
+        let mut mac = blake3::Hasher::new_keyed(&self.key);
+        for part in [
+            b"annex compiled code 3\0",
+            WASMTIME_VERSION.as_bytes(),
+            b"\0",
+            &id.component[..],
+            &id.config[..],
+        ] {
+            mac.update(part);
+        }
+        mac
     }
 
     fn make_room(&self) -> io::Result<()> {
@@ -152,14 +186,6 @@ impl CodeCache {
     }
 }
 
-/// What the MAC is over. Every part has a fixed length or is delimited, so that no two differ only in where one ends. Of the code, which is
-/// large, it is the digest.
-fn signed(id: &CodeId, code: &[u8]) -> Vec<u8> {
-    let version = WASMTIME_VERSION.as_bytes();
-    let digest = digest::digest(&digest::SHA256, code);
-    [b"annex compiled code 2\0", version, b"\0", &id.component[..], &id.config[..], digest.as_ref()].concat()
-}
-
 /// A key that only the owner reads. Of two processes that make one at the same time, the first one's stays.
 fn make_key(folder: &Path, path: &Path) -> io::Result<()> {
     if path.exists() {
@@ -177,7 +203,7 @@ fn make_key(folder: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-fn read_key(path: &Path) -> Result<Vec<u8>, CodeCacheError> {
+fn read_key(path: &Path) -> Result<[u8; KEY_BYTES], CodeCacheError> {
     let failed = |error| CodeCacheError::Io { path: path.to_owned(), error };
     let file = File::open(path).map_err(failed)?;
     // Of the file that was opened, so that it is not another one that is read.
@@ -186,10 +212,7 @@ fn read_key(path: &Path) -> Result<Vec<u8>, CodeCacheError> {
     }
     let mut key = Vec::new();
     file.take(KEY_BYTES as u64 + 1).read_to_end(&mut key).map_err(failed)?;
-    if key.len() != KEY_BYTES {
-        return Err(CodeCacheError::BadKey { path: path.to_owned() });
-    }
-    Ok(key)
+    key.try_into().map_err(|_| CodeCacheError::BadKey { path: path.to_owned() })
 }
 
 /// A file has its name only when it is whole.
@@ -259,11 +282,15 @@ mod tests {
         CodeCache::open(folder, 1 << 20).unwrap()
     }
 
+    fn code(cache: &CodeCache, id: &CodeId) -> Option<Vec<u8>> {
+        cache.get(id).map(|sealed| sealed.bytes())
+    }
+
     #[test]
     fn keeps_code_over_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         cache(folder.path()).put(&ID, b"code");
-        assert_eq!(cache(folder.path()).get(&ID).unwrap(), b"code");
+        assert_eq!(code(&cache(folder.path()), &ID).unwrap(), b"code");
     }
 
     #[test]
@@ -272,13 +299,13 @@ mod tests {
         let cache = cache(folder.path());
         cache.put(&ID, b"code");
         for other in [CodeId { component: [3; 32], ..ID }, CodeId { config: [3; 32], ..ID }] {
-            assert_eq!(cache.get(&other), None);
+            assert_eq!(code(&cache, &other), None);
             // Not even under the other's name.
             fs::copy(cache.path(&ID), cache.path(&other)).unwrap();
-            assert_eq!(cache.get(&other), None);
+            assert_eq!(code(&cache, &other), None);
             assert!(!cache.path(&other).exists());
         }
-        assert_eq!(cache.get(&ID).unwrap(), b"code");
+        assert_eq!(code(&cache, &ID).unwrap(), b"code");
     }
 
     #[test]
@@ -292,12 +319,12 @@ mod tests {
             let mut bad = good.clone();
             bad[index] ^= 1;
             fs::write(&path, &bad).unwrap();
-            assert_eq!(cache.get(&ID), None, "{index}");
+            assert_eq!(code(&cache, &ID), None, "{index}");
             assert!(!path.exists(), "{index}");
         }
         for bad in [&good[..good.len() - 1], &good[..TAG_BYTES - 1], &[good.as_slice(), b"x"].concat(), b""] {
             fs::write(&path, bad).unwrap();
-            assert_eq!(cache.get(&ID), None);
+            assert_eq!(code(&cache, &ID), None);
             assert!(!path.exists());
         }
     }
@@ -308,7 +335,7 @@ mod tests {
         let (ours, theirs) = (cache(ours.path()), cache(theirs.path()));
         theirs.put(&ID, b"code");
         fs::copy(theirs.path(&ID), ours.path(&ID)).unwrap();
-        assert_eq!(ours.get(&ID), None);
+        assert_eq!(code(&ours, &ID), None);
     }
 
     #[test]

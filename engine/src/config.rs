@@ -7,8 +7,13 @@ use crate::options::{CodeOptions, EngineOptions};
 
 /// The stack of a guest, in bytes. Beyond it, it traps.
 const GUEST_STACK: usize = 512 << 10;
-/// What instances keep of their memory for the next one, in bytes: giving it back to the system costs more than clearing it.
-const KEPT_MEMORY: usize = 128 << 10;
+/// What instances keep of their memory for the next one, in bytes: the stack and the data that a guest from Rust begins with, and somewhat
+/// more. Clearing that costs less than giving it back to the system and taking it anew. And what is given back beyond it is one mapping and no
+/// longer two, which Linux since 6.17 does without locking the whole process's map: else all calls wait for milliseconds whenever a guest that
+/// took much ends.
+const KEPT_MEMORY: usize = 1280 << 10;
+/// What all memories keep together at the most, in bytes: each that ever was in use at the same time as the others keeps its own.
+const KEPT_IN_ALL: usize = 640 << 20;
 /// The same of each table.
 const KEPT_TABLE: usize = 16 << 10;
 
@@ -36,6 +41,11 @@ pub(crate) fn code(options: CodeOptions) -> Config {
     config
 }
 
+fn kept_memory(calls: u32) -> usize {
+    let memories = usize::try_from(calls.saturating_mul(MAX_MEMORIES)).unwrap_or(usize::MAX).max(1);
+    KEPT_MEMORY.min(KEPT_IN_ALL / memories)
+}
+
 /// The same, with room set aside for as many instances as there may be calls.
 pub(crate) fn pooled(options: &EngineOptions) -> Config {
     let calls = options.concurrency;
@@ -53,10 +63,24 @@ pub(crate) fn pooled(options: &EngineOptions) -> Config {
         .max_tables_per_module(4)
         .max_memory_size(options.memory_bytes)
         .table_elements(options.table_elements)
-        .linear_memory_keep_resident(KEPT_MEMORY)
+        .linear_memory_keep_resident(kept_memory(calls))
         .table_keep_resident(KEPT_TABLE)
         .max_unused_warm_slots(calls.min(64));
     let mut config = code(options.code);
     config.allocation_strategy(pool);
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_has_a_bound_however_many_calls_there_may_be() {
+        assert_eq!(kept_memory(EngineOptions::default().concurrency), KEPT_MEMORY);
+        for calls in [0, 1, 8, 256, 4096, u32::MAX] {
+            let memories = (calls as usize).saturating_mul(MAX_MEMORIES as usize);
+            assert!(kept_memory(calls).saturating_mul(memories) <= KEPT_IN_ALL, "{calls}");
+        }
+    }
 }

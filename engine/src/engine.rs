@@ -134,9 +134,9 @@ impl Engine {
         let learned = tokio::spawn(async move {
             let learning = async {
                 if let Some(digest) = digest
-                    && let Some(ready) = code.kept(digest).await?
+                    && let Some(ready) = code.kept(digest).await
                 {
-                    return Known::of(Ok(ready));
+                    return Ok(Known::ready(ready));
                 }
                 let bytes = component.await;
                 let bytes = bytes.map_err(|error| LoadError::Source { reason: shown::line(error) })?;

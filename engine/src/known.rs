@@ -33,20 +33,29 @@ pub(crate) struct Ready {
 /// What is set down for a refusal, in bytes. More than it takes, so that many of them are not forgotten to cost something.
 const REFUSAL_BYTES: u32 = 1 << 10;
 
+/// The least that is set down for code, in bytes: however small, it takes a mapping and a file descriptor.
+const READY_BYTES: u32 = 64 << 10;
+
 impl Known {
     /// An error that is not the component's fault is none to be known.
     pub(crate) fn of(component: Result<Component, LoadError>) -> Result<Self, LoadError> {
         match component {
-            Ok(component) => Ok(Self::Ready(Arc::new(Ready { component, extensions: Mutex::default() }))),
+            Ok(component) => Ok(Self::ready(component)),
             Err(error) if error.is_of_the_content() => Ok(Self::Refused(error)),
             Err(error) => Err(error),
         }
     }
 
+    pub(crate) fn ready(component: Component) -> Self {
+        Self::Ready(Arc::new(Ready { component, extensions: Mutex::default() }))
+    }
+
     /// In bytes of code.
     pub(crate) fn weight(&self) -> u32 {
         match self {
-            Self::Ready(ready) => u32::try_from(ready.component.text().len()).unwrap_or(u32::MAX),
+            Self::Ready(ready) => {
+                u32::try_from(ready.component.text().len()).unwrap_or(u32::MAX).max(READY_BYTES)
+            }
             Self::Refused(_) => REFUSAL_BYTES,
         }
     }

@@ -63,6 +63,7 @@ mod load_error;
 mod metered;
 mod options;
 mod run;
+mod sealed;
 mod shown;
 mod state;
 mod ticker;

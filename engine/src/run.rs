@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt as _, Full};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use wasmtime::component::Resource;
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi_http::WasiHttpView as _;
@@ -37,6 +37,7 @@ pub(crate) struct Sandbox {
     pub(crate) options: EngineOptions,
     pub(crate) linkers: Linkers,
     admission: Admission,
+    refused: Semaphore,
     lanes: Lanes,
     _ticker: Ticker,
 }
@@ -45,6 +46,12 @@ pub(crate) struct Sandbox {
 const NEVER_CROWDED: usize = 2;
 /// How long after its time a call that still waits for its turn is given up: whose turn comes tells more of what it used.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(1);
+
+/// How long it takes to be told that there is no room. Who hears it at once asks again at once, and a flood of questions, each of them
+/// refused, takes the processor from all who are not.
+const BUSY_FOR: Duration = Duration::from_millis(50);
+/// So many wait for that at a time, whose connections are the other tenants' as well. Whoever comes then hears it at once.
+const BUSY_AT_A_TIME: usize = 128;
 
 impl Sandbox {
     pub(crate) fn new(wasm: wasmtime::Engine, options: EngineOptions) -> io::Result<Self> {
@@ -57,7 +64,8 @@ impl Sandbox {
         });
         let lanes = Lanes::start(processors, options.tick)?;
         let ticker = Ticker::start(wasm.clone(), options.tick)?;
-        Ok(Self { wasm, options, linkers: Linkers::default(), admission, lanes, _ticker: ticker })
+        let refused = Semaphore::new(BUSY_AT_A_TIME);
+        Ok(Self { wasm, options, linkers: Linkers::default(), admission, refused, lanes, _ticker: ticker })
     }
 
     pub(crate) fn running(&self) -> u32 {
@@ -69,6 +77,13 @@ impl Sandbox {
         let (limits, admitted) = match self.admit(&call) {
             Ok(admitted) => admitted,
             Err(error) => {
+                if let CallError::Busy { .. } = error
+                    && let Ok(_waits) = self.refused.try_acquire()
+                {
+                    // Its body may be large.
+                    drop(call);
+                    tokio::time::sleep(BUSY_FOR).await;
+                }
                 let usage = Usage { duration: started.elapsed(), ..Usage::default() };
                 return Outcome { answer: Err(error), usage };
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use annex_service::Shutdown;
 use anyhow::{Context, Result, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -17,11 +18,20 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// # Errors
 /// When the runner cannot start, or stopped before every request was answered.
 pub fn run(config: &Config) -> Result<()> {
+    open_many_files();
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let result = runtime.block_on(serve_until_signal(config));
     // Not waited for: a name that resolves slowly would hold the process beyond the drain.
     runtime.shutdown_background();
     result
+}
+
+/// Each component that is ready holds a file, and so does each connection; the usual 1024 are for programs that ask with `select`.
+fn open_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "no more than the usual number of files can be open");
+    }
 }
 
 async fn serve_until_signal(config: &Config) -> Result<()> {

@@ -89,6 +89,8 @@ async fn of_a_call_that_was_not_started() {
     bench.limits.concurrency = Some(0);
     let (error, usage) = bench.attack_as(bench.call("/hello")).await;
     assert_eq!(error.code(), "Busy");
+    // Who asks again as soon as it is heard does not ask without end.
+    assert!(usage.duration >= Duration::from_millis(50), "{usage:?}");
     assert_eq!(usage, Usage { duration: usage.duration, ..Usage::default() });
 }
 

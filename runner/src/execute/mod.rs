@@ -105,6 +105,8 @@ impl Executor {
         })?;
         let grant = self.admit(headers, &body)?;
         let question = Question::parse(&body, &grant)?;
+        // It may be large, and the call long.
+        drop(body);
         let extension = self.extension(&grant).await?;
         let call = Call {
             context: CallContext {
