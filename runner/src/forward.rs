@@ -17,6 +17,7 @@ use reqwest::{Certificate, Client, Url, redirect};
 
 use crate::authorities::checked_by;
 use crate::refusal::Refusal;
+use crate::registry::Known;
 use crate::ui::Site;
 
 /// Where calls are.
@@ -86,7 +87,7 @@ async fn forward(
 ) -> Result<Response, Refusal> {
     let gateway = site.gateway.clone().ok_or(Refusal::NotFound)?;
     let host = requested_host(request.uri(), request.headers())?;
-    let identity = site.identity(&host, &request_id).await?;
+    let Known { identity, .. } = site.identity(&host, &request_id).await?;
     // The text of the path and not what it decodes to: a name has nothing to escape.
     let called = request.uri().path().strip_prefix("/api/ext/").and_then(|rest| rest.split('/').next());
     if called != Some(identity.extension_id.as_str()) {

@@ -14,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 #[derive(Debug)]
 pub(crate) struct Metrics {
     requests: Family<Class, Counter>,
+    again: Counter,
     lookups: Family<Outcome, Histogram>,
     loads: Family<Outcome, Counter>,
     evictions: Counter,
@@ -38,6 +39,12 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let requests = Family::default();
         registry.register("requests", "Requests answered by the public listener", requests.clone());
+        let again = Counter::default();
+        registry.register(
+            "requests_again",
+            "Requests for files that were answered as they were a moment ago",
+            again.clone(),
+        );
         let lookups = Family::new_with_constructor((|| Histogram::new(LOOKUP_BUCKETS)) as fn() -> Histogram);
         registry.register_with_unit(
             "lookup_duration",
@@ -56,7 +63,7 @@ impl Metrics {
             "What the bundles in the cache take of the disk",
             cached_bytes.clone(),
         );
-        Self { requests, lookups, loads, evictions, cached_bundles, cached_bytes }
+        Self { requests, again, lookups, loads, evictions, cached_bundles, cached_bytes }
     }
 
     /// Counts an answer of the public listener.
@@ -69,6 +76,11 @@ impl Metrics {
             _ => "5xx",
         };
         self.requests.get_or_create(&Class { class }).inc();
+    }
+
+    /// Counts one of those that was answered again as a moment ago.
+    pub(crate) fn answered_again(&self) {
+        self.again.inc();
     }
 
     /// Counts a lookup. `outcome` must be one of a fixed few words.

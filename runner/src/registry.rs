@@ -30,6 +30,13 @@ pub(crate) struct Registry {
     valid: Cache<InstallIdentity, ()>,
 }
 
+/// What the registry says a host is.
+pub(crate) struct Known {
+    pub(crate) identity: InstallIdentity,
+    /// It was asked for this very question.
+    pub(crate) is_of_now: bool,
+}
+
 /// What is not kept. Whoever asked in the same moment hears it, too.
 enum Unkept {
     No,
@@ -120,9 +127,10 @@ impl Registry {
         &self,
         host: &HostName,
         request_id: &RequestId,
-    ) -> Result<Option<InstallIdentity>, Arc<LookupError>> {
+    ) -> Result<Option<Known>, Arc<LookupError>> {
         let question = async { self.timed_lookup(host, request_id).await?.ok_or(Unkept::No) };
-        answer(self.identities.try_get_with_by_ref(host, question).await)
+        let entry = answer(self.identities.entry_by_ref(host).or_try_insert_with(question).await)?;
+        Ok(entry.map(|entry| Known { is_of_now: entry.is_fresh(), identity: entry.into_value() }))
     }
 
     /// The same, asked now.
@@ -137,6 +145,17 @@ impl Registry {
             None => self.identities.invalidate(host).await,
         }
         Ok(identity)
+    }
+
+    /// Whether it said a moment ago that the host is this install, and, where that is `validated`, that the install is there.
+    pub(crate) async fn stands_by(
+        &self,
+        host: &HostName,
+        identity: &InstallIdentity,
+        validated: bool,
+    ) -> bool {
+        let said = self.identities.get(host).await;
+        said.is_some_and(|said| said == *identity) && (!validated || self.valid.contains_key(identity))
     }
 
     async fn timed_lookup(

@@ -16,11 +16,11 @@ use crate::config::Config;
 use crate::execute::{self, Executor, Keys, executor};
 use crate::forward::Gateway;
 use crate::metrics::Metrics;
-use crate::public;
+use crate::public::Public;
 use crate::readiness::{Readiness, keep_probing};
 use crate::registry::Registry;
 use crate::registry_token::registry_token;
-use crate::ui::{SecurityHeaders, Site};
+use crate::ui::{Remembered, SecurityHeaders, Site};
 
 /// A runner that holds its two ports and does not answer yet.
 #[derive(Debug)]
@@ -85,7 +85,8 @@ impl Server {
             None => None,
         };
         let gateway = gateway(config)?;
-        let site = Site { registry, cache, strict: config.static_strict_validation, gateway };
+        let remembered = Remembered::default();
+        let site = Site { registry, cache, strict: config.static_strict_validation, gateway, remembered };
         let security = SecurityHeaders::new(&config.frame_ancestors);
         let certificates = Certificates::register(&mut measured);
         let public_tls = certificates.listener("public", config.tls.files())?;
@@ -165,11 +166,7 @@ impl Server {
                 None => std::future::pending().await,
             }
         };
-        let public = public::router(self.site, self.security, self.metrics);
-        let public = match self.front.0 {
-            Some(front) => front(public),
-            None => public,
-        };
+        let public = Public::new(self.site, self.security, self.metrics);
         let operations =
             Operations { status, registry: self.measured, certificates: self.certificates }.router();
         let internal = match executor {
@@ -179,7 +176,13 @@ impl Server {
         let public_ended = CancellationToken::new();
 
         let serve_public = async {
-            serve_until(self.public, self.public_tls, public, stop.cancelled()).await;
+            match self.front.0 {
+                Some(front) => {
+                    let public = front(Router::new().fallback_service(public));
+                    serve_until(self.public, self.public_tls, public, stop.cancelled()).await;
+                }
+                None => serve_until(self.public, self.public_tls, public, stop.cancelled()).await,
+            }
             public_ended.cancel();
         };
         let announce_stop = async {

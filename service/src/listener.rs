@@ -1,10 +1,10 @@
 //! Accepting connections and letting them end.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, http::Request, response::Response};
+use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
@@ -16,6 +16,7 @@ use tokio::{
     sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
+use tower::Service;
 
 use crate::tls::Tls;
 
@@ -49,12 +50,16 @@ pub async fn serve(
     Ok(())
 }
 
-/// Serves `router` on `listener` over HTTP/1.1. After `stop` accepts no more, closes idle connections, and returns once
+/// Serves `service`, such as a [`Router`](axum::Router), on `listener` over HTTP/1.1. After `stop` accepts no more, closes idle connections, and returns once
 /// the requests under way are answered, however long that takes.
-pub async fn serve_until(listener: TcpListener, tls: Tls, router: Router, stop: impl Future<Output = ()>) {
+pub async fn serve_until<S>(listener: TcpListener, tls: Tls, service: S, stop: impl Future<Output = ()>)
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
     let connections = GracefulShutdown::new();
     let stopping = CancellationToken::new();
-    let accepting = Accepting { tls: tls.clone(), router, http: http(), stopping: stopping.clone() };
+    let accepting = Accepting { tls: tls.clone(), service, http: http(), stopping: stopping.clone() };
     tokio::select! {
         () = stop => {}
         () = accepting.run(&listener, &connections) => {}
@@ -75,14 +80,18 @@ fn http() -> http1::Builder {
 
 /// What each connection gets.
 #[derive(Clone)]
-struct Accepting {
+struct Accepting<S> {
     tls: Tls,
-    router: Router,
+    service: S,
     http: http1::Builder,
     stopping: CancellationToken,
 }
 
-impl Accepting {
+impl<S> Accepting<S>
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
     async fn run(&self, listener: &TcpListener, connections: &GracefulShutdown) {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         // Acquiring fails only on a closed semaphore, and this one is never closed.
@@ -114,7 +123,7 @@ impl Accepting {
     }
 
     async fn answer(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, watcher: Watcher) {
-        let service = TowerToHyperService::new(self.router.clone());
+        let service = TowerToHyperService::new(self.service.clone());
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(%error, "connection ended");

@@ -35,6 +35,15 @@ impl RequestId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Gives an answer the headers that all have, the id among them.
+    pub fn attach_to(&self, response: &mut Response) {
+        let headers = response.headers_mut();
+        if let Ok(value) = HeaderValue::from_str(self.as_str()) {
+            headers.insert(REQUEST_ID_HEADER, value);
+        }
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
 }
 
 /// Gives every request its id, as an extension for handlers and a field of the log, and every answer the headers that
@@ -45,10 +54,6 @@ pub async fn attach_request_id(mut request: Request, next: Next) -> Response {
         info_span!("request", id = id.as_str(), method = %request.method(), path = request.uri().path());
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).instrument(span).await;
-    let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        headers.insert(REQUEST_ID_HEADER, value);
-    }
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    id.attach_to(&mut response);
     response
 }

@@ -42,8 +42,11 @@ const LARGEST_SMALL: u64 = 256 << 10;
 const BLOCK: u64 = 4096;
 /// The folders and files that every bundle has besides.
 const BLOCKS_BESIDES: u64 = 8;
-/// What is not larger is read at once. Opening a file is one hop to another thread; each piece of a stream is one more.
-pub(super) const AT_ONCE: u64 = 256 << 10;
+/// A file that is not larger is read at once, and shared by all who want it. Opening one is a hop to another thread; each piece of a stream
+/// is one more.
+pub(super) const AT_ONCE: u64 = 1 << 20;
+/// The same of a part of a larger one, which whoever asked holds alone for as long as they take to read it.
+const PART_AT_ONCE: u64 = 256 << 10;
 /// How exactly it is written down when a bundle was used last.
 const USED_EVERY: Duration = Duration::from_secs(60);
 
@@ -217,7 +220,7 @@ impl Bundle {
         }
         file.seek(SeekFrom::Start(range.start))?;
         let length = range.end.saturating_sub(range.start);
-        if length > AT_ONCE {
+        if length > PART_AT_ONCE {
             return Ok(Content::Large(file, length));
         }
         Ok(Content::Small(read_exactly(&mut file, length)?.into()))

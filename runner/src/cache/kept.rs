@@ -53,6 +53,11 @@ impl Kept {
         Some(Arc::clone(bundle))
     }
 
+    /// All bundles, and when each was asked for last: the larger, the later. They do not count as used.
+    pub(super) fn all(&self) -> Vec<(Arc<Bundle>, u64)> {
+        self.bundles.values().cloned().collect()
+    }
+
     /// Adds a bundle. What is returned has made room for it, and is to be removed from the disk; that may be itself, where the bound was
     /// higher once.
     pub(super) fn insert(&mut self, bundle: Arc<Bundle>) -> Vec<ContentHash> {

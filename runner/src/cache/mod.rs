@@ -9,6 +9,7 @@ mod folder;
 mod kept;
 mod unpack;
 
+use std::cmp::Reverse;
 use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
@@ -36,7 +37,7 @@ use crate::metrics::Metrics;
 /// Bundles that are fetched at a time: each keeps a processor busy while it is read, and holds a place on the disk.
 const AT_A_TIME: usize = 2;
 /// The bytes of files that stay in memory, so that a page that many look at does not come from the disk for each of them.
-const IN_MEMORY: u64 = 32 << 20;
+const IN_MEMORY: u64 = 64 << 20;
 /// What a file takes besides its bytes.
 const PER_FILE: u32 = 256;
 /// How long one may take.
@@ -55,6 +56,7 @@ pub(crate) struct Cache {
     /// What was read of the disk lately, by its digest. Whether it may be served is asked of its bundle all the same.
     memory: moka::future::Cache<[u8; 32], Bytes>,
     places: Semaphore,
+    judging: Mutex<()>,
 }
 
 type Loading = Shared<BoxFuture<'static, Result<Arc<Bundle>, LoadError>>>;
@@ -106,6 +108,7 @@ impl Cache {
                 })
                 .build(),
             places: Semaphore::new(AT_A_TIME),
+            judging: Mutex::default(),
         };
         cache.measure();
         Ok(cache)
@@ -151,17 +154,35 @@ impl Cache {
             None => {
                 // One reads for all who want it now.
                 let reading = self.read_whole(identity, Arc::clone(&bundle), (path, entry));
-                match self.memory.try_get_with(digest, reading).await {
+                let whole = match self.memory.try_get_with(digest, reading).await {
                     Ok(whole) => whole,
                     // The other may have read it of another bundle, whose failure is not this one's.
                     Err(_) => self.read_whole(identity, bundle, (path, entry)).await?,
-                }
+                };
+                // Else it holds as much again as it may before it throws anything away.
+                self.memory.run_pending_tasks().await;
+                whole
             }
         };
         let bounds = || Some(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?);
         let part = bounds().filter(|part| part.start <= part.end && part.end <= whole.len());
         let part = part.ok_or_else(|| LoadError::Unavailable("no part of the file".to_owned()))?;
         Ok(Content::Small(whole.slice(part)))
+    }
+
+    /// Whether the bundle is kept, and may be served. It counts as used.
+    pub(crate) fn still_has(self: &Arc<Self>, content: &ContentHash) -> bool {
+        let bundle = self.loadable(content);
+        bundle.inspect(Bundle::note_use).is_some()
+    }
+
+    /// A file of such a bundle, if it is in memory.
+    pub(crate) async fn in_memory(
+        self: &Arc<Self>,
+        content: &ContentHash,
+        digest: &[u8; 32],
+    ) -> Option<Bytes> {
+        if self.still_has(content) { self.memory.get(digest).await } else { None }
     }
 
     async fn read_from_disk(
@@ -208,10 +229,26 @@ impl Cache {
         }
     }
 
-    /// Keeps the policy equal to its files, for ever.
-    pub(crate) async fn follow(&self) {
-        // Nothing to do at a change: each bundle is judged anew when it is asked for.
-        self.policy.follow(|| ()).await;
+    /// Keeps the policy equal to its files, for ever. What is kept is judged by it before anybody asks: who is first after a start or a
+    /// change does not wait for signatures to be verified.
+    pub(crate) async fn follow(self: &Arc<Self>) {
+        self.judge();
+        self.policy.follow(|| self.judge()).await;
+    }
+
+    fn judge(self: &Arc<Self>) {
+        let cache = Arc::clone(self);
+        spawn_blocking(move || {
+            // One after the other: of several changes at a time the last pass finds little to do.
+            let _pass = cache.judging.lock();
+            let mut kept = cache.kept.lock().all();
+            kept.sort_by_key(|(_, used)| Reverse(*used));
+            for (bundle, _) in kept {
+                // Each time what is held now, which may be newer than what this began with. That a bundle is refused is noticed, and
+                // acted upon, when it is asked for.
+                bundle.is_loadable(&cache.policy.now());
+            }
+        });
     }
 
     /// What an operator has to know.

@@ -7,6 +7,7 @@
 mod file;
 mod path;
 mod query;
+mod remembered;
 mod security;
 
 use std::sync::Arc;
@@ -24,14 +25,16 @@ use axum::routing::{MethodRouter, get};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Content};
 use crate::forward::Gateway;
 use crate::refusal::Refusal;
-use crate::registry::{LookupError, Registry};
+use crate::registry::{Known, LookupError, Registry};
 use file::Described;
 use path::{UiPath, path_of};
 use query::agrees;
+use remembered::WholeFile;
 
+pub(crate) use remembered::{Remembered, question};
 pub use security::{FrameAncestors, FrameAncestorsError};
 pub(crate) use security::{SecurityHeaders, protect};
 
@@ -45,17 +48,21 @@ pub(crate) struct Site {
     pub(crate) strict: bool,
     /// Where an extension's calls go; none: there are none.
     pub(crate) gateway: Option<Gateway>,
+    pub(crate) remembered: Remembered,
 }
 
 /// Where files are.
 pub(crate) const FILES: &str = "/ext-ui/{*path}";
 
 /// Files, compressed for those who take it. Parts of files never are.
-pub(crate) fn files() -> MethodRouter<Site> {
-    // The fastest of each: it is done again for every browser that has not been here.
+pub(crate) fn files(site: &Site) -> MethodRouter<Site> {
+    // The fastest of each: it is done again for what was not asked for lately.
     let compression =
         CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(file::is_compressible);
-    get(answer_file).layer(compression).layer(middleware::from_fn(file::weaken))
+    get(answer_file)
+        .layer(compression)
+        .layer(middleware::from_fn(file::weaken))
+        .layer(middleware::from_fn_with_state(site.clone(), remembered::remember))
 }
 
 /// Which install the request's host is.
@@ -104,8 +111,8 @@ async fn answer_file(
     let host = requested_host(&target, &headers)?;
     let path = UiPath::parse(target.path()).ok_or(Refusal::NotFound)?;
     let agree = |identity: &InstallIdentity| path.is_of(identity) && agrees(target.query(), identity);
-    let mut identity = site.identity(&host, &request_id).await?;
-    if !agree(&identity) {
+    let Known { mut identity, is_of_now } = site.identity(&host, &request_id).await?;
+    if !agree(&identity) && !is_of_now {
         // What the host was a moment ago says nothing of a page that came with an upgrade.
         identity = site.identity_now(&host, &request_id).await?;
     }
@@ -131,15 +138,17 @@ async fn answer_file(
     };
     let range = part.clone().unwrap_or(0..described.size);
     let content = cache.read(&identity, bundle, (&path.file, entry), range).await.map_err(failed)?;
-    Ok(described.with(content, part))
+    let whole = matches!((&content, &part), (Content::Small(_), None));
+    let mut response = described.with(content, part);
+    if whole {
+        let digest = *entry.digest.as_bytes();
+        response.extensions_mut().insert(WholeFile { host, identity, digest });
+    }
+    Ok(response)
 }
 
 impl Site {
-    pub(crate) async fn identity(
-        &self,
-        host: &HostName,
-        request_id: &RequestId,
-    ) -> Result<InstallIdentity, Refusal> {
+    pub(crate) async fn identity(&self, host: &HostName, request_id: &RequestId) -> Result<Known, Refusal> {
         known(host, self.registry.lookup(host, request_id).await)
     }
 
@@ -171,10 +180,7 @@ fn identity_response(identity: InstallIdentity) -> Response {
     ([(CACHE_CONTROL, "no-store")], Json(identity)).into_response()
 }
 
-fn known(
-    host: &HostName,
-    answer: Result<Option<InstallIdentity>, Arc<LookupError>>,
-) -> Result<InstallIdentity, Refusal> {
+fn known<T>(host: &HostName, answer: Result<Option<T>, Arc<LookupError>>) -> Result<T, Refusal> {
     answer.map_err(|error| unanswered(host, error))?.ok_or(Refusal::UnknownHost)
 }
 

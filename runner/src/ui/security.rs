@@ -89,6 +89,19 @@ impl SecurityHeaders {
         Self { content_security_policy }
     }
 
+    /// As [`protect`] does with every answer.
+    pub(crate) fn protect(&self, response: &mut Response) {
+        let lasting = matches!(
+            response.status(),
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED
+        );
+        let headers = response.headers_mut();
+        if !lasting || !headers.contains_key(CACHE_CONTROL) {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        self.set(headers);
+    }
+
     fn set(&self, headers: &mut HeaderMap) {
         headers.insert(CONTENT_SECURITY_POLICY, self.content_security_policy.clone());
         for (name, value) in [
@@ -110,13 +123,7 @@ pub(crate) async fn protect(
     next: Next,
 ) -> Response {
     let mut response = next.run(request).await;
-    let lasting =
-        matches!(response.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED);
-    let headers = response.headers_mut();
-    if !lasting || !headers.contains_key(CACHE_CONTROL) {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    }
-    security.set(headers);
+    security.protect(&mut response);
     response
 }
 

@@ -1,11 +1,13 @@
 //! What a browser gets.
 
+use std::collections::BTreeSet;
+
 use annex_core::{ContentHash, IDENTITY_PATH};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    support::Runner,
+    support::{Runner, say},
     world::{HELLO, HOST, PAGE, World, ask, end, files, get, page},
 };
 
@@ -196,4 +198,63 @@ async fn what_is_missing_is_404_and_no_page() {
         assert_eq!((answer.status, answer.code()), (404, "NotFound".to_owned()), "{path}");
         assert!(!answer.body.contains('<'), "{path}: {}", answer.body);
     }
+}
+
+/// A file that was answered a moment ago takes a shorter way. Whoever asks must not see which.
+#[tokio::test]
+async fn what_is_answered_again_is_answered_as_if_it_were_the_first_time() {
+    let (world, forgetful, hash) = World::with_hello().await;
+    let requests = |path: &str, host: &str, headers: &str| {
+        let tag = etag(&content("ui/index.html"));
+        [
+            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{headers}"),
+            format!("HEAD {path} HTTP/1.1\r\nhost: {host}\r\n{headers}"),
+            format!("POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n{headers}"),
+            format!("GET http://{host}{path} HTTP/1.1\r\nhost: {host}\r\n{headers}"),
+            format!("GET http://{host}.evil{path} HTTP/1.1\r\nhost: {host}\r\n{headers}"),
+            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nhost: {host}\r\n{headers}"),
+            format!("GET {path}?tenant=globex HTTP/1.1\r\nhost: {host}\r\n{headers}"),
+            format!("GET {path}?v=1 HTTP/1.1\r\nhost: {host}\r\n{headers}"),
+            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\naccept-encoding: gzip, br\r\n{headers}"),
+            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\naccept-encoding: zstd\r\n{headers}"),
+            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\naccept-encoding: gzip;q=0\r\n{headers}"),
+            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\naccept-encoding: *;q=0\r\n{headers}"),
+            format!("GET {path} HTTP/1.1\r\nhost: {host}:{}80\r\n{headers}", "0".repeat(10_000)),
+            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nrange: bytes=1-3\r\n{headers}"),
+            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nif-none-match: {tag}\r\n{headers}"),
+            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nif-none-match: W/{tag}, \"x\"\r\n{headers}"),
+        ]
+    };
+    let upper = HOST.to_uppercase();
+    let (port, dot) = (format!("{HOST}:80"), format!("{HOST}."));
+    let mut all = Vec::new();
+    for (file, _) in files() {
+        let Some(file) = file.strip_prefix("ui/") else { continue };
+        for host in [HOST, &upper, &port, &dot, "acme--nobody.apps.localhost"] {
+            all.extend(requests(&page(&hash, file), host, "connection: close\r\n\r\n"));
+        }
+    }
+    let expected =
+        futures::future::join_all(all.iter().map(|request| say(forgetful.public, request.as_bytes())));
+    let expected = expected.await;
+    end(forgetful).await;
+
+    let runner = world.runner_that_remembers("60000", &[]).await.unwrap();
+    for _ in 0..3 {
+        for (request, expected) in all.iter().zip(&expected) {
+            let answer = say(runner.public, request.as_bytes()).await;
+            assert_eq!(answer.repeatable(), expected.repeatable(), "{request}");
+        }
+    }
+    let statuses: BTreeSet<_> = expected.iter().map(|answer| answer.status).collect();
+    assert!(statuses.is_superset(&[200, 206, 304, 400, 404, 405].into()), "{statuses:?}");
+    // Each of them is counted, and some went the shorter way.
+    let metrics = runner.internal("/metrics").await.body;
+    assert!(!metrics.contains("annex_runner_requests_again_total 0\n"), "{metrics}");
+    let answered = expected.iter().filter(|answer| (200..300).contains(&answer.status)).count() * 3;
+    assert!(
+        metrics.contains(&format!("annex_runner_requests_total{{class=\"2xx\"}} {answered}\n")),
+        "{metrics}"
+    );
+    end(runner).await;
 }

@@ -243,6 +243,18 @@ async fn what_the_registry_said_a_moment_ago_holds_for_files_and_for_no_longer()
         is_served(&runner, &hash).await;
     }
     assert_eq!(questions(), (before.0 + 1, before.1 + 1), "one of each for all");
+    // A path that is not what the host is: whether it has become so meanwhile is asked, and asked once where nothing is remembered.
+    let other = page(&format!("sha256:{}", "7".repeat(64)), "index.html");
+    for (forgotten, asked) in [(false, 1), (true, 1)] {
+        if forgotten {
+            known().installs.clear();
+            assert_eq!(answers(&runner, "/").await, "UnknownHost");
+            world.install(HOST, HELLO, &hash);
+        }
+        let before = questions().0;
+        assert_eq!(answers(&runner, &other).await, "NotFound");
+        assert_eq!(questions().0 - before, asked, "{forgotten}");
+    }
     known().withdrawn = true;
     is_served(&runner, &hash).await;
 
@@ -278,5 +290,10 @@ async fn what_the_registry_said_a_moment_ago_holds_for_files_and_for_no_longer()
     let brief = world.runner_that_remembers("200", &[]).await.unwrap();
     is_served(&brief, &hash).await;
     known().withdrawn = true;
-    eventually("it is noticed", async || answers(&brief, &path).await == "NotFound").await;
+    eventually("it is noticed", async || {
+        // That the host is asked for again and again says nothing of its content.
+        assert_eq!(get(&brief, "/", &[]).await.status, 307);
+        answers(&brief, &path).await == "NotFound"
+    })
+    .await;
 }

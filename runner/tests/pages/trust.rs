@@ -122,9 +122,14 @@ async fn a_bundle_that_was_tampered_with_in_the_store_is_not_shown() {
 
 #[tokio::test]
 async fn what_is_revoked_is_not_shown_though_it_is_in_the_cache_and_comes_back_when_it_is_not() {
-    let (world, runner, hash) = World::with_hello().await;
+    let (world, forgetful, hash) = World::with_hello().await;
+    crate::world::end(forgetful).await;
+    let runner = world.runner_that_remembers("60000", &[]).await.unwrap();
     let path = page(&hash, "index.html");
-    assert_eq!(get(&runner, &path, &[]).await.body, PAGE);
+    // Looked up, and then from what was answered.
+    for _ in 0..2 {
+        assert_eq!(get(&runner, &path, &[]).await.body, PAGE);
+    }
     let is = |status: u16| {
         let (runner, path) = (&runner, &path);
         async move { get(runner, path, &[]).await.status == status }

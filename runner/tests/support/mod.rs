@@ -192,6 +192,14 @@ impl Answer {
         value
     }
 
+    /// All of it but for what tells one answer from the next.
+    pub fn repeatable(&self) -> (u16, Vec<(String, String)>, &[u8]) {
+        let own = |name: &str| ["date", "x-request-id"].contains(&name);
+        let mut headers: Vec<_> = self.headers.iter().filter(|(name, _)| !own(name)).cloned().collect();
+        headers.sort();
+        (self.status, headers, &self.bytes)
+    }
+
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).expect("a JSON body")
     }
