@@ -23,9 +23,9 @@ const FLAGS: [&str; 9] = [
     "-O",
     "pooling-allocator=y",
     "-O",
-    "pooling-memory-keep-resident=131072",
+    "pooling-memory-keep-resident=1310720",
     "-O",
-    "pooling-table-keep-resident=131072",
+    "pooling-table-keep-resident=16384",
     "-S",
     "cli",
 ];
