@@ -15,13 +15,12 @@ use axum::http::header::{
 };
 use axum::http::{self, HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use moka::sync::Cache;
 
 use super::Site;
 use super::path::PREFIX;
-use crate::refusal::Refusal;
 
 /// What all of it may take, in bytes: most of that is for what was compressed.
 const IN_MEMORY: u64 = 32 << 20;
@@ -104,21 +103,19 @@ impl Site {
 }
 
 /// Keeps what is answered, as far as it may be answered again.
-pub(super) async fn remember(
-    State(site): State<Site>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Refusal> {
+pub(super) async fn remember(State(site): State<Site>, request: Request, next: Next) -> Response {
     let question = question(&request);
     let mut response = next.run(request).await;
     let file = response.extensions_mut().remove::<WholeFile>();
     let (Some(question), Some(file), StatusCode::OK) = (question, file, response.status()) else {
-        return Ok(response);
+        return response;
     };
     let encoded = if response.headers().contains_key(CONTENT_ENCODING) {
         // All of the file is in memory already, and it has become smaller.
         let body = std::mem::take(response.body_mut());
-        let bytes = to_bytes(body, usize::MAX).await.map_err(|_| Refusal::NotFound)?;
+        let Ok(bytes) = to_bytes(body, usize::MAX).await else {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        };
         *response.body_mut() = Body::from(bytes.clone());
         Some(bytes)
     } else {
@@ -126,5 +123,5 @@ pub(super) async fn remember(
     };
     let answer = Answer { file, headers: response.headers().clone(), encoded };
     site.remembered.0.insert(question, Arc::new(answer));
-    Ok(response)
+    response
 }
