@@ -21,7 +21,7 @@ use tower::Service;
 use crate::forward;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
-use crate::ui::{self, SecurityHeaders, Site, protect, question};
+use crate::ui::{self, Site, protect, question};
 
 /// What answers there. Cheap to clone.
 #[derive(Clone)]
@@ -33,14 +33,13 @@ pub(crate) struct Public {
 /// By which what was answered a moment ago is answered before anything else is done: layers, routes and spans take longer than all of it.
 struct Before {
     site: Site,
-    security: SecurityHeaders,
     metrics: Arc<Metrics>,
 }
 
 impl Public {
-    pub(crate) fn new(site: Site, security: SecurityHeaders, metrics: Arc<Metrics>) -> Self {
-        let before = Before { site: site.clone(), security: security.clone(), metrics: Arc::clone(&metrics) };
-        Self { before: Arc::new(before), router: router(site, security, metrics) }
+    pub(crate) fn new(site: Site, metrics: Arc<Metrics>) -> Self {
+        let before = Before { site: site.clone(), metrics: Arc::clone(&metrics) };
+        Self { before: Arc::new(before), router: router(site, metrics) }
     }
 }
 
@@ -71,9 +70,8 @@ where
 }
 
 impl Before {
-    /// What the layers of the router do.
+    /// What the layers of the router do, as far as it is another each time.
     fn finish(&self, mut response: Response) -> Response {
-        self.security.protect(&mut response);
         RequestId::new().attach_to(&mut response);
         self.metrics.answered(response.status());
         self.metrics.answered_again();
@@ -81,7 +79,8 @@ impl Before {
     }
 }
 
-fn router(site: Site, security: SecurityHeaders, metrics: Arc<Metrics>) -> Router {
+fn router(site: Site, metrics: Arc<Metrics>) -> Router {
+    let security = site.security.clone();
     Router::new()
         .route("/", get(ui::index))
         .route(IDENTITY_PATH, get(ui::identity))

@@ -31,7 +31,6 @@ pub struct Server {
     internal_tls: Tls,
     certificates: Certificates,
     site: Site,
-    security: SecurityHeaders,
     metrics: Arc<Metrics>,
     measured: prometheus_client::registry::Registry,
     execute: Option<(Arc<Executor>, Keys)>,
@@ -85,9 +84,14 @@ impl Server {
             None => None,
         };
         let gateway = gateway(config)?;
-        let remembered = Remembered::default();
-        let site = Site { registry, cache, strict: config.static_strict_validation, gateway, remembered };
-        let security = SecurityHeaders::new(&config.frame_ancestors);
+        let site = Site {
+            registry,
+            cache,
+            strict: config.static_strict_validation,
+            gateway,
+            security: SecurityHeaders::new(&config.frame_ancestors),
+            remembered: Remembered::default(),
+        };
         let certificates = Certificates::register(&mut measured);
         let public_tls = certificates.listener("public", config.tls.files())?;
         let internal_tls = certificates.listener("operations", config.operations_tls.files())?;
@@ -103,7 +107,6 @@ impl Server {
             internal_tls,
             certificates,
             site,
-            security,
             metrics,
             measured,
             execute,
@@ -166,7 +169,7 @@ impl Server {
                 None => std::future::pending().await,
             }
         };
-        let public = Public::new(self.site, self.security, self.metrics);
+        let public = Public::new(self.site, self.metrics);
         let operations =
             Operations { status, registry: self.measured, certificates: self.certificates }.router();
         let internal = match executor {

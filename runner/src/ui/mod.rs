@@ -48,6 +48,7 @@ pub(crate) struct Site {
     pub(crate) strict: bool,
     /// Where an extension's calls go; none: there are none.
     pub(crate) gateway: Option<Gateway>,
+    pub(crate) security: SecurityHeaders,
     pub(crate) remembered: Remembered,
 }
 

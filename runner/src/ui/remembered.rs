@@ -5,7 +5,6 @@
 //! up and nothing compressed twice.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use annex_core::{HostName, InstallIdentity};
 use axum::body::{Body, to_bytes};
@@ -26,8 +25,6 @@ use super::path::PREFIX;
 const IN_MEMORY: u64 = 32 << 20;
 /// What one takes besides its names and bytes.
 const EACH: usize = 2 << 10;
-/// Nobody asks for it any more.
-const IDLE: Duration = Duration::from_secs(300);
 /// The longest host, path and encodings, in characters, of a request that is remembered. A name has 253, and no browser writes more; who does may
 /// not have this process hold it.
 const LONGEST: [usize; 3] = [260, 1024, 128];
@@ -58,7 +55,7 @@ impl Default for Remembered {
             let bytes = question.len() + answer.encoded.as_ref().map_or(0, Bytes::len) + EACH;
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
-        Self(Cache::builder().max_capacity(IN_MEMORY).weigher(weigher).time_to_idle(IDLE).build())
+        Self(Cache::builder().max_capacity(IN_MEMORY).weigher(weigher).build())
     }
 }
 
@@ -94,10 +91,8 @@ impl Site {
             Some(encoded) => cache.still_has(&identity.content_hash).then(|| encoded.clone()),
             None => cache.in_memory(&identity.content_hash, digest).await,
         }?;
-        let mut headers = answer.headers.clone();
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         let mut response = Response::new(Body::from(bytes));
-        *response.headers_mut() = headers;
+        response.headers_mut().clone_from(&answer.headers);
         Some(response)
     }
 }
@@ -110,6 +105,8 @@ pub(super) async fn remember(State(site): State<Site>, request: Request, next: N
     let (Some(question), Some(file), StatusCode::OK) = (question, file, response.status()) else {
         return response;
     };
+    // All that it will have, so that it is there at once the next time.
+    site.security.protect(&mut response);
     let encoded = if response.headers().contains_key(CONTENT_ENCODING) {
         // All of the file is in memory already, and it has become smaller.
         let body = std::mem::take(response.body_mut());
@@ -121,7 +118,11 @@ pub(super) async fn remember(State(site): State<Site>, request: Request, next: N
     } else {
         None
     };
-    let answer = Answer { file, headers: response.headers().clone(), encoded };
+    let mut headers = response.headers().clone();
+    if let Some(encoded) = &encoded {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(encoded.len()));
+    }
+    let answer = Answer { file, headers, encoded };
     site.remembered.0.insert(question, Arc::new(answer));
     response
 }
