@@ -15,7 +15,8 @@ pub struct Held {
     pub tables: usize,
     /// Stacks.
     pub stacks: usize,
-    /// Bytes of real memory that are kept, cleared, for the next instances. At most 128 KiB for each memory.
+    /// Bytes of real memory that are kept, cleared, for the next instances. At most 1280 KiB for each memory, and 16 for
+    /// each table.
     pub kept_bytes: usize,
 }
 

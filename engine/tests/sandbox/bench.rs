@@ -135,8 +135,8 @@ impl Bench {
         assert_eq!(self.engine.running(), 0);
         let held = self.engine.held();
         assert_eq!(held, Held { kept_bytes: held.kept_bytes, ..Held::default() });
-        // 128 KiB for each of two memories of eight calls.
-        assert!(held.kept_bytes <= (128 << 10) * 2 * 8, "{held:?}");
+        // 1280 KiB for each of two memories of eight calls.
+        assert!(held.kept_bytes <= (1280 << 10) * 2 * 8, "{held:?}");
         // The state of each call has its own share in these.
         assert_eq!(Arc::strong_count(&self.host.kv), 1);
         assert_eq!(Arc::strong_count(&self.host.secrets), 1);
