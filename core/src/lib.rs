@@ -1,4 +1,4 @@
-//! Annex's domain: identifiers, host names, digests, versions, addresses, and what storage is.
+//! Annex's domain: identifiers, host names, digests, versions, addresses, the plan of a flow, and what storage is.
 //!
 //! Nothing here knows Kubernetes and nothing does I/O, so every rule can be tried with plain values. Identifiers are
 //! types that can only be made by parsing: who holds a [`HostName`] or a [`ContentHash`] need not check it again.
@@ -8,6 +8,7 @@ mod text_type;
 pub mod address;
 pub mod digest;
 pub mod extension;
+pub mod flow;
 pub mod host;
 pub mod identity;
 pub mod slug;
