@@ -25,7 +25,7 @@ pub fn files() -> Vec<(&'static str, Vec<u8>)> {
         ("ui/index.html", PAGE.as_bytes().to_vec()),
         // Larger than what is worth compressing, and than what is read at once.
         ("ui/app.js", "const words = ['one', 'two'];\n".repeat(100).into_bytes()),
-        ("ui/big.css", ".a{color:red}\n".repeat(40_000).into_bytes()),
+        ("ui/big.css", ".a{color:red}\n".repeat(100_000).into_bytes()),
         ("ui/logo.png", (0..4000_u32).map(|number| (number % 251) as u8).collect()),
         ("ui/data/größe & more.json", b"{}".to_vec()),
         ("ui/empty.txt", Vec::new()),
