@@ -42,6 +42,13 @@ pub(super) struct Seen {
     fingerprint: Fingerprint,
 }
 
+impl Seen {
+    /// The kubeconfig and the token that is in it.
+    fn has_both(&self, token: &TokenName) -> bool {
+        self.fingerprint.contains_key(KUBECONFIG_SECRET) && self.tokens.contains_key(token)
+    }
+}
+
 /// Needs no client.
 pub(super) fn seen(context: &Context, cluster: &ClusterName) -> Seen {
     let mut seen = Seen { tokens: BTreeMap::new(), fingerprint: Fingerprint::new() };
@@ -73,8 +80,11 @@ pub(super) async fn keep(keeper: &Keeper<'_>) -> Result<Tokens, WriteError> {
     let secrets = Secrets { keeper, api: Api::namespaced(keeper.client.clone(), NAMESPACE) };
     for _ in 0..PASSES {
         match secrets.look(&seen, now).await? {
-            Look::Fine { due } => {
-                context.seeds.remember(cluster, seen.fingerprint, due);
+            Look::Fine { due, is_seen } => {
+                // What the watch has still to bring is not remembered as absent: gone again before it is brought, it would not be missed.
+                if is_seen {
+                    context.seeds.remember(cluster, seen.fingerprint, due);
+                }
                 return Ok(Tokens::Settled { due });
             }
             Look::Waiting => return Ok(Tokens::Waiting),
@@ -94,6 +104,8 @@ enum Look {
     /// Nothing had to be written.
     Fine {
         due: Timestamp,
+        /// The index has what was read.
+        is_seen: bool,
     },
     /// Something was: it is read once more, before anything that was needed until then goes. Of two writers one may have lost.
     Written,
@@ -148,13 +160,13 @@ impl Secrets<'_> {
             return match keeper.create(&self.api, "SeedKubeconfig", &seeded).await? {
                 Created::New => Ok(Look::Written),
                 // Which token the tenant's holds cannot be known, so all of them stay, however old.
-                Created::Hidden if !keeper.settling => Ok(Look::Fine { due: Timestamp::MAX }),
+                Created::Hidden if !keeper.settling => Ok(Look::Fine { due: Timestamp::MAX, is_seen: true }),
                 Created::There | Created::Hidden => Ok(Look::Waiting),
             };
         };
         match keeper.repair(&self.api, "SeedKubeconfig", &kubeconfig, &seeded).await? {
             Repair::Fine if self.remove_all_but(token.name(), seen).await? => Ok(Look::Written),
-            Repair::Fine => Ok(Look::Fine { due }),
+            Repair::Fine => Ok(Look::Fine { due, is_seen: seen.has_both(token.name()) }),
             Repair::Lost => Ok(Look::Waiting),
             Repair::Written => {
                 if let Some(cause) = &cause {
@@ -244,5 +256,27 @@ impl Secrets<'_> {
             .get_opt(name)
             .await
             .map_err(|error| WriteError::Unread { what: "Secret", error: Box::new(error) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A Secret that was read and is not in the index yet may go before it comes there. Then the index is as it was when all was in order, and
+    /// that it is missing would not be noticed.
+    #[test]
+    fn only_what_the_index_has_is_remembered_as_in_order() {
+        let token: TokenName = "annex-token".parse().unwrap();
+        let seen = |names: &[&str]| Seen {
+            tokens: names
+                .iter()
+                .filter_map(|name| Some((name.parse().ok()?, Timestamp::UNIX_EPOCH)))
+                .collect(),
+            fingerprint: names.iter().map(|name| ((*name).to_owned(), (None, None))).collect(),
+        };
+        assert!(seen(&[KUBECONFIG_SECRET, "annex-token"]).has_both(&token));
+        assert!(!seen(&["annex-token"]).has_both(&token), "the kubeconfig is still to come");
+        assert!(!seen(&[KUBECONFIG_SECRET]).has_both(&token), "the token is still to come");
     }
 }

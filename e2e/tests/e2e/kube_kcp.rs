@@ -89,7 +89,14 @@ async fn offer_and_bind_greetings(provider: &Workspace, tenant: &Workspace) -> a
         },
     );
     let bindings: Api<APIBinding> = Api::all(tenant.client.clone());
-    bindings.create(&PostParams::default(), &binding).await?;
+    // kcp's authorizer hears of a workspace that is new, and of its administrators, a moment later.
+    let bind = || async {
+        match bindings.create(&PostParams::default(), &binding).await {
+            Err(kube::Error::Api(refused)) if refused.message.contains("no permission to bind") => Ok(None),
+            bound => Ok(Some(bound?)),
+        }
+    };
+    until("the provider's export may be bound", bind).await?;
     let bound = |binding: &APIBinding| {
         binding.status.as_ref().and_then(|status| status.phase) == Some(BindingPhase::Bound)
     };
