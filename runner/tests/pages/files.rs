@@ -229,7 +229,8 @@ async fn what_is_answered_again_is_answered_as_if_it_were_the_first_time() {
     let (port, dot) = (format!("{HOST}:80"), format!("{HOST}."));
     let mut all = Vec::new();
     for (file, _) in files() {
-        let Some(file) = file.strip_prefix("ui/") else { continue };
+        // One is too large to be kept, and takes a compressor that is not optimized as long as all others.
+        let Some(file) = file.strip_prefix("ui/").filter(|file| *file != "big.css") else { continue };
         for host in [HOST, &upper, &port, &dot, "acme--nobody.apps.localhost"] {
             all.extend(requests(&page(&hash, file), host, "connection: close\r\n\r\n"));
         }
