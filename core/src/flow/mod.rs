@@ -17,4 +17,4 @@ mod properties;
 
 pub use held::{Effect, Held, Module, Place, Version};
 pub use layers::{Cycle, layers};
-pub use plan::{Action, Stage, StageName, Wanted, action, plan, rollback};
+pub use plan::{Action, Part, Stage, StageName, Wanted, action, plan, rollback};
