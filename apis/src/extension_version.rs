@@ -78,6 +78,9 @@ pub struct ExtensionVersionSpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["extension".into()]))]
     pub dependencies: Vec<Dependency>,
+    /// The handlers that are called when it is installed, upgraded and uninstalled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle: Option<Lifecycle>,
     /// The JSON Schema that an Install's parameters must satisfy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "free_form_object")]
@@ -163,6 +166,23 @@ pub struct Dependency {
     /// True: only checked where it is installed.
     #[serde(default)]
     pub optional: bool,
+}
+
+/// The handlers of an extension's own life, each called once for every module that changes.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, KubeSchema)]
+pub struct Lifecycle {
+    /// Called when a module is there that was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub install: Option<String>,
+    /// Called when a module is there in another version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub upgrade: Option<String>,
+    /// Called when a module goes with its extension.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub uninstall: Option<String>,
 }
 
 /// What one call may use.

@@ -96,7 +96,8 @@ pub struct InstallSpec {
     #[serde(default = "default_retries")]
     #[schemars(range(min = 0, max = 100))]
     pub retries: i32,
-    /// How long a flow may take, as a duration such as `10m` (units h, m, s).
+    /// How long a flow may take once it has begun to change something, as a duration such as `10m` (units h, m, s). After that it
+    /// has failed, `onFailure` says what becomes of it, and it begins again by itself after some minutes.
     #[serde(default = "default_timeout")]
     #[schemars(length(max = 16))]
     #[x_kube(validation = Rule::new("self != '' && self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$')").message("spec.timeout must be a duration such as 10m or 1h30m"))]
@@ -205,6 +206,11 @@ pub struct InstallStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub reprovisioned: Option<String>,
+    /// The modules of the installed version that are enabled, in the order in which they were called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub modules: Vec<EnabledModule>,
     /// The flow under way, or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<Flow>,
@@ -265,6 +271,20 @@ pub struct RunnerReference {
     pub environment: Option<String>,
 }
 
+/// A part of an extension that is enabled.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, KubeSchema)]
+pub struct EnabledModule {
+    /// Its name in the extension.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Its version.
+    #[schemars(length(max = 64))]
+    pub version: String,
+    /// Its digest: the same digest is the same module.
+    #[schemars(length(max = 71))]
+    pub digest: String,
+}
+
 /// One run through the stages of an install, an upgrade or a revoke.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -273,13 +293,60 @@ pub struct Flow {
     pub id: String,
     /// What the flow does.
     pub action: FlowAction,
+    /// How far it is. `FAILED` without `finishedAt`: it has failed, and what it did is being undone.
+    #[serde(default)]
+    pub status: StageStatus,
+    /// The version before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub from: Option<String>,
+    /// The version that it is to end with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub to: Option<String>,
+    /// The content of that version, on which host and where. Another one is another flow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<FlowTarget>,
     /// When it began.
     pub started_at: Time,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+    /// The `metadata.generation` that it began for. A flow that failed is not begun again for the same one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// The value of the annotation `annex.sh/retry` that it began for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub retry: Option<String>,
+    /// When a flow that failed is begun again by itself. Absent: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_at: Option<Time>,
     /// Its stages, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 96))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub stages: Vec<FlowStage>,
+    /// The modules that are enabled, where that is not what `status.modules` says: some were called, and others are still to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub modules: Option<Vec<EnabledModule>>,
+}
+
+/// What a flow is to reach.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowTarget {
+    /// The content hash of the bundle that is to answer, `sha256:` and 64 hex digits.
+    #[schemars(length(max = 71))]
+    pub content_hash: String,
+    /// The host name.
+    #[schemars(length(max = 253))]
+    pub host: String,
+    /// The cluster and the namespace, as `platform/annex-1s8uv2zt5c3nc1hy`; `direct` where one runner answers for all.
+    #[schemars(length(max = 512))]
+    pub place: String,
 }
 
 /// One stage of a flow.
@@ -296,9 +363,12 @@ pub struct FlowStage {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
-    /// How often it was tried again.
+    /// How often a lifecycle handler was called again because it had failed.
     #[serde(default)]
     pub retries: i32,
+    /// When it is tried again. Not before, whatever happens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_try_at: Option<Time>,
     /// Why it is as it is, in one CamelCase word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -22,13 +22,13 @@ mod tenant;
 pub use execution_quota::{ExecutionQuota, ExecutionQuotaSpec, ExecutionQuotaStatus, QUOTA_NAME};
 pub use extension::{Extension, ExtensionSpec};
 pub use extension_version::{
-    Archive, Dependency, Endpoint, ExtensionVersion, ExtensionVersionSpec, ExtensionVersionStatus, Limits,
-    Module, Signature,
+    Archive, Dependency, Endpoint, ExtensionVersion, ExtensionVersionSpec, ExtensionVersionStatus,
+    Lifecycle, Limits, Module, Signature,
 };
 pub use install::{
-    DeletionPolicy, DependencyPolicy, DependencyStatus, Flow, FlowAction, FlowRecord, FlowStage, Install,
-    InstallSpec, InstallStatus, OnFailure, PlaceReference, Route, RunnerReference, StageStatus,
-    UpgradePolicy,
+    DeletionPolicy, DependencyPolicy, DependencyStatus, EnabledModule, Flow, FlowAction, FlowRecord,
+    FlowStage, FlowTarget, Install, InstallSpec, InstallStatus, OnFailure, PlaceReference, Route,
+    RunnerReference, StageStatus, UpgradePolicy,
 };
 pub use managed_environment::{
     KUBECONFIG_KEY, MANAGED_ENVIRONMENT_SECRET_TYPE, ManagedEnvironment, ManagedEnvironmentSpec,
@@ -50,6 +50,8 @@ pub const INSTALL_FINALIZER: &str = "annex.sh/install";
 /// On an Install, by whoever may update it or by the registry for them: a value that `status.reprovisioned` does not have yet asks for
 /// everything to be made again.
 pub const REPROVISION_ANNOTATION: &str = "annex.sh/reprovision";
+/// On an Install, by whoever may update it: another value than that of the last flow has a flow that failed begun again.
+pub const RETRY_ANNOTATION: &str = "annex.sh/retry";
 /// On the seeded kubeconfig Secret, by the tenant: a value that was not handled yet asks for a new token.
 pub const ROTATE_ANNOTATION: &str = "annex.sh/rotate";
 /// On the seeded kubeconfig Secret, by Annex: the last value of [`ROTATE_ANNOTATION`] that was handled.

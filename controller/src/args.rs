@@ -7,6 +7,7 @@ use jiff::{Span, SpanRelativeTo};
 
 use crate::{
     compute::{ComputeArgs, DomainMode},
+    handlers::HandlerArgs,
     runner::Runner,
     verify::VerifyArgs,
     workspace::SHORTEST_AGE,
@@ -53,6 +54,8 @@ pub(crate) struct Args {
     pub(crate) domain: DomainArgs,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) handlers: HandlerArgs,
     #[command(flatten)]
     pub(crate) environment: EnvironmentArgs,
     #[command(flatten)]

@@ -24,6 +24,7 @@ use crate::{
     claims::Claims,
     compute::{Elsewhere, Places},
     environment::Environments,
+    handlers::Handlers,
     routes::Routes,
     runner::Runner,
     verify::Bundles,
@@ -72,6 +73,8 @@ pub(crate) struct Context {
     pub(crate) deleted: Mutex<HashSet<ObjectKey>>,
     /// Who is asked whether a host answers. None: nobody.
     pub(crate) runner: Option<Runner>,
+    /// What calls extensions' lifecycle handlers. None: they cannot be called.
+    pub(crate) handlers: Option<Handlers>,
     pub(crate) places: Places,
     /// The Installs that are worked on apart from the others.
     pub(crate) elsewhere: Elsewhere,

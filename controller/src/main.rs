@@ -11,6 +11,7 @@ mod conditions;
 mod context;
 mod environment;
 mod gauges;
+mod handlers;
 mod install;
 mod lead;
 mod object_writer;

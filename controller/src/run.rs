@@ -26,6 +26,7 @@ use crate::{
     context::{Context, Key, TenantSide},
     environment::{self, Environments},
     gauges::Gauges,
+    handlers::Handlers,
     install,
     lead::{Counted, lead},
     routes::Routes,
@@ -80,8 +81,8 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let bundles = args.verify.bundles(args.allow_unsigned)?;
     let runner_tokens = args.verify.runner_tokens()?;
     let policy = bundles.as_ref().map(|bundles| bundles.policy());
-    let options = args.compute.options(runner_tokens.clone(), policy)?;
-    let calls = options.as_ref().map(|options| options.calls.clone());
+    let calls = args.compute.calls.calls()?;
+    let options = args.compute.options(runner_tokens.clone(), policy, calls.clone())?;
     let platform = platform(&args.compute, options.clone(), writes.clone(), &fence).await?;
     let context = Arc::new(Context {
         queue: Arc::new(WorkQueue::new(Backoff::default(), args.concurrency_per_workspace)),
@@ -94,6 +95,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         vanished: Mutex::default(),
         deleted: Mutex::default(),
         runner: args.runner()?,
+        handlers: calls.keys().map(|keys| Handlers::new(&args.handlers, keys)).transpose()?,
         elsewhere: Elsewhere::default(),
         undone: Mutex::default(),
         orphans: Mutex::default(),
@@ -167,9 +169,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     if let Some(tokens) = runner_tokens {
         followers.push(tokio::spawn(async move { tokens.follow().await }));
     }
-    if let Some(calls) = calls {
-        followers.push(tokio::spawn(async move { calls.follow().await }));
-    }
+    followers.push(tokio::spawn(async move { calls.follow().await }));
     followers.push(tokio::spawn(triggers::follow_clusters(context.clone(), cluster_notices)));
     let workers = async {
         tokio::select! {

@@ -211,6 +211,7 @@ impl Controller {
             vanished: Mutex::default(),
             deleted: Mutex::default(),
             runner: None,
+            handlers: None,
             places: Places::new(platform, None, ApiWrites::default(), send),
             elsewhere: Elsewhere::default(),
             undone: Mutex::default(),

@@ -2,9 +2,10 @@ use std::{sync::Arc, time::Duration};
 
 use annex_answering::{Callers, Catalog, Installs, Workspaces};
 use annex_grant::KeyRing;
+use annex_runner_client::Runners;
 use annex_service::Followed;
 
-use crate::{bodies::Bodies, metrics::Metrics, rights::Rights, runners::Runners, storage::Storage};
+use crate::{bodies::Bodies, metrics::Metrics, rights::Rights, storage::Storage};
 
 /// The parts of a gateway.
 pub struct App {

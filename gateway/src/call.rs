@@ -6,9 +6,10 @@ use annex_answering::{Caller, Refusal};
 use annex_apis::Install;
 use annex_core::ContentHash;
 use annex_grant::{
-    Audience, BROKER_AUDIENCE, Base64Bytes, BodyDigest, ExecuteContext, ExecuteRequest, Grant, HttpRequest,
-    Limits, Nonce, Token, UnixMillis,
+    Audience, Base64Bytes, BodyDigest, ExecuteContext, ExecuteRequest, Grant, HttpRequest,
+    Limits, Nonce, UnixMillis,
 };
+use annex_runner_client::{Executed, NoPlace, NotExecuted, Presented, sign};
 use annex_service::{HostHeaderError, RequestId, requested_host};
 use axum::{
     extract::{Request, State},
@@ -23,14 +24,13 @@ use uuid::Uuid;
 use crate::{
     answer,
     app::App,
-    broker::ANSWERED_FOR,
     endpoints::{endpoint, is_public},
     installed::Installed,
     refusals::{
-        bad_gateway, may_not_call, needs_identity, no_endpoint, not_installed, runner_unavailable, timed_out,
+        bad_gateway, may_not_call, needs_identity, no_endpoint, not_installed, not_ready, runner_elsewhere,
+        runner_unavailable, timed_out,
     },
     request_headers,
-    runners::{Executed, NotExecuted},
     target::Target,
     workspace::{agreed, named},
 };
@@ -166,7 +166,10 @@ async fn execute(
     http: HttpRequest,
     request_id: &RequestId,
 ) -> Result<Response, Refusal> {
-    let place = app.runners.of(installed.runner.as_ref())?;
+    let place = app.runners.of(installed.runner.as_ref()).map_err(|none| match none {
+        NoPlace::Unknown => not_ready("RunnerUnknown"),
+        NoPlace::Elsewhere => runner_elsewhere(),
+    })?;
     let whole = u32::try_from(app.settings.timeout.as_millis()).unwrap_or(u32::MAX);
     let limits = Limits {
         timeout_ms: installed.timeout_ms.map_or(whole, |own| own.min(whole)),
@@ -189,10 +192,10 @@ async fn execute(
     };
     let body = Bytes::from(serde_json::to_vec(&request).map_err(|_| Refusal::internal())?);
     drop(request);
-    let (grant, broker) = tokens(app, installed, limits, &place.audience, &body)?;
+    let presented = presented(app, installed, limits, &place.audience, &body)?;
     let started = Instant::now();
     let executed =
-        app.runners.execute(&place, (&grant, broker.as_ref()), body, request_id, app.settings.timeout).await;
+        app.runners.execute(&place, &presented, body, request_id, app.settings.timeout).await;
     let answered = told(executed);
     let status = answered.as_ref().map_or_else(|refusal| refusal.status, Response::status).as_u16();
     tracing::info!(
@@ -202,14 +205,13 @@ async fn execute(
     answered
 }
 
-/// The runner's grant; and where the broker is needed, what it presents there: of the same call, and good for nothing else.
-fn tokens(
+fn presented(
     app: &App,
     installed: &Installed,
     limits: Limits,
     audience: &Audience,
     body: &[u8],
-) -> Result<(Token, Option<Token>), Refusal> {
+) -> Result<Presented, Refusal> {
     let now = UnixMillis::from(std::time::SystemTime::now());
     let grant = Grant {
         audience: audience.clone(),
@@ -224,20 +226,10 @@ fn tokens(
         expires: now.after(app.settings.timeout + GRANT_MARGIN),
         body: BodyDigest::of(body),
     };
-    let keys = app.keys.get();
-    let sign = |grant: &Grant| {
-        keys.sign(grant).map_err(|error| {
-            tracing::error!(%error, "a grant cannot be signed");
-            Refusal::internal()
-        })
-    };
-    let token = sign(&grant)?;
-    let needs_broker = ANSWERED_FOR.iter().any(|capability| grant.capabilities.contains(capability));
-    let broker = needs_broker.then(|| {
-        let audience = BROKER_AUDIENCE.parse().map_err(|_| Refusal::internal())?;
-        sign(&Grant { audience, ..grant.clone() })
-    });
-    Ok((token, broker.transpose()?))
+    sign(&app.keys.get(), &grant, false).map_err(|error| {
+        tracing::error!(%error, "a grant cannot be signed");
+        Refusal::internal()
+    })
 }
 
 fn told(executed: Result<Executed, NotExecuted>) -> Result<Response, Refusal> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use annex_answering::Refusal;
-use annex_grant::{KV_PATH, SECRETS_PATH};
+use annex_grant::{KV_PATH, ORDER_PATH, SECRETS_PATH};
 use annex_service::attach_request_id;
 use axum::{
     Router,
@@ -30,6 +30,7 @@ pub fn broker_router(app: Arc<App>) -> Router {
     Router::new()
         .route(SECRETS_PATH, post(broker::secret))
         .route(KV_PATH, post(broker::kv))
+        .route(ORDER_PATH, post(broker::order))
         .fallback(async || not_found())
         .method_not_allowed_fallback(async || {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "this path takes another method")

@@ -19,11 +19,11 @@ mod request_headers;
 mod response_headers;
 mod rights;
 mod run;
-mod runners;
 mod storage;
 mod target;
 mod workspace;
 
+pub use annex_runner_client::{DIRECT_AUDIENCE, RunnerSettings, Runners};
 pub use app::{App, Settings};
 pub use args::Args;
 pub use bodies::{Bodies, LARGEST_BODY};
@@ -32,5 +32,4 @@ pub use metrics::Metrics;
 pub use prune::prune;
 pub use rights::Rights;
 pub use run::run;
-pub use runners::{DIRECT_AUDIENCE, RunnerSettings, Runners};
 pub use storage::Storage;

@@ -1,6 +1,6 @@
 //! What of an Install is kept here.
 
-use annex_apis::{Install, InstallSpec, InstallStatus};
+use annex_apis::{FlowAction, Install, InstallSpec, InstallStatus};
 use kube::ResourceExt as _;
 
 /// Takes away what is not read here, of every Install of every tenant.
@@ -26,6 +26,8 @@ pub fn prune(install: &mut Install) {
             content_hash: before.content_hash,
             installed_version: before.installed_version,
             runner_ref: before.runner_ref,
+            // While it is taken away, its own handlers are called and may store.
+            flow: before.flow.filter(|flow| flow.action == FlowAction::Revoke),
             conditions: before
                 .conditions
                 .into_iter()

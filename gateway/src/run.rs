@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use annex_answering::{Callers, Catalog, Installs, clients};
 use annex_apis::provider::EXPORT_NAME;
 use annex_grant::KeyRing;
+use annex_runner_client::{RunnerSettings, Runners};
 use annex_service::{Certificates, Followed, Operations, Shutdown, Status, serve};
 use annex_storage::{Store, StoreOptions, StoreUrl};
 use anyhow::{Context as _, anyhow};
@@ -21,7 +22,6 @@ use crate::{
     metrics::Metrics,
     prune::prune,
     rights::Rights,
-    runners::{RunnerSettings, Runners},
     storage::Storage,
 };
 

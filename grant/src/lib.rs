@@ -40,6 +40,7 @@ mod execute;
 mod grant;
 mod key;
 mod key_ring;
+mod order;
 mod refusal;
 mod replay;
 mod runner_error;
@@ -58,6 +59,7 @@ pub use execute::{
 pub use grant::{BodyDigest, Grant, LONGEST_LIFE, Nonce};
 pub use key::{KeyId, KeyIdError};
 pub use key_ring::{KeyRing, KeyRingError, SignError};
+pub use order::{LARGEST_ORDER, ORDER_PATH, Order, OrderContext};
 pub use refusal::Refusal;
 pub use replay::ReplayGuard;
 pub use runner_error::{RunnerError, RunnerErrorCode};

@@ -127,6 +127,7 @@ pub(crate) fn launch(
             match knative {
                 None => {
                     arg("--runner-url", settings.runner_url());
+                    arg("--runner-internal-url", format!("http://127.0.0.1:{}", settings.runner_internal_port()));
                     env.push(("EXT_DOMAIN_SCHEME".to_owned(), domain_scheme.to_owned()));
                 }
                 Some(knative) => {
@@ -136,7 +137,9 @@ pub(crate) fn launch(
                     arg("--runner-image", knative.runner_image.clone());
                     arg("--runner-registry-url", knative.registry_url.clone());
                     arg("--runner-url", knative.ingress_url.clone());
-                    arg("--grant-keys", paths.grant_keys().display().to_string());
+                    if let Some(ingress) = &knative.internal_ingress {
+                        arg("--runner-exec-connect", ingress.clone());
+                    }
                     let gateway = |port: u16| format!("http://{}:{port}", knative.gateway_host);
                     arg("--runner-gateway-url", gateway(settings.gateway_port()));
                     arg("--runner-broker-url", gateway(settings.broker_port()));
@@ -156,6 +159,8 @@ pub(crate) fn launch(
             arg("--denylist", paths.denylist().display().to_string());
             arg("--registry-keys", paths.registry_keys().display().to_string());
             arg("--runner-tokens", paths.runner_tokens().display().to_string());
+            // No input: it follows it.
+            arg("--grant-keys", paths.grant_keys().display().to_string());
             if settings.tls {
                 arg("--runner-ca-file", paths.domains_ca().display().to_string());
                 inputs.push(paths.domains_ca());

@@ -1,10 +1,10 @@
 //! What the catalog says of a bundle. Pure.
 
 use annex_apis::{
-    Archive, Dependency, Endpoint, Extension, ExtensionSpec, ExtensionVersion, ExtensionVersionSpec, Limits,
-    Module, Signature,
+    Archive, Dependency, Endpoint, Extension, ExtensionSpec, ExtensionVersion, ExtensionVersionSpec, Lifecycle,
+    Limits, Module, Signature,
 };
-use annex_bundle::{Manifest, Statement};
+use annex_bundle::{Handler, Manifest, Statement};
 use annex_core::{ExtensionName, VersionNameError, version_object_name};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -66,10 +66,21 @@ pub(crate) fn extension_version(
             .collect(),
         parameters_schema: manifest.parameters_schema.clone().map(serde_json::Value::Object),
         limits: limits(manifest),
+        lifecycle: lifecycle(manifest),
         deprecated: false,
         yanked: false,
     };
     Ok(ExtensionVersion::new(&name, spec))
+}
+
+fn lifecycle(manifest: &Manifest) -> Option<Lifecycle> {
+    let name = |handler: &Option<Handler>| handler.as_ref().map(ToString::to_string);
+    let lifecycle = Lifecycle {
+        install: name(&manifest.lifecycle.install),
+        upgrade: name(&manifest.lifecycle.upgrade),
+        uninstall: name(&manifest.lifecycle.uninstall),
+    };
+    (lifecycle != Lifecycle::default()).then_some(lifecycle)
 }
 
 fn limits(manifest: &Manifest) -> Option<Limits> {

@@ -60,6 +60,11 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
+    /// What grants are signed with, if there is anything.
+    pub(crate) fn keys(&self) -> Option<Followed<KeyRing>> {
+        self.keys.clone()
+    }
+
     /// Reads the keys again when they change, for ever.
     pub(crate) async fn follow(&self) {
         match &self.keys {

@@ -182,6 +182,7 @@ impl ComputeArgs {
         &self,
         runner_tokens: Option<Followed<RunnerTokens>>,
         policy: Option<Policy>,
+        calls: Calls,
     ) -> anyhow::Result<Option<Options>> {
         let (Some(image), Some(registry_url)) = (&self.runner_image, &self.runner_registry_url) else {
             if self.domain_mode == DomainMode::Knative && self.shared().is_none() {
@@ -229,7 +230,7 @@ impl ComputeArgs {
             policy,
             settings,
             credentials: self.runner_credentials_secret.clone(),
-            calls: self.calls.calls()?,
+            calls,
             min_scale: self.runner_min_scale,
             max_scale: self.runner_max_scale,
             cpu: (
@@ -322,7 +323,7 @@ mod tests {
     fn options(more: &[&str]) -> Result<Options, String> {
         let given = ["annex", "--runner-image", "i", "--runner-registry-url", "http://registry"];
         let args = Args::try_parse_from(given.iter().chain(more)).map_err(|error| error.to_string())?;
-        args.compute.options(None, None).map(Option::unwrap).map_err(|error| error.to_string())
+        args.compute.options(None, None, Calls::default()).map(Option::unwrap).map_err(|error| error.to_string())
     }
 
     #[test]

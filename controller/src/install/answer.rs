@@ -2,6 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use annex_apis::{InstallStatus, RunnerReference};
 use kube::ResourceExt as _;
+use kube_kcp::ClusterName;
 
 use super::{
     conditions::{Because, Findings, Stage},
@@ -113,13 +114,26 @@ async fn on_cluster(
             return Prepared::Watched;
         }
     }
+    Prepared::There(runner_on(place, cluster))
+}
+
+fn runner_on(place: &Place, cluster: &ClusterName) -> RunnerReference {
     let (namespace, name) = place.runner_of(cluster);
-    Prepared::There(RunnerReference {
+    RunnerReference {
         mode: "knative".to_owned(),
         namespace: Some(namespace),
         name: Some(name),
         environment: place.environment().map(|environment| environment.name.clone()),
-    })
+    }
+}
+
+/// What serves the Installs of `cluster` that run there. None: where that is, is not known.
+pub(super) fn runner_at(site: &Site, cluster: &ClusterName) -> Option<RunnerReference> {
+    match site {
+        Site::Cluster(place, _) => Some(runner_on(place, cluster)),
+        Site::Direct => Some(RunnerReference { mode: "direct".to_owned(), ..RunnerReference::default() }),
+        Site::None(_) | Site::Unknown | Site::Gone => None,
+    }
 }
 
 /// Whether this very content has answered on the host through this runner. Not whether it is Ready: after every outage nothing is, and
@@ -204,6 +218,7 @@ async fn probe(context: &Context, resolved: &Resolved, findings: &mut Findings) 
 
 #[cfg(test)]
 mod tests {
+    use annex_apis::{ExtensionVersion, ExtensionVersionSpec};
     use serde_json::json;
 
     use super::*;
@@ -215,6 +230,7 @@ mod tests {
             json!({ "tenant_id": "acme", "extension_id": "com.example.hello", "content_hash": hash });
         let resolved = Resolved {
             version: "1.0.0".to_owned(),
+            published: Arc::new(ExtensionVersion::new("com.example.hello-1.0.0", ExtensionVersionSpec::default())),
             host: "acme--hello.apps.test".parse().unwrap(),
             identity: serde_json::from_value(identity).unwrap(),
             verified: true,

@@ -59,8 +59,8 @@ impl Findings {
     }
 
     /// Why a stage refused, if one did.
-    pub(super) fn refusal(&self) -> Option<&str> {
-        self.refused.as_ref().map(|(_, because)| because.reason.as_ref())
+    pub(super) fn refusal(&self) -> Option<&Because> {
+        self.refused.as_ref().map(|(_, because)| because)
     }
 
     /// The conditions that say this, with the times of `before` where nothing changed. Ready has the reason of the stage that

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
-use annex_apis::{Extension, ExtensionVersion, Install, REPROVISION_ANNOTATION, Tenant, identity};
-use annex_core::{HostName, InstallIdentity};
+use annex_apis::{Extension, ExtensionVersion, Install, REPROVISION_ANNOTATION, Tenant, identity, tenant_id};
+use annex_core::{ContentHash, HostName, InstallIdentity};
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 use kube::ResourceExt as _;
 use kube_kcp::ObjectKey;
 
@@ -44,6 +45,16 @@ pub(super) fn dereference(
     key: &ObjectKey,
     install: Arc<Install>,
 ) -> Result<Facts, NotYet> {
+    let facts = gather(context, key, install)?;
+    let installed = facts.install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
+    let resource = (key.cluster.clone(), facts.install.spec.extension.clone());
+    let verdict = context.extension_claims.claim(&resource, key, rank(&facts.install, !installed));
+    context.wake(verdict.wake);
+    Ok(Facts { rival: (verdict.holder != *key).then_some(verdict.holder), ..facts })
+}
+
+/// The same of an Install that claims nothing any more.
+pub(super) fn gather(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Result<Facts, NotYet> {
     let tenants = &context.tenants;
     let binding = context.binding(&key.cluster).ok_or(NotYet::Unbound)?;
     let tenant = context.catalog.tenants.named(key.cluster.as_str()).ok_or(NotYet::NoTenant)?;
@@ -52,11 +63,6 @@ pub(super) fn dereference(
     if matches!(&site, Site::Unknown | Site::Cluster(_, State::Listing)) {
         return Err(NotYet::Listing);
     }
-
-    let installed = install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
-    let resource = (key.cluster.clone(), spec.extension.clone());
-    let verdict = context.extension_claims.claim(&resource, key, rank(&install, !installed));
-    context.wake(verdict.wake);
 
     let named = spec
         .secrets
@@ -72,7 +78,7 @@ pub(super) fn dereference(
         missing_claims: annex_apis::provider::missing_claims(&binding.spec.permission_claims),
         extension: context.catalog.extensions.named(&spec.extension),
         versions: context.catalog.versions.filter(|version| version.spec.extension == spec.extension),
-        rival: (verdict.holder != *key).then_some(verdict.holder),
+        rival: None,
         missing_secrets,
         site,
         allow_unsigned: context.allow_unsigned,
@@ -80,6 +86,31 @@ pub(super) fn dereference(
         install,
         tenant,
     })
+}
+
+impl Facts {
+    /// The version of the extension that has this content.
+    pub(super) fn published(&self, content: &ContentHash) -> Option<Arc<ExtensionVersion>> {
+        let content = content.to_string();
+        self.versions.iter().find(|version| version.spec.content_hash == content).cloned()
+    }
+
+    /// What the Install is to the outside with this content, though it may be suspended or being deleted.
+    pub(super) fn identity(&self, content_hash: ContentHash) -> Option<InstallIdentity> {
+        Some(InstallIdentity {
+            tenant_id: tenant_id(&self.tenant, &self.key.cluster).parse().ok()?,
+            extension_id: self.install.spec.extension.parse().ok()?,
+            content_hash,
+        })
+    }
+
+    /// How long a flow may take.
+    pub(super) fn timeout(&self) -> SignedDuration {
+        // The schema lets nothing else pass.
+        let span: Result<Span, _> = self.install.spec.timeout.parse();
+        let timeout = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+        timeout.unwrap_or(SignedDuration::from_mins(10)).max(SignedDuration::from_secs(1))
+    }
 }
 
 fn sibling(key: &ObjectKey, name: &str) -> ObjectKey {

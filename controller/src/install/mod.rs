@@ -4,6 +4,7 @@
 mod answer;
 mod conditions;
 mod facts;
+mod flow;
 mod reconcile;
 mod resolve;
 mod site;

@@ -1,18 +1,24 @@
 use std::{sync::Arc, time::Duration};
 
-use annex_apis::{INSTALL_FINALIZER, Install, InstallStatus, PlaceReference};
-use annex_core::HostName;
+use annex_apis::{DeletionPolicy, INSTALL_FINALIZER, Install, InstallStatus, PlaceReference, RunnerReference, StageStatus};
+use annex_core::{
+    ContentHash, HostName,
+    flow::{Part, StageName},
+};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube_kcp::{ObjectKey, Outcome};
 
 use super::{
-    answer::{Prepared, answers, prepare},
+    answer::{Prepared, answers, prepare, runner_at},
     conditions::{Because, Findings, Stage},
-    facts::{Facts, NotYet, dereference, is_asked_again, recorded_host, route_of_status},
-    resolve::resolve,
+    facts::{Facts, NotYet, dereference, gather, is_asked_again, recorded_host, route_of_status},
+    flow::{
+        Back, Called, Course, Ledger, Undoing, Wants, call_all, call_back, modules_of, place_name, prepared, purge, roll_back, target, wanted, why,
+    },
+    resolve::{Resolved, is_choice_installed, resolve},
     site::Site,
-    status::{Done, Held, Recorded, status, suspended, turned, uninstalling},
+    status::{Done, Held, Recorded, ended, remediate, status, suspended, turned, uninstalling},
     undo::{others, recorded_places, tidy, undo},
     writes::Writer,
 };
@@ -157,7 +163,7 @@ fn release(context: &Context, key: &ObjectKey) {
 }
 
 /// The Install answers nowhere; what it holds stays its own.
-fn silence(context: &Context, key: &ObjectKey) {
+pub(super) fn silence(context: &Context, key: &ObjectKey) {
     for host in context.routes.remove(key) {
         if let Some(runner) = &context.runner {
             runner.forget(&host);
@@ -165,7 +171,7 @@ fn silence(context: &Context, key: &ObjectKey) {
     }
 }
 
-async fn delete(context: &Context, key: &ObjectKey, install: &Install) -> Result<Outcome, WriteError> {
+async fn delete(context: &Context, key: &ObjectKey, install: &Arc<Install>) -> Result<Outcome, WriteError> {
     silence(context, key);
     let ours = install.finalizers().iter().any(|finalizer| finalizer == INSTALL_FINALIZER);
     if !ours {
@@ -173,13 +179,30 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Install) -> Result
         return Ok(Outcome::Done);
     }
     let writer = Writer { client: context.workspaces.client(&key.cluster)?, writes: &context.writes };
-    if let Undone::Waiting(what) = undo(context, key, install).await {
-        let status = uninstalling(install, &what, Timestamp::now());
-        if install.status.as_ref() != Some(&status) {
-            writer.status(install, status).await?;
+    let mut ledger = Ledger::of(install);
+    ledger.revoke(install.spec.deletion_policy == DeletionPolicy::Purge, Timestamp::now());
+    let mut install = install.clone();
+    let waits = match modules_away(context, &writer, key, &mut install, &mut ledger).await? {
+        Called::Waits(because, at) => Some((because.message, at)),
+        Called::Done | Called::Failed(_) => {
+            ledger.enter_first(&REMOVALS, Timestamp::now());
+            match undo(context, key, &install).await {
+                Undone::Done => None,
+                Undone::Waiting(what) => Some((what, None)),
+            }
         }
-        return Ok(Outcome::Again(UNDO_RESYNC));
+    };
+    if let Some((what, at)) = waits {
+        let now = Timestamp::now();
+        let mut status = uninstalling(&install, &what, now);
+        ledger.waits(&Because::new("Uninstalling", format!("waits for {what}")));
+        ledger.write(&mut status);
+        if install.status.as_ref() != Some(&status) {
+            writer.status(&install, status).await?;
+        }
+        return Ok(Outcome::Again(at.map_or(UNDO_RESYNC, |at| until(at, now).min(UNDO_RESYNC))));
     }
+    let install = &*install;
     // Not before: who gets the host next must not find the former mapping of it.
     release(context, key);
     close_unused(context, key, install);
@@ -187,6 +210,70 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Install) -> Result
     writer.let_go(install).await?;
     tracing::info!(install = %key, extension = install.spec.extension, "uninstalled");
     Ok(Outcome::Done)
+}
+
+/// What takes away what was made for an Install.
+const REMOVALS: [StageName; 4] = [
+    StageName::Former(Part::Mappings),
+    StageName::Former(Part::Claims),
+    StageName::Former(Part::Runners),
+    StageName::Former(Part::Environments),
+];
+
+/// Calls the modules of an Install that goes and removes what they stored, as far as there is anybody left who could.
+async fn modules_away(
+    context: &Context,
+    writer: &Writer<'_>,
+    key: &ObjectKey,
+    install: &mut Arc<Install>,
+    ledger: &mut Ledger,
+) -> Result<Called, WriteError> {
+    let purges = install.spec.deletion_policy == DeletionPolicy::Purge;
+    let Some(content) = last_content(install).filter(|_| purges || !ledger.modules().is_empty()) else {
+        return Ok(Called::Done);
+    };
+    let mut facts = match gather(context, key, install.clone()) {
+        Ok(facts) => facts,
+        Err(NotYet::Unbound | NotYet::NoTenant) => {
+            tracing::warn!(install = %key, "its workspace is going: its extension is not called, and what that stored stays");
+            return Ok(Called::Done);
+        }
+        Err(NotYet::Listing) => {
+            let listing = Because::new("ComputeListing", "the compute cluster to be looked at");
+            return Ok(Called::Waits(listing, None));
+        }
+    };
+    let recorded = install.status.as_ref().and_then(|status| status.runner_ref.clone());
+    let runner = recorded.or_else(|| runner_at(&facts.site, &key.cluster));
+    let version = facts.published(&content);
+    let Some(((identity, version), runner)) = facts.identity(content).zip(version).zip(runner) else {
+        tracing::warn!(install = %key, "nobody knows its version any more: its extension is not called, and what that stored stays");
+        return Ok(Called::Done);
+    };
+    let undoing = Undoing {
+        before: &[],
+        identity: &identity,
+        version: &version,
+        runner: &runner,
+        purge: purges,
+        gives_up: ledger.began_before(Timestamp::now(), facts.timeout()),
+    };
+    let mut called = call_back(context, writer, &mut facts, &undoing, ledger).await?;
+    if called == Called::Done && purges {
+        ledger.enter(&StageName::Purge, Timestamp::now());
+        if ledger.is_at(&StageName::Purge) {
+            called = purge(context, &facts, &undoing).await;
+        }
+    }
+    *install = facts.install;
+    Ok(called)
+}
+
+/// The content that is installed, or that the last flow was to install.
+fn last_content(install: &Install) -> Option<ContentHash> {
+    let status = install.status.as_ref()?;
+    let target = || status.flow.as_ref()?.target.as_ref().map(|target| &target.content_hash);
+    status.content_hash.as_ref().or_else(target)?.parse().ok()
 }
 
 /// A cluster that no Install runs on any more is not followed any longer.
@@ -224,8 +311,9 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
         tracing::info!(install = %key, "it is made again, as was asked");
         forget(context, &facts);
     }
+    let mut ledger = Ledger::of(&facts.install);
     let now = Timestamp::now();
-    let installed = facts.install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
+    let installed = is_installed(&facts.install);
     let suspend = facts.install.spec.suspend && !facts.tenant.spec.suspended;
     let (mut status, next) = if suspend && installed {
         (suspended(&facts.install, keep_answering(context, &facts), now), Next::Resync(RESYNC))
@@ -237,17 +325,24 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
                 Because::new("Suspended", "nothing is installed while spec.suspend is true"),
             );
             (Done::default(), Next::Resync(RESYNC))
+        } else if ledger.rolls_back().is_some() {
+            back(context, &writer, &mut facts, &mut findings, &mut ledger).await?
         } else {
-            install_it(context, &writer, &mut facts, &mut findings).await?
+            install_it(context, &writer, &mut facts, &mut findings, &mut ledger).await?
         };
-        let recorded = match findings.refusal() {
+        let recorded = match findings.refusal().map(|because| &*because.reason) {
             // Who is suspended, and what is known to be bad, does not go on answering.
-            Some("TenantSuspended" | "VerificationFailed") => {
+            Some("TenantSuspended") => {
                 silence(context, key);
                 Recorded::Silent
             }
-            Some(_) if done.host.is_none() => keep_answering(context, &facts),
+            // Not where it is an upgrade that is bad.
+            Some("VerificationFailed") if is_choice_installed(&facts) => {
+                silence(context, key);
+                Recorded::Silent
+            }
             Some(_) if moves(&facts.install, &done) => Recorded::Answers,
+            Some(_) if !done.published && (installed || done.host.is_none()) => keep_answering(context, &facts),
             Some(_) => Recorded::Silent,
             None => Recorded::Answers,
         };
@@ -255,22 +350,88 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
             // Who cannot be installed must not keep another from being it. What it waits for itself stays claimed.
             release_unused(context, &facts);
         }
+        let next = judge(&facts, &findings, &done, &mut ledger, next);
         (status(&facts.install, &findings, &done, recorded, now), next)
     };
     status.routes = context.routes.of(key);
     status.reprovisioned = again.or(status.reprovisioned);
+    ledger.write(&mut status);
+    let before = facts.install.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    remediate(&mut status, before, now);
     let install = &facts.install;
     if install.status.as_ref() != Some(&status) {
         let turned = turned(install.status.as_ref(), &status).cloned();
+        let ended = ended(install.status.as_ref(), &status).cloned();
         writer.status(install, status).await?;
-        if let Some(ready) = turned {
+        if let Some(ready) = &turned {
             tracing::info!(install = %key, extension = install.spec.extension, ready = ready.status, reason = ready.reason, "the Install");
-            writer.event(install, &ready).await;
+            writer.event(install, ready).await;
+        }
+        if let Some(record) = ended {
+            tracing::info!(install = %key, flow = record.id, action = ?record.action, status = ?record.status, "a flow has ended");
+            // What Ready says is said.
+            if turned.is_none_or(|_| record.status != StageStatus::Finished) {
+                writer.told(install, &record).await;
+            }
         }
     }
     Ok(match next {
         Next::Resync(after) => Outcome::Again(after),
         Next::Retry => Outcome::Failed,
+    })
+}
+
+fn is_installed(install: &Install) -> bool {
+    install.status.as_ref().is_some_and(|status| status.installed_version.is_some())
+}
+
+/// What refused becomes a part of the flow's record. A flow that has begun to change something has failed when it takes too long, and when
+/// its version may not be installed any more; whatever else refuses is waited out.
+fn judge(facts: &Facts, findings: &Findings, done: &Done, ledger: &mut Ledger, next: Next) -> Next {
+    let Some(because) = findings.refusal().filter(|_| ledger.runs() && done.answers.is_none()) else { return next };
+    let (now, on_failure) = (Timestamp::now(), facts.install.spec.on_failure);
+    ledger.waits(because);
+    let Some(began) = ledger.changing_since() else { return next };
+    if matches!(&*because.reason, "NoMatchingVersion" | "VerificationFailed") {
+        ledger.fails(because, on_failure, true, now);
+        return Next::Resync(Duration::ZERO);
+    }
+    let Ok(deadline) = began.checked_add(facts.timeout()) else { return next };
+    if deadline <= now {
+        let message = format!("the flow did not end within {}: {}", facts.install.spec.timeout, because.message);
+        ledger.fails(&Because::new("Timeout", message), on_failure, true, now);
+        return Next::Resync(Duration::ZERO);
+    }
+    match next {
+        Next::Resync(after) => Next::Resync(after.min(until(deadline, now))),
+        Next::Retry => Next::Retry,
+    }
+}
+
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or_default()
+}
+
+/// Undoes what a flow did that has failed.
+async fn back(
+    context: &Context,
+    writer: &Writer<'_>,
+    facts: &mut Facts,
+    findings: &mut Findings,
+    ledger: &mut Ledger,
+) -> Result<(Done, Next), WriteError> {
+    let failed = ledger.flow().map_or_else(|| Because::new("FlowFailed", ""), why);
+    findings.refused(Stage::Installed, failed);
+    let now = Timestamp::now();
+    Ok(match roll_back(context, writer, facts, ledger, now).await? {
+        Back::Done(places) => {
+            ledger.rolled_back(Timestamp::now());
+            (Done { places, ..Done::default() }, Next::Resync(Duration::ZERO))
+        }
+        Back::Waits(because, at) => {
+            tracing::info!(install = %facts.key, reason = %because.reason, because.message, "what a flow did is not undone yet");
+            (Done::default(), at.map_or(Next::Retry, |at| Next::Resync(until(at, now))))
+        }
     })
 }
 
@@ -288,9 +449,11 @@ fn forget(context: &Context, facts: &Facts) {
 
 /// Whether what is installed goes on at its host while another is being made ready.
 fn moves(install: &Install, done: &Done) -> bool {
-    let installed = install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
     let new = done.host.as_ref().map(|held| &held.resolved.host);
-    installed && done.answers.is_none() && recorded_host(install).is_some_and(|host| new != Some(&host))
+    new.is_some()
+        && is_installed(install)
+        && done.answers.is_none()
+        && recorded_host(install).is_some_and(|host| new != Some(&host))
 }
 
 async fn install_it(
@@ -298,10 +461,26 @@ async fn install_it(
     writer: &Writer<'_>,
     facts: &mut Facts,
     findings: &mut Findings,
+    ledger: &mut Ledger,
 ) -> Result<(Done, Next), WriteError> {
     let key = facts.key.clone();
     let refused = || Ok((Done::default(), Next::Resync(REFUSED_RESYNC)));
     let Some(resolved) = resolve(facts, &context.domain.root, findings) else { return refused() };
+    let place = place_name(&facts.site, &key.cluster);
+    let wants = Wants {
+        wanted: wanted(&resolved, &place),
+        target: target(&resolved, &place),
+        version: resolved.version.clone(),
+        again: is_asked_again(&facts.install).is_some(),
+    };
+    let now = Timestamp::now();
+    if let Course::Failed(because, again) = ledger.course(&wants, now) {
+        findings.refused(Stage::Installed, because);
+        let after = again.map_or(REFUSED_RESYNC, |at| until(at, now).min(REFUSED_RESYNC));
+        return Ok((Done::default(), Next::Resync(after)));
+    }
+    ledger.enter(&StageName::Resolve, now);
+    ledger.enter(&StageName::Verify, now);
     if resolved.verified
         && let Some(bundles) = &context.bundles
     {
@@ -317,12 +496,15 @@ async fn install_it(
             }
         }
     }
+    ledger.enter(&StageName::CheckDependencies, Timestamp::now());
+    ledger.enter(&StageName::CheckQuota, Timestamp::now());
     let host = resolved.host.clone();
     if recorded_host(&facts.install).as_ref() != Some(&host) && !context.all_is_synced() {
         let message = format!("part of the platform cannot be read just now, and {host} may be held there");
         findings.refused(Stage::DomainReady, Because::new("NotSynced", message));
         return Ok((Done::default(), Next::Retry));
     }
+    ledger.enter(&StageName::DomainClaim, Timestamp::now());
     if let Err(holder) = hold_host(context, facts, &host) {
         let message = if holder.cluster == key.cluster {
             format!(
@@ -336,21 +518,45 @@ async fn install_it(
         findings.refused(Stage::DomainReady, Because::new("DomainConflict", message));
         return refused();
     }
+    ledger.enter(&StageName::Environment, Timestamp::now());
+    ledger.enter(&StageName::Runner, Timestamp::now());
     if let Site::Cluster(place, _) = &facts.site {
-        let status = with_place(context, facts, place);
-        write(writer, facts, status).await?;
+        let mut status = with_place(context, facts, place);
+        if status.places.len() != recorded_places(&facts.install).len() {
+            ledger.write(&mut status);
+            write(writer, facts, status).await?;
+        }
     }
     let prepared = prepare(context, facts, &resolved, findings).await;
-    if let Prepared::There(_) | Prepared::Mapped = prepared {
+    let certificate = matches!(&facts.site, Site::Cluster(place, _) if place.has_certificate());
+    let url = context.domain.url(&host, certificate);
+    let held = Held { resolved, url };
+    if let Prepared::There(runner) = &prepared
+        && let Some((because, next)) = ready_it(context, writer, facts, &held.resolved, runner, ledger).await?
+    {
+        let is_held = Because::new("DomainHeld", format!("{host} is this install's"));
+        findings.passed(Stage::DomainReady, is_held);
+        findings.refused(Stage::Installed, because);
+        return Ok((Done { host: Some(held), ..Done::default() }, next));
+    }
+    let published = match &prepared {
+        Prepared::There(_) => true,
+        // What answers there already goes on until the runner is ready, and nobody is answered whose modules are not.
+        Prepared::Mapped => !is_installed(&facts.install) && held.resolved.published.spec.lifecycle.is_none(),
+        Prepared::Watched | Prepared::No | Prepared::Taken => false,
+    };
+    if published {
         // Where it answers already it goes on answering until it does so here.
-        context.routes.add(&key, &host, resolved.identity.clone());
+        context.routes.add(&key, &host, held.resolved.identity.clone());
     }
     let (answers, next) = match prepared {
         Prepared::There(runner) => {
+            ledger.enter(&StageName::Publish, Timestamp::now());
             // Whoever asks may be answered by another replica.
-            let status = InstallStatus { routes: context.routes.of(&key), ..recorded_status(&facts.install) };
-            write(writer, facts, status).await?;
-            if answers(context, facts, &resolved, &runner, findings).await {
+            if recorded_status(&facts.install).routes != context.routes.of(&key) {
+                record(context, writer, facts, ledger).await?;
+            }
+            if answers(context, facts, &held.resolved, &runner, findings).await {
                 (Some(runner), Next::Resync(RESYNC))
             } else {
                 (None, Next::Retry)
@@ -360,9 +566,7 @@ async fn install_it(
         Prepared::No => (None, Next::Retry),
         Prepared::Taken => return refused(),
     };
-    let certificate = matches!(&facts.site, Site::Cluster(place, _) if place.has_certificate());
-    let url = context.domain.url(&host, certificate);
-    let mut done = Done { host: Some(Held { resolved, url }), answers, places: None };
+    let mut done = Done { host: Some(held), published, answers, places: None };
     if moves(&facts.install, &done) {
         return Ok((done, next));
     }
@@ -374,16 +578,62 @@ async fn install_it(
         (done.places, left) = (Some(places), undone);
     }
     context.routes.keep_only(&key, &host);
+    if done.answers.is_some() {
+        let modules = done.host.iter().flat_map(|held| modules_of(&held.resolved.published)).collect();
+        ledger.reached(modules, Timestamp::now());
+    }
     if let Undone::Waiting(what) = left {
         tracing::debug!(install = %key, what, "what it left behind waits");
+        ledger.waits(&Because::new("Waiting", format!("waits for {what}")));
         return Ok((done, Next::Resync(UNDO_RESYNC)));
     }
     // Not before nothing leads from the former host to this install's runner.
     context.wake(context.host_claims.keep_only(&host, &key));
     if done.answers.is_some() {
+        ledger.finishes(Timestamp::now());
         close_left(context, &key, &facts.install, done.places.as_deref().unwrap_or_default());
     }
     Ok((done, next))
+}
+
+/// What has to be there before anybody is answered by the new content: a runner that can execute it, and its modules enabled. Why it is
+/// not yet, where it is not.
+async fn ready_it(
+    context: &Context,
+    writer: &Writer<'_>,
+    facts: &mut Facts,
+    resolved: &Resolved,
+    runner: &RunnerReference,
+    ledger: &mut Ledger,
+) -> Result<Option<(Because, Next)>, WriteError> {
+    let mut called = prepared(context, facts, resolved, runner, ledger).await;
+    if called == Called::Done {
+        ledger.enter(&StageName::DomainMapping, Timestamp::now());
+        called = call_all(context, writer, facts, resolved, runner, ledger).await?;
+    }
+    Ok(match called {
+        Called::Done => None,
+        Called::Waits(because, at) => {
+            let next = at.map_or(Next::Retry, |at| Next::Resync(until(at, Timestamp::now())));
+            Some((because, next))
+        }
+        Called::Failed(because) => {
+            ledger.fails(&because, facts.install.spec.on_failure, false, Timestamp::now());
+            Some((because, Next::Resync(Duration::ZERO)))
+        }
+    })
+}
+
+/// Writes down how far the flow is, if that says anything new: an effect is about to rely on it.
+pub(super) async fn record(
+    context: &Context,
+    writer: &Writer<'_>,
+    facts: &mut Facts,
+    ledger: &Ledger,
+) -> Result<(), WriteError> {
+    let mut status = InstallStatus { routes: context.routes.of(&facts.key), ..recorded_status(&facts.install) };
+    ledger.write(&mut status);
+    write(writer, facts, status).await
 }
 
 /// Whether two places are one cluster, so that the mapping which was made through the former keeps this one from getting ready.
@@ -443,7 +693,7 @@ fn hold_host(context: &Context, facts: &Facts, host: &HostName) -> Result<(), Ob
 }
 
 /// What was refused is a change; what is installed goes on answering, if its host is still its own.
-fn keep_answering(context: &Context, facts: &Facts) -> Recorded {
+pub(super) fn keep_answering(context: &Context, facts: &Facts) -> Recorded {
     let (key, install) = (&facts.key, &facts.install);
     let held = recorded_host(install).filter(|host| context.host_claims.holds(host, key));
     match held.clone().zip(route_of_status(&context.catalog, key, install)) {

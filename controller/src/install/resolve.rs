@@ -20,6 +20,8 @@ pub(super) struct Resolved {
     pub(super) version: String,
     pub(super) host: HostName,
     pub(super) identity: InstallIdentity,
+    /// What the catalog has of it.
+    pub(super) published: Arc<ExtensionVersion>,
     /// The registry says that it is verified; the bytes have not been looked at yet.
     pub(super) verified: bool,
 }
@@ -77,12 +79,18 @@ pub(super) fn resolve(facts: &Facts, root: &DomainRoot, findings: &mut Findings)
     }
 
     match domain(facts, root, &version) {
-        Ok((host, identity)) => Some(Resolved { version: number, host, identity, verified }),
+        Ok((host, identity)) => Some(Resolved { version: number, host, identity, published: version, verified }),
         Err(because) => {
             findings.refused(Stage::DomainReady, because);
             None
         }
     }
+}
+
+/// Whether the version that is wanted is the one that is installed.
+pub(super) fn is_choice_installed(facts: &Facts) -> bool {
+    let installed = facts.install.status.as_ref().and_then(|status| status.content_hash.as_ref());
+    choose(facts).is_ok_and(|chosen| Some(&chosen.spec.content_hash) == installed)
 }
 
 fn version(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {

@@ -1,17 +1,23 @@
-use annex_apis::{Install, InstallStatus, PlaceReference, RunnerReference};
+use annex_apis::{FlowAction, FlowRecord, Install, InstallStatus, PlaceReference, RunnerReference, StageStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{
     conditions::{Because, Findings, READY},
+    flow::why,
     resolve::Resolved,
 };
+use crate::conditions::condition;
+
+const REMEDIATED: &str = "Remediated";
 
 /// What has become true outside. Only what was done reaches a status.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Done {
     /// The install holds its host.
     pub(super) host: Option<Held>,
+    /// The host leads to the new content: what answered there before does so no more.
+    pub(super) published: bool,
     /// What answered for it, once that did.
     pub(super) answers: Option<RunnerReference>,
     /// Where something is left, once that was looked at.
@@ -80,6 +86,25 @@ pub(super) fn status(
     status
 }
 
+/// Sets the condition Remediated: what has become of what a flow did that failed. It is there only while the last flow is one that did.
+pub(super) fn remediate(status: &mut InstallStatus, before: &[Condition], now: Timestamp) {
+    status.conditions.retain(|condition| condition.type_ != REMEDIATED);
+    let Some(flow) = status.flow.as_ref().filter(|flow| flow.action != FlowAction::Revoke) else { return };
+    if flow.stages.iter().all(|stage| stage.status != StageStatus::Failed) {
+        return;
+    }
+    let Because { reason, message } = why(flow);
+    let (is, because) = match (flow.status, &flow.finished_at) {
+        (StageStatus::Cancelled, Some(_)) => ("True", Because::new("RolledBack", format!("what the flow did is undone; it failed with {reason}: {message}"))),
+        (StageStatus::CancellationFailed, Some(_)) => ("False", Because::new("RollbackFailed", format!("not all of what the flow did could be undone; it failed with {reason}: {message}"))),
+        (StageStatus::Failed, Some(_)) => ("False", Because::new("NotRolledBack", "spec.onFailure is Continue: what was done stays")),
+        (StageStatus::Failed, None) => ("False", Because::new("RollingBack", "what the flow did is being undone")),
+        _ => return,
+    };
+    let generation = status.observed_generation;
+    status.conditions.push(condition(before, REMEDIATED, is, &because, generation, now));
+}
+
 /// The status of an Install that was installed and is suspended: as it was, with a Ready that says so. Ready stays true only
 /// if it was and the install still answers.
 pub(super) fn suspended(install: &Install, recorded: Recorded, now: Timestamp) -> InstallStatus {
@@ -129,4 +154,10 @@ pub(super) fn uninstalling(install: &Install, what: &str, now: Timestamp) -> Ins
 pub(super) fn turned<'a>(before: Option<&InstallStatus>, now: &'a InstallStatus) -> Option<&'a Condition> {
     let before = before.map_or(&[][..], |status| &status.conditions);
     crate::conditions::turned(before, &now.conditions)
+}
+
+/// The flow that has ended between them.
+pub(super) fn ended<'a>(before: Option<&InstallStatus>, now: &'a InstallStatus) -> Option<&'a FlowRecord> {
+    let former = before.and_then(|status| status.history.first()).map(|record| &record.id);
+    now.history.first().filter(|record| Some(&record.id) != former)
 }

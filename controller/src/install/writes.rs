@@ -1,8 +1,9 @@
-use annex_apis::{INSTALL_FINALIZER, Install, InstallStatus};
+use annex_apis::{FlowAction, FlowRecord, INSTALL_FINALIZER, Install, InstallStatus, StageStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Client, ResourceExt as _,
     api::{Patch, PatchParams},
+    runtime::events::EventType,
 };
 use serde_json::json;
 
@@ -54,6 +55,28 @@ impl Writer<'_> {
     /// Tells the tenant, beside the Install, what its Ready turned to.
     pub(super) async fn event(&self, install: &Install, ready: &Condition) {
         self.object().event(install, ready).await;
+    }
+
+    /// Tells the tenant, beside the Install, how a flow has ended.
+    pub(super) async fn told(&self, install: &Install, record: &FlowRecord) {
+        let (reason, did) = match (record.status, record.action) {
+            (StageStatus::Finished, FlowAction::Install) => ("Installed", "installed"),
+            (StageStatus::Finished, FlowAction::Upgrade) => ("Upgraded", "upgraded"),
+            (StageStatus::Finished, FlowAction::Reprovision) => ("Reprovisioned", "made again"),
+            (StageStatus::Finished, FlowAction::Revoke) => ("Uninstalled", "uninstalled"),
+            (StageStatus::Cancelled, _) if record.reason.as_deref() == Some("Superseded") => return,
+            (StageStatus::Cancelled, _) => ("RolledBack", "rolled back"),
+            (StageStatus::CancellationFailed, _) => ("RollbackFailed", "not all of it could be undone"),
+            _ => ("FlowFailed", "failed"),
+        };
+        let versions = match (&record.from, &record.to) {
+            (Some(from), Some(to)) if from != to => format!(" from {from} to {to}"),
+            (_, Some(version)) | (Some(version), None) => format!(" {version}"),
+            (None, None) => String::new(),
+        };
+        let why = record.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+        let type_ = if record.status == StageStatus::Finished { EventType::Normal } else { EventType::Warning };
+        self.object().tell(install, type_, reason, format!("{:?}{versions}: {did}{why}", record.action)).await;
     }
 
     fn object(&self) -> ObjectWriter<'_> {

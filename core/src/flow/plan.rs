@@ -92,7 +92,13 @@ impl fmt::Display for StageName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lifecycle(module) => write!(formatter, "Lifecycle/{module}"),
-            Self::Former(part) => write!(formatter, "Former{part:?}"),
+            Self::Former(part) => formatter.write_str(match part {
+                Part::Routes => "Withdraw",
+                Part::Mappings => "RemoveDomainMapping",
+                Part::Claims => "ReleaseDomainClaim",
+                Part::Runners => "RemoveRunner",
+                Part::Environments => "LeaveEnvironment",
+            }),
             other => write!(formatter, "{other:?}"),
         }
     }
@@ -151,8 +157,9 @@ pub fn plan(held: &Held, wanted: &Wanted, again: bool) -> Vec<Stage> {
         Wanted::Gone { .. } => {
             let mut stages: Vec<Stage> = withdraw(held, &goal).into_iter().collect();
             stages.extend(calls(held, &goal, &[], true).into_iter().rev());
-            stages.extend(remove(held, &goal));
+            // While there is something left that can reach it.
             stages.extend(purge(held, &goal));
+            stages.extend(remove(held, &goal));
             checked(&[StageName::CheckDependents], stages)
         }
     }
@@ -170,9 +177,9 @@ pub fn rollback(before: &Held, now: &Held, order: &[&str]) -> Vec<Stage> {
     stages.extend(publish(now, before, false));
     stages.extend(withdraw(now, before));
     stages.extend(calls(now, before, order, true).into_iter().rev());
+    stages.extend(purge(now, before));
     stages.extend(lead(now, before, false));
     stages.extend(remove(now, before));
-    stages.extend(purge(now, before));
     stages
 }
 

@@ -245,7 +245,7 @@ fn an_upgrade_as_in_the_paper() {
             ("Lifecycle/new", false),
             ("Publish", false),
             ("Disable", true),
-            ("FormerRunners", true),
+            ("RemoveRunner", true),
         ]
     );
 }

@@ -4,14 +4,15 @@
 //! which only the gateway can make; whose call it is and what it may the gateway has of that alone.
 
 mod kv;
+mod order;
 mod secrets;
 
 use std::{sync::Arc, time::Duration};
 
 use annex_answering::Refusal;
-use annex_apis::{Install, tenant_id};
+use annex_apis::{FlowAction, FlowStage, Install, StageStatus, tenant_id};
 use annex_grant::{
-    BROKER_AUDIENCE, Expected, Grant, KV_CAPABILITY, SECRETS_CAPABILITY, TOKEN_HEADER, UnixMillis,
+    BROKER_AUDIENCE, Expected, Grant, TOKEN_HEADER, UnixMillis,
 };
 use axum::{body::Body, http::HeaderMap};
 use bytes::Bytes;
@@ -19,14 +20,12 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube_kcp::ObjectKey;
 
 pub(crate) use kv::kv;
+pub(crate) use order::order;
 pub(crate) use secrets::secret;
 
 use crate::{app::App, refusals::body_too_slow};
 
-/// Capabilities for which a call has to bring something for the broker.
-pub(crate) const ANSWERED_FOR: [&str; 2] = [KV_CAPABILITY, SECRETS_CAPABILITY];
-
-/// One of [`ANSWERED_FOR`].
+/// A capability for which a call brings something for the broker.
 struct Needed {
     capability: &'static str,
     /// What is said of all that is not granted: the same, so that a guest does not learn what else there is.
@@ -40,16 +39,7 @@ impl Needed {
 
     /// What the call was granted.
     fn granted(&self, app: &App, headers: &HeaderMap) -> Result<Grant, Refusal> {
-        let refused = || Refusal::unauthenticated("this needs the grant of a call that is under way");
-        let token = headers.get(TOKEN_HEADER).and_then(|value| value.to_str().ok()).ok_or_else(refused)?;
-        let audience = BROKER_AUDIENCE.parse().map_err(|_| Refusal::internal())?;
-        let now = UnixMillis::from(std::time::SystemTime::now());
-        // Both ends of it are gateways.
-        let expected = Expected { audience: &audience, now, skew: app.settings.skew };
-        let grant = app.keys.get().verify(token, expected).map_err(|refusal| {
-            tracing::warn!(code = refusal.code(), "a grant is refused");
-            refused()
-        })?;
+        let grant = verified(app, headers)?;
         if grant.capabilities.contains(self.capability) { Ok(grant) } else { Err(self.not_granted()) }
     }
 
@@ -64,11 +54,35 @@ impl Needed {
         });
         let granted = install.spec.granted_capabilities.as_ref();
         let is_granted = is_tenants
-            && install.metadata.deletion_timestamp.is_none()
+            && (install.metadata.deletion_timestamp.is_none() || is_called_away(&install))
             && install.spec.extension == grant.extension.as_str()
             && granted.is_none_or(|granted| granted.iter().any(|name| name == self.capability));
         if is_granted { Ok((key, install)) } else { Err(self.not_granted()) }
     }
+}
+
+/// What was signed for the broker.
+fn verified(app: &App, headers: &HeaderMap) -> Result<Grant, Refusal> {
+    let refused = || Refusal::unauthenticated("this needs the grant of a call that is under way");
+    let token = headers.get(TOKEN_HEADER).and_then(|value| value.to_str().ok()).ok_or_else(refused)?;
+    let audience = BROKER_AUDIENCE.parse().map_err(|_| Refusal::internal())?;
+    let now = UnixMillis::from(std::time::SystemTime::now());
+    // Both ends of it have the same keys.
+    let expected = Expected { audience: &audience, now, skew: app.settings.skew };
+    app.keys.get().verify(token, expected).map_err(|refusal| {
+        tracing::warn!(code = refusal.code(), "a grant is refused");
+        refused()
+    })
+}
+
+/// Whether the Install is being deleted and its extension's own handlers are called for it. Not any longer once what it stored is being
+/// removed: nothing may come after that.
+fn is_called_away(install: &Install) -> bool {
+    let flow = install.status.as_ref().and_then(|status| status.flow.as_ref());
+    flow.is_some_and(|flow| {
+        let at = |stage: &FlowStage| stage.status == StageStatus::InProgress && stage.name.starts_with("Lifecycle/");
+        flow.action == FlowAction::Revoke && flow.finished_at.is_none() && flow.stages.iter().any(at)
+    })
 }
 
 /// Reads a question.

@@ -6,6 +6,7 @@ use annex_bundle::Manifest;
 use annex_egress::{ManifestList, WayOut};
 use annex_engine::{Host, Kv, Log, Metrics, Secrets};
 use annex_grant::RunnerErrorCode;
+use annex_storage::Store;
 
 use super::broker::{Broker, BrokerToken};
 use super::refusal::Refusal;
@@ -25,7 +26,11 @@ pub(crate) struct Behind {
 /// Where what guests store is kept.
 pub(crate) enum Storage {
     /// In a database of the runner's own.
-    Own(Arc<dyn Kv>),
+    Own {
+        /// As guests see it.
+        kv: Arc<dyn Kv>,
+        store: Store,
+    },
     /// Where the broker keeps it.
     OfBroker(Arc<Outage>),
     /// Nowhere.
@@ -37,7 +42,7 @@ impl Behind {
     pub(super) fn host(&self, egress: &Arc<ManifestList>, token: Option<&str>) -> Host {
         let broker = self.broker.clone().zip(token.map(BrokerToken::new));
         let kv: Arc<dyn Kv> = match (&self.storage, &broker) {
-            (Storage::Own(kv), _) => Arc::clone(kv),
+            (Storage::Own { kv, .. }, _) => Arc::clone(kv),
             (Storage::OfBroker(outage), Some((broker, token))) => {
                 Arc::new(CallKv::new(broker.clone(), token.clone(), Arc::clone(outage)))
             }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use annex_grant::{KV_PATH, SECRETS_PATH, TOKEN_HEADER};
+use annex_grant::{KV_PATH, ORDER_PATH, SECRETS_PATH, TOKEN_HEADER};
+use bytes::Bytes;
 use reqwest::{Certificate, Client, Response, Url, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -21,6 +22,7 @@ pub(super) struct Broker {
     client: Client,
     secrets: Url,
     kv: Url,
+    orders: Url,
 }
 
 /// What one call has brought for it. Not shown.
@@ -45,7 +47,13 @@ impl Broker {
             // Not even what HTTP allows to be sent twice: what a guest stores is done once or not at all.
             .retry(reqwest::retry::never());
         let client = checked_by(client, base, authorities).build()?;
-        Ok(Self { client, secrets: base.join(SECRETS_PATH)?, kv: base.join(KV_PATH)? })
+        Ok(Self { client, secrets: base.join(SECRETS_PATH)?, kv: base.join(KV_PATH)?, orders: base.join(ORDER_PATH)? })
+    }
+
+    /// Hands an order on, in the bytes that the grant has the digest of.
+    pub(super) async fn order(&self, token: &BrokerToken, order: Bytes) -> reqwest::Result<Response> {
+        let token = token.0.expose_secret();
+        self.client.post(self.orders.clone()).header(TOKEN_HEADER, token).body(order).send().await
     }
 
     /// Asks once. An error names the URL, which is no secret, and nothing of question and answer.

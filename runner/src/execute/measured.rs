@@ -3,13 +3,15 @@
 use std::time::Instant;
 
 use annex_engine::Usage;
-use annex_grant::{Refusal, RunnerErrorCode};
+use annex_grant::{Order, Refusal, RunnerErrorCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use super::order::word;
 
 /// Metrics of calls. Every label has a fixed few values.
 #[derive(Debug)]
@@ -18,6 +20,7 @@ pub(crate) struct Measured {
     durations: Histogram,
     running: Gauge,
     grants: Family<Code, Counter>,
+    orders: Family<OrderOutcome, Counter>,
     memory: Histogram,
     fuel: Counter,
     log_dropped: Counter,
@@ -25,6 +28,12 @@ pub(crate) struct Measured {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OrderOutcome {
+    order: &'static str,
     outcome: &'static str,
 }
 
@@ -52,6 +61,8 @@ impl Measured {
         registry.register("calls_running", "Calls under way", running.clone());
         let grants = Family::default();
         registry.register("grants_refused", "Grants that were not accepted, by why", grants.clone());
+        let orders = Family::default();
+        registry.register("orders", "Contents prepared and storage removed, by how that ended", orders.clone());
         let memory = Histogram::new(BYTES);
         registry.register_with_unit("call_memory", "Linear memory of a call", Unit::Bytes, memory.clone());
         let fuel = Counter::default();
@@ -62,7 +73,7 @@ impl Measured {
             "Bytes of guests' lines that were left out",
             log_dropped.clone(),
         );
-        Self { calls, durations, running, grants, memory, fuel, log_dropped }
+        Self { calls, durations, running, grants, orders, memory, fuel, log_dropped }
     }
 
     /// Counts a call that begins.
@@ -73,6 +84,12 @@ impl Measured {
 
     pub(super) fn refused_grant(&self, refusal: Refusal) {
         self.grants.get_or_create(&Code { code: refusal.code() }).inc();
+    }
+
+    /// Counts an order that was carried out, or could not be.
+    pub(super) fn ordered(&self, order: &Order, refused: Option<RunnerErrorCode>) {
+        let outcome = refused.map_or("Done", RunnerErrorCode::as_str);
+        self.orders.get_or_create(&OrderOutcome { order: word(order), outcome }).inc();
     }
 
     pub(super) fn used(&self, usage: &Usage) {

@@ -14,6 +14,7 @@ mod args;
 mod behind;
 mod broker;
 mod measured;
+mod order;
 mod parts;
 mod question;
 mod refusal;
@@ -30,7 +31,7 @@ use annex_core::InstallIdentity;
 use annex_engine::{Answer, Call, CallContext, CallLimits, Capabilities, Engine, Extension};
 use annex_grant::{
     Audience, BROKER_TOKEN_HEADER, Base64Bytes, EXECUTE_PATH, ExecuteResponse, Expected, Grant, KeyRing,
-    ReplayGuard, RunnerErrorCode, TOKEN_HEADER, UnixMillis, admit,
+    ORDER_PATH, ReplayGuard, RunnerErrorCode, TOKEN_HEADER, UnixMillis, admit,
 };
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName};
@@ -81,7 +82,10 @@ impl std::fmt::Debug for Executor {
 }
 
 pub(crate) fn router(executor: Arc<Executor>) -> Router {
-    Router::new().route(EXECUTE_PATH, post(execute)).with_state(executor)
+    Router::new()
+        .route(EXECUTE_PATH, post(execute))
+        .route(ORDER_PATH, post(order::order))
+        .with_state(executor)
 }
 
 async fn execute(State(executor): State<Arc<Executor>>, headers: HeaderMap, body: Body) -> Response {

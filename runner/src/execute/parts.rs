@@ -105,7 +105,7 @@ fn behind(args: &ExecuteArgs, measured: &mut prometheus_client::registry::Regist
         (Some(url), _) => {
             // The error names no part of the URL.
             let store = Store::open(url.expose(), StoreOptions::default()).context("--storage-url")?;
-            Storage::Own(Arc::new(store) as Arc<dyn Kv>)
+            Storage::Own { kv: Arc::new(store.clone()) as Arc<dyn Kv>, store }
         }
         (None, Some(_)) => Storage::OfBroker(Arc::default()),
         (None, None) => {

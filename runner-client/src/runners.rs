@@ -1,33 +1,24 @@
-//! Where calls are executed.
-
 use std::time::Duration;
 
-use annex_answering::Refusal;
 use annex_apis::RunnerReference;
 use annex_grant::{
-    Audience, BROKER_TOKEN_HEADER, EXECUTE_PATH, ExecuteResponse, RunnerError, RunnerErrorCode, TOKEN_HEADER,
-    Token,
+    Audience, BROKER_TOKEN_HEADER, EXECUTE_PATH, ExecuteResponse, ORDER_PATH, RunnerError, RunnerErrorCode,
+    TOKEN_HEADER,
 };
 use annex_service::{REQUEST_ID_HEADER, RequestId};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use bytes::Bytes;
 use reqwest::{
-    Certificate, Client, Response, StatusCode, Url,
+    Certificate, Client, RequestBuilder, Response, StatusCode, Url,
     header::{CONTENT_TYPE, HOST, RETRY_AFTER},
     redirect,
 };
 use tokio::time::timeout;
 
-use crate::{
-    bodies::LARGEST_BODY,
-    refusals::{not_ready, runner_elsewhere},
-};
-
-/// The audience of the runner of `--runner-url`.
-pub const DIRECT_AUDIENCE: &str = "direct";
+use crate::{DIRECT_AUDIENCE, NoPlace, Place, Presented};
 
 /// A body of 10 MiB in base64, and its headers. More is not read.
-const LARGEST_ANSWER: usize = LARGEST_BODY / 3 * 4 + (256 << 10);
+const LARGEST_ANSWER: usize = (10 << 20) / 3 * 4 + (256 << 10);
 /// An error is a code and a sentence.
 const LARGEST_ERROR: usize = 16 << 10;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -58,35 +49,45 @@ pub struct Runners {
     direct_audience: Audience,
 }
 
-/// The runner of an install.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) url: Url,
-    /// What the Host header says, where it is not what the URL says.
-    pub(crate) host: Option<String>,
-    pub(crate) audience: Audience,
-}
-
 /// What a runner made of a call.
 #[derive(Debug)]
-pub(crate) enum Executed {
+pub enum Executed {
     /// The guest answered.
     Answer(ExecuteResponse),
     /// The runner says no.
-    Refused { error: RunnerError, retry_after: Option<u16> },
+    Refused {
+        /// Why.
+        error: RunnerError,
+        /// In how many seconds it may say yes.
+        retry_after: Option<u16>,
+    },
 }
 
-/// Why nothing can be made of it.
+/// What a runner made of an order.
+#[derive(Debug)]
+pub enum Ordered {
+    /// It is done.
+    Done,
+    /// The runner says no.
+    Refused(RunnerError),
+}
+
+/// Why nothing can be made of it. No error names the URL.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NotExecuted {
+pub enum NotExecuted {
+    /// No connection.
     #[error("the runner cannot be reached")]
     Unreachable(#[source] reqwest::Error),
+    /// No answer, though it may have been done.
     #[error("the runner did not answer in time")]
     Timeout,
+    /// Half an answer, or none.
     #[error("the connection to the runner broke off")]
     BrokeOff(#[source] reqwest::Error),
+    /// More than may be.
     #[error("the runner's answer has more than {0} bytes")]
     TooLarge(usize),
+    /// What no runner answers.
     #[error("the runner's answer is malformed")]
     Malformed,
 }
@@ -104,7 +105,7 @@ impl Runners {
         // So that a mistake is told now and not at the first call.
         let exec = base(&settings.exec.replace("{namespace}", "annex")).context("--exec-url")?;
         let mut builder = Client::builder()
-            .user_agent(concat!("annex-gateway/", env!("CARGO_PKG_VERSION")))
+            .user_agent(concat!("annex/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_WITHIN)
             // Sooner than a runner closes them: a call on a connection that is just closed fails.
             .pool_idle_timeout(Duration::from_secs(20))
@@ -141,16 +142,16 @@ impl Runners {
     ///
     /// # Errors
     /// Nowhere yet, or nowhere that is reached from here.
-    pub(crate) fn of(&self, reference: Option<&RunnerReference>) -> Result<Place, Refusal> {
+    pub fn of(&self, reference: Option<&RunnerReference>) -> Result<Place, NoPlace> {
         match reference {
-            None => Err(not_ready("RunnerUnknown")),
-            Some(RunnerReference { environment: Some(_), .. }) => Err(runner_elsewhere()),
+            None => Err(NoPlace::Unknown),
+            Some(RunnerReference { environment: Some(_), .. }) => Err(NoPlace::Elsewhere),
             Some(RunnerReference { mode, namespace: Some(namespace), name: Some(name), .. })
                 if mode == "knative" && name == RUNNER_SERVICE =>
             {
                 let url = Url::parse(&self.exec.replace("{namespace}", namespace)).ok();
                 let audience = format!("{namespace}/exec").parse().ok();
-                let (url, audience) = url.zip(audience).ok_or_else(runner_elsewhere)?;
+                let (url, audience) = url.zip(audience).ok_or(NoPlace::Elsewhere)?;
                 let Some(connect) = self.exec_connect.clone() else {
                     return Ok(Place { url, host: None, audience });
                 };
@@ -162,7 +163,7 @@ impl Runners {
             }
             // One runner for all, by the URL that the operator gave.
             Some(_) => {
-                let url = self.direct.clone().ok_or_else(runner_elsewhere)?;
+                let url = self.direct.clone().ok_or(NoPlace::Elsewhere)?;
                 Ok(Place { url, host: None, audience: self.direct_audience.clone() })
             }
         }
@@ -172,58 +173,95 @@ impl Runners {
     ///
     /// # Errors
     /// See [`NotExecuted`]. Nothing is tried again: whether the guest was called already is not known.
-    pub(crate) async fn execute(
+    pub async fn execute(
         &self,
         place: &Place,
-        (grant, broker): (&Token, Option<&Token>),
+        presented: &Presented,
         body: Bytes,
         request_id: &RequestId,
         within: Duration,
     ) -> Result<Executed, NotExecuted> {
+        let request = self.request(place, EXECUTE_PATH, presented, request_id).body(body);
+        timeout(within, async { read(send(request).await?).await }).await.unwrap_or(Err(NotExecuted::Timeout))
+    }
+
+    /// Has an [`Order`](annex_grant::Order) carried out, of which `body` is the JSON.
+    ///
+    /// # Errors
+    /// See [`NotExecuted`]. Every order can be given again.
+    pub async fn order(
+        &self,
+        place: &Place,
+        presented: &Presented,
+        body: Bytes,
+        request_id: &RequestId,
+        within: Duration,
+    ) -> Result<Ordered, NotExecuted> {
+        let request = self.request(place, ORDER_PATH, presented, request_id).body(body);
+        let exchange = async {
+            let answer = send(request).await?;
+            match answer.status() {
+                StatusCode::NO_CONTENT => Ok(Ordered::Done),
+                _ => refusal(answer).await.map(|(error, _)| Ordered::Refused(error)),
+            }
+        };
+        timeout(within, exchange).await.unwrap_or(Err(NotExecuted::Timeout))
+    }
+
+    fn request(
+        &self,
+        place: &Place,
+        path: &str,
+        presented: &Presented,
+        request_id: &RequestId,
+    ) -> RequestBuilder {
         let mut url = place.url.clone();
-        url.set_path(EXECUTE_PATH);
+        url.set_path(path);
         let mut request = self
             .client
             .post(url)
             .header(CONTENT_TYPE, "application/json")
             .header(REQUEST_ID_HEADER, request_id.as_str())
-            .header(TOKEN_HEADER, grant.as_str());
+            .header(TOKEN_HEADER, presented.grant.as_str());
         if let Some(host) = &place.host {
             request = request.header(HOST, host);
         }
-        if let Some(broker) = broker {
-            request = request.header(BROKER_TOKEN_HEADER, broker.as_str());
+        match &presented.broker {
+            Some(broker) => request.header(BROKER_TOKEN_HEADER, broker.as_str()),
+            None => request,
         }
-        let exchange = async {
-            let answer = request.body(body).send().await.map_err(|error| {
-                // The URL is the log's already.
-                let error = error.without_url();
-                match error.is_connect() {
-                    true => NotExecuted::Unreachable(error),
-                    false => NotExecuted::BrokeOff(error),
-                }
-            })?;
-            read(answer).await
-        };
-        timeout(within, exchange).await.unwrap_or(Err(NotExecuted::Timeout))
     }
 }
 
+async fn send(request: RequestBuilder) -> Result<Response, NotExecuted> {
+    request.send().await.map_err(|error| {
+        // The URL is the log's already.
+        let error = error.without_url();
+        match error.is_connect() {
+            true => NotExecuted::Unreachable(error),
+            false => NotExecuted::BrokeOff(error),
+        }
+    })
+}
+
 async fn read(answer: Response) -> Result<Executed, NotExecuted> {
-    let malformed = |_| NotExecuted::Malformed;
     if answer.status() == StatusCode::OK {
         let bytes = limited(answer, LARGEST_ANSWER).await?;
-        return serde_json::from_slice(&bytes).map(Executed::Answer).map_err(malformed);
+        return serde_json::from_slice(&bytes).map(Executed::Answer).map_err(|_| NotExecuted::Malformed);
     }
+    let (error, retry_after) = refusal(answer).await?;
+    Ok(Executed::Refused { error, retry_after })
+}
+
+async fn refusal(answer: Response) -> Result<(RunnerError, Option<u16>), NotExecuted> {
     let (status, retry_after) = (answer.status(), answer.headers().get(RETRY_AFTER).cloned());
     let bytes = limited(answer, LARGEST_ERROR).await?;
-    let error: RunnerError = serde_json::from_slice(&bytes).map_err(malformed)?;
+    let error: RunnerError = serde_json::from_slice(&bytes).map_err(|_| NotExecuted::Malformed)?;
     // Of a proxy between, not of a runner.
     if error.code != RunnerErrorCode::Unknown && error.code.status() != status.as_u16() {
         return Err(NotExecuted::Malformed);
     }
-    let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
-    Ok(Executed::Refused { error, retry_after })
+    Ok((error, retry_after.and_then(|value| value.to_str().ok()?.parse().ok())))
 }
 
 async fn limited(mut answer: Response, most: usize) -> Result<Vec<u8>, NotExecuted> {
@@ -268,21 +306,21 @@ mod tests {
         annex_service::install_tls_provider();
         let (with, without) = (runners(Some("http://runner:8093")), runners(None));
         let place = |runners: &Runners, reference: &RunnerReference| {
-            let place = runners.of(Some(reference)).map_err(|refusal| refusal.code)?;
-            Ok::<_, &str>((place.url.to_string(), place.audience.to_string()))
+            let place = runners.of(Some(reference))?;
+            Ok::<_, NoPlace>((place.url.to_string(), place.audience.to_string()))
         };
         let direct = reference("direct", "", "");
         assert_eq!(place(&with, &direct), Ok(("http://runner:8093/".into(), "direct".into())));
-        assert_eq!(place(&without, &direct), Err("RunnerNotReachable"));
+        assert_eq!(place(&without, &direct), Err(NoPlace::Elsewhere));
         let own = reference("knative", "annex-1s8uv", "runner");
         let expected = ("http://exec.annex-1s8uv.svc.cluster.local/".into(), "annex-1s8uv/exec".into());
         assert_eq!(place(&without, &own), Ok(expected));
         let elsewhere = RunnerReference { environment: Some("mine".into()), ..own };
-        assert_eq!(place(&with, &elsewhere), Err("RunnerNotReachable"));
+        assert_eq!(place(&with, &elsewhere), Err(NoPlace::Elsewhere));
         let shared = reference("knative", "annex-runner", "shared");
-        assert_eq!(place(&without, &shared), Err("RunnerNotReachable"));
+        assert_eq!(place(&without, &shared), Err(NoPlace::Elsewhere));
         assert_eq!(place(&with, &shared).map(|(_, audience)| audience), Ok("direct".into()));
-        assert_eq!(with.of(None).unwrap_err().code, "NotReady");
+        assert_eq!(with.of(None), Err(NoPlace::Unknown));
     }
 
     #[test]

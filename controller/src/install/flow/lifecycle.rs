@@ -1,0 +1,295 @@
+//! The stages in which a runner has a part: a content is prepared, and the handlers of modules are called.
+
+use std::time::Duration;
+
+use annex_apis::{EnabledModule, ExtensionVersion, RunnerReference};
+use annex_core::{InstallIdentity, flow::StageName};
+use jiff::Timestamp;
+use rand::Rng as _;
+
+use super::{
+    held::{changed, modules_of},
+    ledger::Ledger,
+};
+use crate::{
+    api_writes::WriteError,
+    conditions::Because,
+    context::Context,
+    handlers::{Callee, Change, NotDone},
+    install::{facts::Facts, reconcile::record, resolve::Resolved, writes::Writer},
+};
+
+/// A handler that failed is called again after this, and after twice as long each time.
+const FIRST_AGAIN: Duration = Duration::from_secs(1);
+const LAST_AGAIN: Duration = Duration::from_secs(60);
+/// So long a pass may call handlers before what they did is written down.
+const UNWRITTEN: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
+
+/// What became of the calls of a pass.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::install) enum Called {
+    /// All that had to be called has been.
+    Done,
+    /// Not yet: not before this time, or with backoff.
+    Waits(Because, Option<Timestamp>),
+    /// One has failed for good.
+    Failed(Because),
+}
+
+/// Has the runner ready for the content, as far as it executes anything, while a flow is at the stage Runner.
+pub(in crate::install) async fn prepared(
+    context: &Context,
+    facts: &Facts,
+    resolved: &Resolved,
+    runner: &RunnerReference,
+    ledger: &Ledger,
+) -> Called {
+    let is_due = ledger.is_at(&StageName::Runner) && resolved.verified && executes(&resolved.published);
+    let Some(handlers) = context.handlers.as_ref().filter(|_| is_due) else { return Called::Done };
+    match handlers.prepare(&callee(facts, &resolved.identity, &resolved.published, runner)).await {
+        // Where nobody can call it, there is nothing to prepare.
+        Ok(()) | Err(NotDone::NoWay(_)) => Called::Done,
+        Err(NotDone::Away(message)) => Called::Waits(Because::new("RunnerUnavailable", message), None),
+        Err(NotDone::Failed { reason, message, .. }) => Called::Failed(Because::new(
+            reason,
+            format!("version {} cannot be executed: {message}", resolved.version),
+        )),
+    }
+}
+
+fn executes(version: &ExtensionVersion) -> bool {
+    !version.spec.endpoints.is_empty() || version.spec.lifecycle.is_some()
+}
+
+fn callee<'a>(
+    facts: &'a Facts,
+    identity: &'a InstallIdentity,
+    version: &'a ExtensionVersion,
+    runner: &'a RunnerReference,
+) -> Callee<'a> {
+    let install = &facts.install;
+    Callee {
+        runner,
+        identity,
+        install: install.metadata.uid.as_deref().unwrap_or_default(),
+        version,
+        granted: install.spec.granted_capabilities.as_deref(),
+        config: &install.spec.parameters,
+    }
+}
+
+/// Calls the handlers of all modules that are not enabled yet, or are enabled in another version, in the order of the manifest. While no
+/// flow is under way there are none.
+pub(in crate::install) async fn call_all(
+    context: &Context,
+    writer: &Writer<'_>,
+    facts: &mut Facts,
+    resolved: &Resolved,
+    runner: &RunnerReference,
+    ledger: &mut Ledger,
+) -> Result<Called, WriteError> {
+    if !ledger.runs() {
+        return Ok(Called::Done);
+    }
+    let (before, wanted) = (ledger.modules().to_vec(), modules_of(&resolved.published));
+    let mut written = None;
+    for (former, module) in changed(&before, &wanted) {
+        let stage = StageName::Lifecycle(module.name.clone());
+        let now = Timestamp::now();
+        ledger.enter(&stage, now);
+        let lifecycle = resolved.published.spec.lifecycle.as_ref();
+        let (action, handler) = match former {
+            None => ("install", lifecycle.and_then(|lifecycle| lifecycle.install.as_deref())),
+            Some(_) => ("upgrade", lifecycle.and_then(|lifecycle| lifecycle.upgrade.as_deref())),
+        };
+        if let Some(handler) = handler {
+            if let Some(waits) = not_yet(ledger, &stage, now) {
+                return Ok(waits);
+            }
+            // Before an effect outside. What follows within moments is written with it: handlers may be called twice.
+            if written.is_none_or(|written| now.duration_since(written) > UNWRITTEN) {
+                record(context, writer, facts, ledger).await?;
+                written = Some(now);
+            }
+            let change = Change {
+                action,
+                module: &module.name,
+                from: former.map(|former| former.version.as_str()),
+                to: Some(&module.version),
+                purge: false,
+            };
+            let callee = callee(facts, &resolved.identity, &resolved.published, runner);
+            let asked = ask(context, &callee, handler, &change).await;
+            let tried = ledger.stage(&stage).map_or(0, |stage| stage.retries);
+            match verdict(asked, (tried, facts.install.spec.retries), handler, &change) {
+                Verdict::Done => {}
+                Verdict::Away(because) => return Ok(Called::Waits(because, None)),
+                Verdict::Again(because, after) => {
+                    let at = ledger.tries_again(&stage, &because, after, Timestamp::now());
+                    return Ok(Called::Waits(because, at));
+                }
+                Verdict::Failed(because) => return Ok(Called::Failed(because)),
+            }
+        }
+        ledger.called(&module.name, Some(module));
+    }
+    Ok(Called::Done)
+}
+
+/// Calls the handlers that undo what those of the modules did that are enabled now and were not, or in another version, `before`: in
+/// reverse order. `version` is the one whose handlers know of both. Where a handler has failed for good, its stage says so, and the others
+/// are called all the same.
+pub(in crate::install) async fn call_back(
+    context: &Context,
+    writer: &Writer<'_>,
+    facts: &mut Facts,
+    of: &Undoing<'_>,
+    ledger: &mut Ledger,
+) -> Result<Called, WriteError> {
+    let now_enabled = ledger.modules().to_vec();
+    let lifecycle = of.version.spec.lifecycle.clone().unwrap_or_default();
+    let mut written = None;
+    for (module, former) in undone(of.before, &now_enabled).into_iter().rev() {
+        let stage = StageName::Lifecycle(module.name.clone());
+        let now = Timestamp::now();
+        ledger.enter(&stage, now);
+        let (action, handler) = match former {
+            None => ("uninstall", lifecycle.uninstall.as_deref()),
+            Some(_) => ("upgrade", lifecycle.upgrade.as_deref()),
+        };
+        let mut failed = None;
+        if let Some(handler) = handler {
+            if let Some(waits) = not_yet(ledger, &stage, now) {
+                return Ok(waits);
+            }
+            if written.is_none_or(|written| now.duration_since(written) > UNWRITTEN) {
+                record(context, writer, facts, ledger).await?;
+                written = Some(now);
+            }
+            let change = Change {
+                action,
+                module: &module.name,
+                from: Some(&module.version),
+                to: former.map(|former| former.version.as_str()),
+                purge: of.purge,
+            };
+            let callee = callee(facts, of.identity, of.version, of.runner);
+            let asked = ask(context, &callee, handler, &change).await;
+            let tried = ledger.stage(&stage).map_or(0, |stage| stage.retries);
+            match verdict(asked, (tried, facts.install.spec.retries), handler, &change) {
+                Verdict::Done => {}
+                // Nobody is kept waiting for ever for an extension that has to go.
+                Verdict::Away(because) if of.gives_up => failed = Some(because),
+                Verdict::Away(because) => return Ok(Called::Waits(because, None)),
+                Verdict::Again(because, after) => {
+                    let at = ledger.tries_again(&stage, &because, after, Timestamp::now());
+                    return Ok(Called::Waits(because, at));
+                }
+                Verdict::Failed(because) => failed = Some(because),
+            }
+        }
+        // What could not be undone is not called again: it is as it is.
+        ledger.called(&module.name, former);
+        ledger.undone(&stage, failed.as_ref(), Timestamp::now());
+    }
+    Ok(Called::Done)
+}
+
+/// What is undone, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::install) struct Undoing<'a> {
+    /// The modules that are to be enabled afterwards.
+    pub(in crate::install) before: &'a [EnabledModule],
+    /// The content whose handlers are called.
+    pub(in crate::install) identity: &'a InstallIdentity,
+    pub(in crate::install) version: &'a ExtensionVersion,
+    pub(in crate::install) runner: &'a RunnerReference,
+    /// What is stored is going to be removed.
+    pub(in crate::install) purge: bool,
+    /// It has waited for so long that a runner which cannot be asked is not waited for any longer.
+    pub(in crate::install) gives_up: bool,
+}
+
+/// Has everything removed that the extension stored.
+pub(in crate::install) async fn purge(context: &Context, facts: &Facts, of: &Undoing<'_>) -> Called {
+    let Some(handlers) = &context.handlers else { return Called::Done };
+    match handlers.purge(&callee(facts, of.identity, of.version, of.runner)).await {
+        // Where the platform calls nobody, it has kept nothing for anybody.
+        Ok(()) | Err(NotDone::NoWay(_)) => Called::Done,
+        Err(NotDone::Away(message) | NotDone::Failed { message, .. }) => {
+            Called::Waits(Because::new("StorageNotRemoved", format!("what it stored to be removed: {message}")), None)
+        }
+    }
+}
+
+/// What a handler is told of modules that are to be as they were: each that is enabled now, with what it was.
+fn undone<'a>(
+    before: &'a [EnabledModule],
+    now: &'a [EnabledModule],
+) -> Vec<(&'a EnabledModule, Option<&'a EnabledModule>)> {
+    changed(before, now).map(|(former, module)| (module, former)).collect()
+}
+
+/// The handler is not called before the time that was set when it last failed.
+fn not_yet(ledger: &Ledger, stage: &StageName, now: Timestamp) -> Option<Called> {
+    let stage = ledger.stage(stage)?;
+    let at = stage.next_try_at.as_ref().map(|at| at.0).filter(|at| *at > now)?;
+    let because = Because {
+        reason: stage.reason.clone().unwrap_or_default().into(),
+        message: stage.message.clone().unwrap_or_default(),
+    };
+    Some(Called::Waits(because, Some(at)))
+}
+
+async fn ask(
+    context: &Context,
+    callee: &Callee<'_>,
+    handler: &str,
+    change: &Change<'_>,
+) -> Result<(), NotDone> {
+    match &context.handlers {
+        Some(handlers) => handlers.call(callee, handler, change).await,
+        None => Err(NotDone::NoWay("the platform is not set up to call extensions when they are installed".to_owned())),
+    }
+}
+
+/// What to make of an answer.
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Done,
+    /// It is no fault of the extension's, and not counted.
+    Away(Because),
+    Again(Because, Duration),
+    Failed(Because),
+}
+
+fn verdict(
+    asked: Result<(), NotDone>,
+    (tried, retries): (i32, i32),
+    handler: &str,
+    change: &Change<'_>,
+) -> Verdict {
+    let said = |what: &str, message: &str| format!("the {} handler {handler} of the module {} {what}: {message}", change.action, change.module);
+    match asked {
+        Ok(()) => Verdict::Done,
+        Err(NotDone::Away(message)) => {
+            Verdict::Away(Because::new("RunnerUnavailable", said("cannot be called", &message)))
+        }
+        Err(NotDone::NoWay(message)) => {
+            Verdict::Away(Because::new("RunnerNotReachable", said("cannot be called", &message)))
+        }
+        Err(NotDone::Failed { message, for_good, .. }) => {
+            let because = Because::new("LifecycleFailed", said("failed", &message));
+            match for_good || tried >= retries {
+                true => Verdict::Failed(because),
+                false => Verdict::Again(because, backoff(tried)),
+            }
+        }
+    }
+}
+
+/// Shortened at random, so that many that failed at once do not come back at once.
+fn backoff(tried: i32) -> Duration {
+    let doubled = FIRST_AGAIN.saturating_mul(1 << tried.clamp(0, 6));
+    doubled.min(LAST_AGAIN).mul_f64(rand::rng().random_range(0.5..=1.0))
+}

@@ -1,0 +1,22 @@
+//! Flows: what an Install goes through on its way to another state, recorded in its status.
+//!
+//! | step | where | pure |
+//! |---|---|---|
+//! | what is there, and what is wanted, as the plan's own values | `held` | yes |
+//! | which stages there are, how far each is, and how the flow ends | `ledger` | yes |
+//! | the handlers of an extension's modules are called | `lifecycle` | no |
+//! | what a flow that failed did is undone | `rollback` | no |
+//!
+//! The plan is [`annex_core::flow::plan`], made once when a flow begins. The stages themselves are the steps of a pass in `reconcile`: each
+//! looks first and changes what differs, so that a pass which begins anew after a crash does nothing twice that matters. Where all is as it
+//! is wanted there is no flow, and the same steps repair what has drifted.
+
+mod held;
+mod ledger;
+mod lifecycle;
+mod rollback;
+
+pub(super) use held::{modules_of, place_name, target, wanted};
+pub(super) use ledger::{Course, Ledger, Wants, why};
+pub(super) use lifecycle::{Called, Undoing, call_all, call_back, prepared, purge};
+pub(super) use rollback::{Back, roll_back};
