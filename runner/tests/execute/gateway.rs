@@ -8,10 +8,10 @@ use std::{
 
 use annex_grant::{
     Audience, BROKER_TOKEN_HEADER, Base64Bytes, BodyDigest, Capabilities, EXECUTE_PATH, ExecuteContext,
-    ExecuteRequest, ExecuteResponse, Grant, HttpRequest, KeyRing, Limits, Nonce, RunnerError, TOKEN_HEADER,
-    UnixMillis,
+    ExecuteRequest, ExecuteResponse, Grant, HttpRequest, KeyRing, Limits, Nonce, ORDER_PATH, Order,
+    OrderContext, RunnerError, TOKEN_HEADER, UnixMillis,
 };
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{support::Runner, world::World};
@@ -37,7 +37,9 @@ pub struct Gateway {
 }
 
 /// How a runner answered.
-pub type Answer = Result<ExecuteResponse, (StatusCode, RunnerError)>;
+pub type Answer = Result<ExecuteResponse, Refused>;
+
+pub type Refused = (StatusCode, RunnerError);
 
 impl Gateway {
     /// For calls of this content.
@@ -105,18 +107,58 @@ impl Gateway {
 
     /// Sends these bytes with this token.
     pub async fn send(&self, runner: &Runner, token: &str, body: Vec<u8>) -> Answer {
-        let url = format!("http://{}{EXECUTE_PATH}", runner.internal);
-        let mut question = self.client.post(url).header(TOKEN_HEADER, token);
-        if let Some(token) = &self.for_broker {
-            question = question.header(BROKER_TOKEN_HEADER, token);
-        }
-        let answer = question.body(body).send().await.unwrap();
+        let answer = self.post(runner, EXECUTE_PATH, token, body).await;
         let status = answer.status();
         let bytes = answer.bytes().await.unwrap();
         if status.is_success() {
             return Ok(serde_json::from_slice(&bytes).unwrap());
         }
-        Err((status, serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}: {bytes:?}"))))
+        Err((status, refused(&bytes)))
+    }
+
+    /// The same, where orders are taken.
+    pub async fn send_order(&self, runner: &Runner, token: &str, body: Vec<u8>) -> Result<(), Refused> {
+        let answer = self.post(runner, ORDER_PATH, token, body).await;
+        let status = answer.status();
+        let bytes = answer.bytes().await.unwrap();
+        if status == StatusCode::NO_CONTENT {
+            assert!(bytes.is_empty());
+            return Ok(());
+        }
+        Err((status, refused(&bytes)))
+    }
+
+    async fn post(&self, runner: &Runner, path: &str, token: &str, body: Vec<u8>) -> Response {
+        let url = format!("http://{}{path}", runner.internal);
+        let mut question = self.client.post(url).header(TOKEN_HEADER, token);
+        if let Some(token) = &self.for_broker {
+            question = question.header(BROKER_TOKEN_HEADER, token);
+        }
+        question.body(body).send().await.unwrap()
+    }
+
+    /// Has an order carried out for the content.
+    pub async fn order(&self, runner: &Runner, order: fn(OrderContext) -> Order) -> Result<(), Refused> {
+        let body = self.order_body(order);
+        let token = self.sign(&self.order_grant(&body));
+        self.send_order(runner, &token, body).await
+    }
+
+    pub fn order_body(&self, order: fn(OrderContext) -> Order) -> Vec<u8> {
+        let context = self.request("", "", "").context;
+        let order = order(OrderContext {
+            request_id: context.request_id,
+            tenant_id: context.tenant_id,
+            extension_id: context.extension_id,
+            install_id: context.install_id,
+            content_hash: context.content_hash,
+        });
+        serde_json::to_vec(&order).unwrap()
+    }
+
+    /// What a controller grants for an order: the same as for a call.
+    pub fn order_grant(&self, body: &[u8]) -> Grant {
+        self.grant(&self.request("", "", ""), body)
     }
 
     /// Has the guest called.
@@ -135,6 +177,10 @@ impl Gateway {
     }
 }
 
+fn refused(bytes: &[u8]) -> RunnerError {
+    serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("{error}: {bytes:?}"))
+}
+
 pub fn audience() -> Audience {
     AUDIENCE.parse().unwrap()
 }
@@ -145,6 +191,11 @@ pub fn keys() -> KeyRing {
 
 /// A runner that executes, for [`AUDIENCE`], with storage of the world's.
 pub async fn executing(world: &World, more: &[&str]) -> Runner {
+    executing_with(world, env!("CARGO_BIN_EXE_annex-runner"), more).await
+}
+
+/// The same with another program to compile with.
+pub async fn executing_with(world: &World, compiler: &str, more: &[&str]) -> Runner {
     let (id, derived) = keys().derived(&audience()).remove(0);
     let given = format!("{}={derived}", id.as_str());
     let storage = format!("sqlite://{}", world.at("kv.db").display());
@@ -159,7 +210,7 @@ pub async fn executing(world: &World, more: &[&str]) -> Runner {
         "--code-cache-dir",
         &code,
         "--compiler",
-        env!("CARGO_BIN_EXE_annex-runner"),
+        compiler,
         "--concurrency",
         "16",
     ];

@@ -29,6 +29,7 @@ mod guests;
 mod guide;
 mod javascript;
 mod node;
+mod orders;
 #[cfg(target_os = "linux")]
 mod outside;
 mod refusals;

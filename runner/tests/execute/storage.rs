@@ -8,7 +8,7 @@ use annex_apis::{Install, Tenant};
 use annex_gateway::{
     App, Bodies, Metrics, Rights, RunnerSettings, Runners, Settings, Storage, broker_router,
 };
-use annex_grant::{BROKER_AUDIENCE, Grant, LONGEST_LIFE};
+use annex_grant::{BROKER_AUDIENCE, Grant, LONGEST_LIFE, Order};
 use annex_service::{Followed, Tls, serve_until};
 use annex_storage::{Store, StoreOptions};
 use kube_kcp::{Index, ObjectKey};
@@ -188,6 +188,37 @@ async fn what_the_store_says_is_what_the_guest_hears() {
     gateway.for_broker = Some("rubbish".to_owned());
     assert_eq!(told(&gateway, &runner, "/kv-get?a").await, "unavailable");
     gateway.for_broker = good;
+    assert_eq!(told(&gateway, &runner, "/kv-get?a").await, "none");
+    end(runner).await;
+    broker.go_away().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_go_goes_by_the_broker_with_a_grant_for_just_that() {
+    let (world, mut gateway, mut broker) = called(StoreOptions::default()).await;
+    let runner = executing(&world, broker.address).await;
+    told(&gateway, &runner, "/kv").await;
+    let of_call = gateway.for_broker.take();
+    let body = gateway.order_body(Order::Purge);
+    let audience = BROKER_AUDIENCE.parse().unwrap();
+    let of_order = Some(gateway.sign(&Grant { audience, ..gateway.order_grant(&body) }));
+    for insufficient in [None, of_call.clone()] {
+        gateway.for_broker = insufficient;
+        let (status, error) = gateway.order(&runner, Order::Purge).await.unwrap_err();
+        assert_eq!((status.as_u16(), error.code.as_str()), (500, "Internal"));
+    }
+    broker.go_away().await;
+    gateway.for_broker = of_order;
+    let (status, error) = gateway.order(&runner, Order::Purge).await.unwrap_err();
+    assert_eq!((status.as_u16(), error.code.as_str()), (500, "Internal"));
+    assert!(!error.message.contains(&broker.address.port().to_string()), "{}", error.message);
+    broker.come_back().await;
+
+    let of_order = std::mem::replace(&mut gateway.for_broker, of_call);
+    assert_eq!(told(&gateway, &runner, "/kv-get?a").await, "3", "nothing was removed");
+    let of_call = std::mem::replace(&mut gateway.for_broker, of_order);
+    gateway.order(&runner, Order::Purge).await.unwrap();
+    gateway.for_broker = of_call;
     assert_eq!(told(&gateway, &runner, "/kv-get?a").await, "none");
     end(runner).await;
     broker.go_away().await;
