@@ -12,6 +12,7 @@
 mod admission;
 mod calls;
 mod failures;
+mod orders;
 mod secrets;
 mod storage;
 mod support;

@@ -19,15 +19,15 @@ use tempfile::TempDir;
 
 use crate::support::{Answer, EXTENSION, HASH, Options, UID, World};
 
-const OF_GLOBEX: &str = "7a1c2a1e-6a53-4a8e-9b7e-0d8a4f4d3c22";
+pub const OF_GLOBEX: &str = "7a1c2a1e-6a53-4a8e-9b7e-0d8a4f4d3c22";
 const OF_OTHER: &str = "8b1c2a1e-6a53-4a8e-9b7e-0d8a4f4d3c33";
 const OTHER: &str = "com.example.other";
 
-struct Stored {
-    world: World,
+pub struct Stored {
+    pub world: World,
     store: Store,
     /// What came with a call for the broker.
-    token: String,
+    pub token: String,
     _database: Database,
 }
 
@@ -78,28 +78,28 @@ fn question(token: &str, body: Body) -> Request<Body> {
     request.body(body).unwrap()
 }
 
-async fn ask(world: &World, token: &str, body: &Value) -> Answer {
+pub async fn ask(world: &World, token: &str, body: &Value) -> Answer {
     world.send_to_broker(question(token, Body::from(body.to_string()))).await
 }
 
-fn get(key: &str) -> Value {
+pub fn get(key: &str) -> Value {
     json!({ "get": { "key": key } })
 }
 
-fn set(key: &str, value: &str) -> Value {
+pub fn set(key: &str, value: &str) -> Value {
     json!({ "set": { "key": key, "value": STANDARD.encode(value) } })
 }
 
-fn value(value: &str) -> Value {
+pub fn value(value: &str) -> Value {
     json!({ "value": STANDARD.encode(value) })
 }
 
-fn refused(status: u16, code: &str) -> (u16, String) {
+pub fn refused(status: u16, code: &str) -> (u16, String) {
     (status, code.to_owned())
 }
 
 impl Stored {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         called(StoreOptions::default()).await
     }
 
@@ -108,19 +108,19 @@ impl Stored {
     }
 
     /// What is answered to the call.
-    async fn told(&self, body: &Value) -> Value {
+    pub async fn told(&self, body: &Value) -> Value {
         let answer = ask(&self.world, &self.token, body).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.header("cache-control"), "no-store");
         answer.json()
     }
 
-    async fn refusal(&self, body: &Value) -> (u16, String) {
+    pub async fn refusal(&self, body: &Value) -> (u16, String) {
         ask(&self.world, &self.token, body).await.refusal()
     }
 
     /// A token for the broker, of whatever the gateway would sign.
-    fn signed(&self, change: impl FnOnce(&mut Grant)) -> String {
+    pub fn signed(&self, change: impl FnOnce(&mut Grant)) -> String {
         let grant = grant(change);
         self.world.app.keys.get().sign(&grant).unwrap().as_str().to_owned()
     }
