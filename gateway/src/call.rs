@@ -6,8 +6,8 @@ use annex_answering::{Caller, Refusal};
 use annex_apis::Install;
 use annex_core::ContentHash;
 use annex_grant::{
-    Audience, Base64Bytes, BodyDigest, ExecuteContext, ExecuteRequest, Grant, HttpRequest,
-    Limits, Nonce, UnixMillis,
+    Audience, Base64Bytes, BodyDigest, ExecuteContext, ExecuteRequest, Grant, HttpRequest, Limits, Nonce,
+    UnixMillis,
 };
 use annex_runner_client::{Executed, NoPlace, NotExecuted, Presented, sign};
 use annex_service::{HostHeaderError, RequestId, requested_host};
@@ -194,8 +194,7 @@ async fn execute(
     drop(request);
     let presented = presented(app, installed, limits, &place.audience, &body)?;
     let started = Instant::now();
-    let executed =
-        app.runners.execute(&place, &presented, body, request_id, app.settings.timeout).await;
+    let executed = app.runners.execute(&place, &presented, body, request_id, app.settings.timeout).await;
     let answered = told(executed);
     let status = answered.as_ref().map_or_else(|refusal| refusal.status, Response::status).as_u16();
     tracing::info!(

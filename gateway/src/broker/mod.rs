@@ -11,9 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use annex_answering::Refusal;
 use annex_apis::{FlowAction, FlowStage, Install, StageStatus, tenant_id};
-use annex_grant::{
-    BROKER_AUDIENCE, Expected, Grant, TOKEN_HEADER, UnixMillis,
-};
+use annex_grant::{BROKER_AUDIENCE, Expected, Grant, TOKEN_HEADER, UnixMillis};
 use axum::{body::Body, http::HeaderMap};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -80,7 +78,9 @@ fn verified(app: &App, headers: &HeaderMap) -> Result<Grant, Refusal> {
 fn is_called_away(install: &Install) -> bool {
     let flow = install.status.as_ref().and_then(|status| status.flow.as_ref());
     flow.is_some_and(|flow| {
-        let at = |stage: &FlowStage| stage.status == StageStatus::InProgress && stage.name.starts_with("Lifecycle/");
+        let at = |stage: &FlowStage| {
+            stage.status == StageStatus::InProgress && stage.name.starts_with("Lifecycle/")
+        };
         flow.action == FlowAction::Revoke && flow.finished_at.is_none() && flow.stages.iter().any(at)
     })
 }

@@ -30,7 +30,8 @@ async fn carry_out(app: &App, request: Request) -> Result<(), Refusal> {
     if BodyDigest::of(&bytes) != grant.body {
         return Err(refused());
     }
-    let order: Order = serde_json::from_slice(&bytes).map_err(|_| Refusal::malformed("the body is no order"))?;
+    let order: Order =
+        serde_json::from_slice(&bytes).map_err(|_| Refusal::malformed("the body is no order"))?;
     if !order.agrees(&grant) {
         return Err(refused());
     }

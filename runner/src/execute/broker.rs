@@ -47,7 +47,12 @@ impl Broker {
             // Not even what HTTP allows to be sent twice: what a guest stores is done once or not at all.
             .retry(reqwest::retry::never());
         let client = checked_by(client, base, authorities).build()?;
-        Ok(Self { client, secrets: base.join(SECRETS_PATH)?, kv: base.join(KV_PATH)?, orders: base.join(ORDER_PATH)? })
+        Ok(Self {
+            client,
+            secrets: base.join(SECRETS_PATH)?,
+            kv: base.join(KV_PATH)?,
+            orders: base.join(ORDER_PATH)?,
+        })
     }
 
     /// Hands an order on, in the bytes that the grant has the digest of.

@@ -62,7 +62,11 @@ impl Measured {
         let grants = Family::default();
         registry.register("grants_refused", "Grants that were not accepted, by why", grants.clone());
         let orders = Family::default();
-        registry.register("orders", "Contents prepared and storage removed, by how that ended", orders.clone());
+        registry.register(
+            "orders",
+            "Contents prepared and storage removed, by how that ended",
+            orders.clone(),
+        );
         let memory = Histogram::new(BYTES);
         registry.register_with_unit("call_memory", "Linear memory of a call", Unit::Bytes, memory.clone());
         let fuel = Counter::default();

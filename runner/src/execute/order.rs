@@ -67,7 +67,9 @@ impl Executor {
                 match answer.map(|answer| answer.status()) {
                     Ok(StatusCode::NO_CONTENT) => Ok(()),
                     Ok(status) => Err(unavailable(&format!("the broker answers {status}"))),
-                    Err(error) => Err(unavailable(&format!("the broker cannot be asked: {}", error.without_url()))),
+                    Err(error) => {
+                        Err(unavailable(&format!("the broker cannot be asked: {}", error.without_url())))
+                    }
                 }
             }
             // Nothing was ever stored.
