@@ -1,4 +1,5 @@
-//! Annex's domain: identifiers, host names, digests, versions, addresses, the plan of a flow, and what storage is.
+//! Annex's domain: identifiers, host names, digests, versions, addresses, the plan of a flow, what extensions need of
+//! each other, and what storage is.
 //!
 //! Nothing here knows Kubernetes and nothing does I/O, so every rule can be tried with plain values. Identifiers are
 //! types that can only be made by parsing: who holds a [`HostName`] or a [`ContentHash`] need not check it again.
@@ -6,6 +7,7 @@
 mod text_type;
 
 pub mod address;
+pub mod dependencies;
 pub mod digest;
 pub mod extension;
 pub mod flow;
