@@ -4,7 +4,7 @@ use annex_apis::{
     Archive, Dependency, Endpoint, Extension, ExtensionSpec, ExtensionVersion, ExtensionVersionSpec, Lifecycle,
     Limits, Module, Signature,
 };
-use annex_bundle::{Handler, Manifest, Statement};
+use annex_bundle::{Manifest, Statement};
 use annex_core::{ExtensionName, VersionNameError, version_object_name};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -74,11 +74,11 @@ pub(crate) fn extension_version(
 }
 
 fn lifecycle(manifest: &Manifest) -> Option<Lifecycle> {
-    let name = |handler: &Option<Handler>| handler.as_ref().map(ToString::to_string);
+    let named = &manifest.lifecycle;
     let lifecycle = Lifecycle {
-        install: name(&manifest.lifecycle.install),
-        upgrade: name(&manifest.lifecycle.upgrade),
-        uninstall: name(&manifest.lifecycle.uninstall),
+        install: named.install.as_ref().map(ToString::to_string),
+        upgrade: named.upgrade.as_ref().map(ToString::to_string),
+        uninstall: named.uninstall.as_ref().map(ToString::to_string),
     };
     (lifecycle != Lifecycle::default()).then_some(lifecycle)
 }

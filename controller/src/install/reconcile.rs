@@ -625,15 +625,33 @@ async fn ready_it(
 }
 
 /// Writes down how far the flow is, if that says anything new: an effect is about to rely on it.
-pub(super) async fn record(
+async fn record(
     context: &Context,
     writer: &Writer<'_>,
     facts: &mut Facts,
     ledger: &Ledger,
 ) -> Result<(), WriteError> {
+    let status = recorded(context, facts, ledger);
+    write(writer, facts, status).await
+}
+
+/// The same before an extension is called, whether or not it says anything new: a pass that began with what is not true any more ends
+/// here, with a conflict, instead of calling once more what was called.
+pub(super) async fn record_call(
+    context: &Context,
+    writer: &Writer<'_>,
+    facts: &mut Facts,
+    ledger: &Ledger,
+) -> Result<(), WriteError> {
+    let status = recorded(context, facts, ledger);
+    facts.install = Arc::new(writer.status(&facts.install, status).await?);
+    Ok(())
+}
+
+fn recorded(context: &Context, facts: &Facts, ledger: &Ledger) -> InstallStatus {
     let mut status = InstallStatus { routes: context.routes.of(&facts.key), ..recorded_status(&facts.install) };
     ledger.write(&mut status);
-    write(writer, facts, status).await
+    status
 }
 
 /// Whether two places are one cluster, so that the mapping which was made through the former keeps this one from getting ready.

@@ -86,11 +86,13 @@ pub(super) fn status(
     status
 }
 
-/// Sets the condition Remediated: what has become of what a flow did that failed. It is there only while the last flow is one that did.
+/// Sets the condition Remediated: what has become of what a flow did that failed. It is there only while that flow is the last one, and what
+/// it was for is still wanted.
 pub(super) fn remediate(status: &mut InstallStatus, before: &[Condition], now: Timestamp) {
     status.conditions.retain(|condition| condition.type_ != REMEDIATED);
     let Some(flow) = status.flow.as_ref().filter(|flow| flow.action != FlowAction::Revoke) else { return };
-    if flow.stages.iter().all(|stage| stage.status != StageStatus::Failed) {
+    let is_ready = status.conditions.iter().any(|ready| ready.type_ == READY && ready.status == "True");
+    if is_ready || flow.stages.iter().all(|stage| stage.status != StageStatus::Failed) {
         return;
     }
     let Because { reason, message } = why(flow);

@@ -16,6 +16,7 @@ mod conflicts;
 mod demo;
 mod environment;
 mod events;
+mod flows;
 mod guide;
 mod kube_kcp;
 mod managed_environments;

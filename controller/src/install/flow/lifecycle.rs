@@ -16,7 +16,7 @@ use crate::{
     conditions::Because,
     context::Context,
     handlers::{Callee, Change, NotDone},
-    install::{facts::Facts, reconcile::record, resolve::Resolved, writes::Writer},
+    install::{facts::Facts, reconcile::record_call, resolve::Resolved, writes::Writer},
 };
 
 /// A handler that failed is called again after this, and after twice as long each time.
@@ -108,7 +108,7 @@ pub(in crate::install) async fn call_all(
             }
             // Before an effect outside. What follows within moments is written with it: handlers may be called twice.
             if written.is_none_or(|written| now.duration_since(written) > UNWRITTEN) {
-                record(context, writer, facts, ledger).await?;
+                record_call(context, writer, facts, ledger).await?;
                 written = Some(now);
             }
             let change = Change {
@@ -163,7 +163,7 @@ pub(in crate::install) async fn call_back(
                 return Ok(waits);
             }
             if written.is_none_or(|written| now.duration_since(written) > UNWRITTEN) {
-                record(context, writer, facts, ledger).await?;
+                record_call(context, writer, facts, ledger).await?;
                 written = Some(now);
             }
             let change = Change {

@@ -89,6 +89,10 @@ pub fn context() -> String {
     [call.request_id, call.tenant, call.extension, call.version, call.install, call.config].join(" ")
 }
 
+pub fn version() -> String {
+    context::current().version
+}
+
 pub fn log(lines: u64) -> String {
     let line = "x".repeat(64 << 10);
     for _ in 0..lines {

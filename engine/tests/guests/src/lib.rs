@@ -2,6 +2,7 @@
 
 mod attacks;
 mod host;
+mod lifecycle;
 mod reply;
 
 use wasip2::exports::http::incoming_handler::Guest;
@@ -36,7 +37,12 @@ impl Guest for Component {
             "/exchange" => Reply::text(host::exchange(number).to_string()).send(out),
             "/log" => Reply::text(host::log(number)).send(out),
             "/print" => Reply::text(host::print(number)).send(out),
-            _ => attacks::attack(path, number, out),
+            "/lifecycle" => Reply::text(lifecycle::told()).send(out),
+            "/version" => Reply::text(host::version()).send(out),
+            _ => match path.strip_prefix("/.annex/lifecycle/") {
+                Some(handler) => lifecycle::handle(handler, &read_body(&request)).send(out),
+                None => attacks::attack(path, number, out),
+            },
         }
     }
 }

@@ -1,0 +1,343 @@
+//! Installs, upgrades and revokes as flows: what is recorded of them, what they call, and what is left when one fails.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use annex_apis::{Flow, Install, InstallStatus, RETRY_ANNOTATION, StageStatus};
+use annex_e2e::{Caller, Workspace, World, component, condition, packed_with, until, when};
+use anyhow::Context as _;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::task::{JoinHandle, block_in_place};
+use xtask::Part;
+
+use crate::{
+    environment::{alone, shared},
+    registry::alice,
+};
+
+/// A version of an extension whose code is the engine's guest, with these modules (name and version) and this handler for upgrades.
+async fn published(
+    world: &World,
+    name: &str,
+    version: &str,
+    modules: &[(&str, &str)],
+    upgrade: &str,
+) -> anyhow::Result<()> {
+    let digest = |module: &str, version: &str| {
+        let hash = Sha256::digest(format!("{module} {version}"));
+        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("sha256:{hex}")
+    };
+    let modules: Vec<Value> = modules
+        .iter()
+        .map(|(module, version)| json!({ "name": module, "version": version, "digest": digest(module, version) }))
+        .collect();
+    publish(
+        world,
+        json!({
+            "name": name, "publisher": "example.com", "version": version, "modules": modules,
+            "lifecycle": { "install": "note", "upgrade": upgrade, "uninstall": "note" },
+            "capabilities": ["context", "http.fetch", "log", "metrics", "secrets", "storage.kv"],
+        }),
+    )
+    .await
+}
+
+async fn publish(world: &World, mut manifest: Value) -> anyhow::Result<()> {
+    static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
+    let build = || component("engine/tests/guests", "annex_engine_guests").expect("the guest");
+    let component = block_in_place(|| COMPONENT.get_or_init(build));
+    let endpoint = |path: &str| json!({ "method": "GET", "path": path, "handler": "answer" });
+    manifest["endpoints"] = json!(["/hello", "/version", "/lifecycle", "/context"].map(endpoint));
+    let publisher = alice(world).await?;
+    let (archive, unpacked) = packed_with(&manifest, component)?;
+    let (status, body) = publisher.upload(&archive, Some(&publisher.signature(&unpacked)?)).await?;
+    anyhow::ensure!(status.is_success(), "{body}");
+    Ok(())
+}
+
+const PUBLIC: [&str; 4] = ["GET /hello", "GET /version", "GET /lifecycle", "GET /context"];
+
+fn caller(install: &Install) -> anyhow::Result<Caller> {
+    Caller::of(install.status.as_ref().and_then(|status| status.url.as_ref()).context("a URL")?)
+}
+
+async fn said(caller: &Caller, extension: &str, path: &str) -> anyhow::Result<String> {
+    let (status, body) = caller.call(Method::GET, extension, path, None).await?;
+    anyhow::ensure!(status == 200, "{path}: {status} {body}");
+    Ok(body)
+}
+
+/// Action, module, from and to of what the handlers were told.
+async fn told(caller: &Caller, extension: &str) -> anyhow::Result<Vec<[String; 4]>> {
+    let lines = said(caller, extension, "/lifecycle").await?;
+    let parsed = lines.lines().map(|line| {
+        let told: Value = serde_json::from_str(line)?;
+        let text = |field: &str| told[field].as_str().unwrap_or("-").to_owned();
+        Ok([text("action"), text("module"), text("from"), text("to")])
+    });
+    parsed.collect()
+}
+
+fn status(install: &Install) -> &InstallStatus {
+    install.status.as_ref().expect("a status")
+}
+
+fn flow(install: &Install) -> &Flow {
+    status(install).flow.as_ref().expect("a flow")
+}
+
+fn stages(install: &Install) -> Vec<(&str, StageStatus)> {
+    flow(install).stages.iter().map(|stage| (stage.name.as_str(), stage.status)).collect()
+}
+
+/// Somebody who calls all the time, one call after the other.
+struct Load {
+    stop: Arc<AtomicBool>,
+    calls: Arc<AtomicU64>,
+    task: JoinHandle<Vec<String>>,
+}
+
+impl Load {
+    fn on(caller: &Caller, extension: &str) -> Self {
+        let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (caller, extension) = (caller.clone(), extension.to_owned());
+        let task = tokio::spawn({
+            let (stop, calls) = (stop.clone(), calls.clone());
+            async move {
+                let mut failures = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    match caller.call(Method::GET, &extension, "/hello", None).await {
+                        Ok((status, body)) if status == 200 && body == "hello" => {}
+                        Ok((status, body)) => failures.push(format!("{status} {body}")),
+                        Err(error) => failures.push(format!("{error:#}")),
+                    }
+                    calls.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                failures
+            }
+        });
+        Self { stop, calls, task }
+    }
+
+    /// Waits until so many more calls were made.
+    async fn goes_on(&self, more: u64) -> anyhow::Result<()> {
+        let until_then = self.calls.load(Ordering::Relaxed) + more;
+        until("calls are made", || async {
+            Ok((self.calls.load(Ordering::Relaxed) >= until_then).then_some(()))
+        })
+        .await
+    }
+
+    async fn ends(self) -> anyhow::Result<Vec<String>> {
+        self.stop.store(true, Ordering::Relaxed);
+        Ok(self.task.await?)
+    }
+}
+
+/// The Install once it has this version, and is Ready for the generation that it has now.
+async fn has(workspace: &Workspace, name: &str, version: &str) -> anyhow::Result<Install> {
+    let install = workspace.installed(name).await?;
+    assert_eq!(status(&install).installed_version.as_deref(), Some(version));
+    Ok(install)
+}
+
+async fn gone(workspace: &Workspace, name: &str) -> anyhow::Result<()> {
+    workspace.installs().delete(name, &DeleteParams::default()).await?;
+    until("the Install is gone", || async {
+        Ok(workspace.installs().get_opt(name).await?.is_none().then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extension_is_upgraded_rolled_back_and_revoked_while_it_is_called() -> anyhow::Result<()> {
+    const NAME: &str = "com.example.flows";
+    let (world, _turn) = shared().await;
+    published(world, NAME, "1.0.0", &[("store", "1.0.0"), ("search", "1.0.0"), ("old", "1.0.0")], "note").await?;
+    published(world, NAME, "1.1.0", &[("store", "1.0.0"), ("new", "1.0.0"), ("search", "1.1.0")], "note").await?;
+    published(world, NAME, "1.2.0", &[("store", "1.2.0"), ("new", "1.0.0"), ("search", "1.2.0")], "fail").await?;
+    let workspace = world.user("alice").await?.tenant("acme-flows").await?;
+    let spec = json!({ "version": "=1.0.0", "public": PUBLIC, "retries": 1, "deletionPolicy": "Purge" });
+    workspace.install("flows", NAME, spec.clone()).await?;
+    let install = has(&workspace, "flows", "1.0.0").await?;
+    let caller = caller(&install)?;
+    assert_eq!(said(&caller, NAME, "/version").await?, "1.0.0");
+    let row = |action: &str, module: &str, from: &str, to: &str| [action, module, from, to].map(str::to_owned);
+    let mut expected = vec![
+        row("install", "store", "-", "1.0.0"),
+        row("install", "search", "-", "1.0.0"),
+        row("install", "old", "-", "1.0.0"),
+    ];
+    assert_eq!(told(&caller, NAME).await?, expected);
+    assert!(stages(&install).iter().all(|(_, status)| *status == StageStatus::Finished), "{:?}", flow(&install));
+    let first = flow(&install).id.clone();
+    assert_eq!(status(&install).history[0].id, first);
+
+    // Only what changed is called, in the order of the manifest, and what goes is not; and nobody notices.
+    let load = Load::on(&caller, NAME);
+    load.goes_on(20).await?;
+    workspace.change("flows", json!({ "version": "=1.1.0" })).await?;
+    let install = has(&workspace, "flows", "1.1.0").await?;
+    expected.extend([row("install", "new", "-", "1.0.0"), row("upgrade", "search", "1.0.0", "1.1.0")]);
+    until("the new version answers", || async {
+        Ok((said(&caller, NAME, "/version").await? == "1.1.0").then_some(()))
+    })
+    .await?;
+    assert_eq!(told(&caller, NAME).await?, expected);
+    let names: Vec<&str> = stages(&install).into_iter().map(|(name, _)| name).collect();
+    assert!(names.contains(&"Disable") && !names.contains(&"Lifecycle/store"), "{names:?}");
+    assert_eq!(status(&install).modules.iter().map(|module| module.name.as_str()).collect::<Vec<_>>(), ["store", "new", "search"]);
+    load.goes_on(20).await?;
+
+    // What fails is undone, the old version goes on, and why is there to read.
+    workspace.change("flows", json!({ "version": "=1.2.0" })).await?;
+    workspace.refused("flows", "LifecycleFailed").await?;
+    let install = workspace.install_with("flows", "Remediated", "True", "RolledBack").await?;
+    let record = &status(&install).history[0];
+    assert_eq!((record.status, record.reason.as_deref()), (StageStatus::Cancelled, Some("LifecycleFailed")));
+    assert!(record.message.as_ref().is_some_and(|message| message.contains("the migration failed")), "{record:?}");
+    let ready = condition(&install, "Ready").context("Ready")?;
+    assert!(ready.message.contains("version 1.1.0 goes on"), "{}", ready.message);
+    assert_eq!(status(&install).installed_version.as_deref(), Some("1.1.0"));
+    let failed = flow(&install).stages.iter().find(|stage| stage.name == "Lifecycle/store").context("a stage")?;
+    assert_eq!(failed.status, StageStatus::Failed);
+    // Once, and once more.
+    expected.extend([row("upgrade", "store", "1.0.0", "1.2.0"), row("upgrade", "store", "1.0.0", "1.2.0")]);
+    assert_eq!(told(&caller, NAME).await?, expected);
+    assert_eq!(said(&caller, NAME, "/version").await?, "1.1.0");
+    load.goes_on(20).await?;
+
+    // It is begun again when somebody asks for it, and not before.
+    let failed = flow(&install).id.clone();
+    let asked = json!({ "metadata": { "annotations": { RETRY_ANNOTATION: "1" } } });
+    workspace.installs().patch("flows", &PatchParams::default(), &Patch::Merge(asked)).await?;
+    let again = |install: &Install| flow(install).id != failed && flow(install).status == StageStatus::Cancelled;
+    when(&workspace.installs(), "flows", "a second flow failed", again).await?;
+    assert_eq!(said(&caller, NAME, "/version").await?, "1.1.0");
+
+    workspace.change("flows", json!({ "version": "=1.1.0" })).await?;
+    let install = has(&workspace, "flows", "1.1.0").await?;
+    assert_eq!(condition(&install, "Remediated"), None, "what is as it is wanted needs no remedy");
+    load.goes_on(20).await?;
+    assert_eq!(load.ends().await?, Vec::<String>::new(), "every call was answered");
+
+    // What it stored goes with it, and what it was told when it went.
+    gone(&workspace, "flows").await?;
+    workspace.install("flows", NAME, spec).await?;
+    let install = has(&workspace, "flows", "1.0.0").await?;
+    let caller = self::caller(&install)?;
+    assert_eq!(told(&caller, NAME).await?, expected[..3], "nothing is left of the first install");
+    gone(&workspace, "flows").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_install_that_fails_leaves_nothing_and_one_that_retains_keeps_its_data() -> anyhow::Result<()> {
+    const NAME: &str = "com.example.flaky";
+    let (world, _turn) = shared().await;
+    let manifest = |version: &str, install: &str| {
+        json!({
+            "name": NAME, "publisher": "example.com", "version": version,
+            "lifecycle": { "install": install, "uninstall": "note" },
+            "capabilities": ["context", "http.fetch", "log", "metrics", "secrets", "storage.kv"],
+        })
+    };
+    publish(world, manifest("1.0.0", "flaky")).await?;
+    publish(world, manifest("2.0.0", "refuse")).await?;
+    let workspace = world.user("alice").await?.tenant("acme-flaky").await?;
+
+    // For good: it is not even tried again.
+    workspace.install("flaky", NAME, json!({ "version": "=2.0.0", "public": PUBLIC })).await?;
+    let install = workspace.install_with("flaky", "Remediated", "True", "RolledBack").await?;
+    let ready = condition(&install, "Ready").context("Ready")?;
+    assert_eq!((ready.reason.as_str(), status(&install).host.as_ref()), ("LifecycleFailed", None));
+    assert!(ready.message.contains("this cannot be migrated"), "{}", ready.message);
+    assert_eq!(flow(&install).stages.iter().map(|stage| stage.retries).sum::<i32>(), 0);
+    assert!(status(&install).routes.is_empty() && status(&install).modules.is_empty());
+
+    // With some patience.
+    workspace.change("flaky", json!({ "version": "=1.0.0" })).await?;
+    let install = has(&workspace, "flaky", "1.0.0").await?;
+    let caller = caller(&install)?;
+    let stage = flow(&install).stages.iter().find(|stage| stage.name == "Lifecycle/main").context("a stage")?;
+    assert_eq!((stage.status, stage.retries), (StageStatus::Finished, 2));
+    let calls = told(&caller, NAME).await?.len();
+    assert_eq!(calls, 4, "one that was refused, two that failed, and one more");
+
+    // Retain: what it stored is there again.
+    gone(&workspace, "flaky").await?;
+    workspace.install("flaky", NAME, json!({ "version": "=1.0.0", "public": PUBLIC })).await?;
+    let caller = self::caller(&has(&workspace, "flaky", "1.0.0").await?)?;
+    assert_eq!(told(&caller, NAME).await?.len(), 6, "with the uninstall and the second install");
+    gone(&workspace, "flaky").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_executed_never_answers() -> anyhow::Result<()> {
+    const NAME: &str = "com.example.unlinked";
+    let (world, _turn) = shared().await;
+    published(world, NAME, "1.0.0", &[("main", "1.0.0")], "note").await?;
+    // Its code needs more than it asks for.
+    let manifest = json!({ "name": NAME, "publisher": "example.com", "version": "1.1.0", "capabilities": ["context"] });
+    publish(world, manifest).await?;
+    let workspace = world.user("alice").await?.tenant("acme-unlinked").await?;
+    workspace.install("unlinked", NAME, json!({ "version": "=1.0.0", "public": PUBLIC })).await?;
+    let caller = caller(&has(&workspace, "unlinked", "1.0.0").await?)?;
+    let load = Load::on(&caller, NAME);
+    load.goes_on(10).await?;
+    workspace.change("unlinked", json!({ "version": "=1.1.0" })).await?;
+    let install = workspace.install_with("unlinked", "Remediated", "True", "RolledBack").await?;
+    assert_eq!(condition(&install, "Ready").map(|ready| ready.reason.as_str()), Some("CapabilityDenied"));
+    load.goes_on(10).await?;
+    assert_eq!(load.ends().await?, Vec::<String>::new());
+    assert_eq!(said(&caller, NAME, "/version").await?, "1.0.0");
+    gone(&workspace, "unlinked").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_goes_on_where_it_was_when_runner_and_controller_come_back() -> anyhow::Result<()> {
+    const NAME: &str = "com.example.interrupted";
+    let (world, _turn) = alone().await;
+    published(world, NAME, "1.0.0", &[("a", "1.0.0"), ("b", "1.0.0")], "note").await?;
+    published(world, NAME, "1.1.0", &[("a", "1.1.0"), ("b", "1.1.0")], "note").await?;
+    let workspace = world.user("alice").await?.tenant("acme-interrupted").await?;
+    workspace.install("interrupted", NAME, json!({ "version": "=1.0.0", "public": PUBLIC })).await?;
+    has(&workspace, "interrupted", "1.0.0").await?;
+
+    block_in_place(|| world.stack.kill(Part::Runner))?;
+    workspace.change("interrupted", json!({ "version": "=1.1.0" })).await?;
+    let install = workspace.refused("interrupted", "RunnerUnavailable").await?;
+    let id = flow(&install).id.clone();
+    assert_eq!(flow(&install).status, StageStatus::InProgress);
+    block_in_place(|| world.stack.kill(Part::Controller))?;
+    block_in_place(|| world.stack.start(Part::Runner))?;
+    block_in_place(|| world.stack.start(Part::Controller))?;
+    let install = has(&workspace, "interrupted", "1.1.0").await?;
+    assert_eq!(flow(&install).id, id, "it is the same flow");
+    assert_eq!(status(&install).history.len(), 2);
+    let caller = caller(&install)?;
+    let upgrades = told(&caller, NAME).await?.into_iter().filter(|[action, ..]| action == "upgrade");
+    assert_eq!(upgrades.count(), 2);
+
+    // Deleted in the middle of a flow, it goes.
+    block_in_place(|| world.stack.kill(Part::Runner))?;
+    workspace.change("interrupted", json!({ "version": "=1.0.0" })).await?;
+    workspace.refused("interrupted", "RunnerUnavailable").await?;
+    workspace.installs().delete("interrupted", &DeleteParams::default()).await?;
+    let install = workspace.refused("interrupted", "Uninstalling").await?;
+    assert!(install.metadata.deletion_timestamp.is_some());
+    block_in_place(|| world.stack.start(Part::Runner))?;
+    until("the Install is gone", || async {
+        Ok(workspace.installs().get_opt("interrupted").await?.is_none().then_some(()))
+    })
+    .await
+}
