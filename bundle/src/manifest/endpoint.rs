@@ -60,7 +60,8 @@ impl FromStr for Method {
 }
 
 text_type! {
-    /// The path of an endpoint: `/`, or segments that are literal, a parameter `{name}`, or, as the last, the rest `{*name}`.
+    /// The path of an endpoint: `/`, or segments that are literal, a parameter `{name}`, or, as the last, the rest `{*name}`. The first is not
+    /// `.annex`, in whatever case: there Annex calls lifecycle handlers, and nobody else is let in.
     EndpointPath {
         length: 1024,
         pattern: r"^/([A-Za-z0-9._~!$&'()+,;=@{}*-]+(/[A-Za-z0-9._~!$&'()+,;=@{}*-]+)*)?$",
@@ -95,6 +96,9 @@ pub enum EndpointPathError {
     /// The same name twice.
     #[error("has two parameters of one name")]
     SameName,
+    /// It is where Annex itself calls the extension.
+    #[error("begins with /.annex, where only lifecycle handlers are called")]
+    Reserved,
 }
 
 impl EndpointPath {
@@ -116,6 +120,10 @@ impl FromStr for EndpointPath {
         let rest = text.strip_prefix('/').ok_or(EndpointPathError::Relative)?;
         if text.len() > 1024 {
             return Err(EndpointPathError::TooLong { length: text.len() });
+        }
+        // The gateway lets nobody in there: an endpoint would be one that nobody can call.
+        if rest.split('/').next().is_some_and(|first| first.eq_ignore_ascii_case(".annex")) {
+            return Err(EndpointPathError::Reserved);
         }
         let mut names: Vec<&str> = Vec::new();
         let mut segments = rest.split('/').peekable();
@@ -165,12 +173,21 @@ mod tests {
             ("/notes", "/notes"),
             ("/notes/{id}/tags/{tag}", "/notes/{}/tags/{}"),
             ("/files/{*path}", "/files/{*}"),
+            // A parameter may stand for anything; what the gateway does not let in is not decided here.
+            ("/{any}/lifecycle", "/{}/lifecycle"),
+            ("/{*all}", "/{*}"),
+            ("/files/.annex", "/files/.annex"),
+            ("/.annexes", "/.annexes"),
         ] {
             assert_eq!(text.parse::<EndpointPath>().unwrap().shape(), shape);
         }
-        use EndpointPathError::{Character, Parameter, Relative, SameName, Segment, TooLong};
+        use EndpointPathError::{Character, Parameter, Relative, Reserved, SameName, Segment, TooLong};
         for (text, error) in [
             ("", Relative),
+            ("/.annex", Reserved),
+            ("/.annex/lifecycle/setup", Reserved),
+            ("/.annex/{*all}", Reserved),
+            ("/.Annex/x", Reserved),
             ("notes", Relative),
             ("//notes", Segment),
             ("/notes/", Segment),

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub use endpoint::{EndpointPath, EndpointPathError, Method};
 pub use schema::manifest_schema;
-pub use words::{Capability, EgressRule, EgressRuleError, Handler, ModuleName, WordError};
+pub use words::{Capability, EgressRule, EgressRuleError, Handler, InterfaceName, ModuleName, WordError};
 
 use crate::path::BundlePath;
 use crate::publisher::Publisher;
@@ -70,6 +70,15 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub dependencies: Vec<Dependency>,
+    /// The interfaces that it has for the other extensions of the workspace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub provides: Vec<ProvidedInterface>,
+    /// The interfaces that it needs in the same workspace, whichever extension provides them. One that it provides itself, in a version
+    /// that will do, is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub requires: Vec<RequiredInterface>,
     /// What is called when it is installed, upgraded and uninstalled.
     #[serde(default, skip_serializing_if = "Lifecycle::is_empty")]
     pub lifecycle: Lifecycle,
@@ -88,7 +97,7 @@ pub struct Manifest {
 pub struct Endpoint {
     /// The HTTP method.
     pub method: Method,
-    /// The path. Two endpoints of a method differ in more than the names of parameters.
+    /// The path. Two endpoints of a method differ in more than the names of parameters. What begins with /.annex/ is Annex's.
     pub path: EndpointPath,
     /// The handler in the component.
     pub handler: Handler,
@@ -138,18 +147,53 @@ pub struct Dependency {
     pub optional: bool,
 }
 
-/// The handlers of an extension's own life.
+/// An interface that an extension has for others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ProvidedInterface {
+    /// Its name, once in the list.
+    pub interface: InterfaceName,
+    /// The version of the interface and not of the extension, by semver 2.0.
+    #[schemars(with = "String", length(min = 5, max = 64))]
+    pub version: Version,
+}
+
+/// An interface that some extension of the workspace must provide.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RequiredInterface {
+    /// Its name, once in the list.
+    pub interface: InterfaceName,
+    /// The versions of the interface that will do, as a semver requirement.
+    #[schemars(length(min = 1, max = 128))]
+    pub version: String,
+    /// True: only checked where somebody provides it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub optional: bool,
+}
+
+/// The handlers of an extension's own life. Annex calls them itself and lets nobody else call them: before an install or an upgrade is
+/// published, and before an uninstall, once for each module that changed (by digest), in the order of the manifest. An extension that names
+/// no modules is one module, `main`. What is not named is not called.
+///
+/// The call is `POST /.annex/lifecycle/<handler>`, the handler percent-encoded as one segment, with
+/// `{"action":"install|upgrade|uninstall","module":"notes","from":"1.0.0"|null,"to":"1.1.0"|null,"purge":false}`. 2xx is success; anything else is
+/// tried again as often as the Install says, but a status 4xx other than 408, 425 and 429 is not. Then the flow fails and is rolled back, by
+/// the handlers of the new version: `upgrade` with `from` and `to` exchanged, `uninstall` with `purge` for what was not there before. After a
+/// crash a handler may be called twice with the same body.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Lifecycle {
-    /// Called when it is installed.
+    /// Called when a module is there that was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub install: Option<Handler>,
-    /// Called when it is upgraded.
+    /// Called when a module is there in another version; also on the way back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<Handler>,
-    /// Called when it is uninstalled.
+    /// Called when a module goes with its extension, or with a rollback.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uninstall: Option<Handler>,
 }

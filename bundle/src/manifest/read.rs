@@ -4,7 +4,10 @@ use annex_core::{ExtensionName, parse_requirement, version_object_name};
 use semver::Version;
 use serde_json::Value;
 
-use super::{Dependency, Endpoint, Lifecycle, Limits, MAX_MANIFEST, Manifest, Module, Ui};
+use super::{
+    Dependency, Endpoint, Lifecycle, Limits, MAX_MANIFEST, Manifest, Module, ProvidedInterface,
+    RequiredInterface, Ui,
+};
 use crate::document::{self, DocumentError, Field, Fields, all_differ};
 use crate::path::{BundlePath, UI};
 use crate::shown::is_invisible;
@@ -22,6 +25,8 @@ const FIELDS: &[&str] = &[
     "ui",
     "modules",
     "dependencies",
+    "provides",
+    "requires",
     "lifecycle",
     "limits",
     "parametersSchema",
@@ -56,6 +61,10 @@ fn read(fields: &mut Fields) -> Result<Manifest, DocumentError> {
     all_differ("/modules", modules.iter().map(|module| &module.name))?;
     let dependencies = fields.list("dependencies", 64, |field| dependency(field, &name))?;
     all_differ("/dependencies", dependencies.iter().map(|dependency| &dependency.extension))?;
+    let provides = fields.list("provides", 64, provided)?;
+    all_differ("/provides", provides.iter().map(|provided| &provided.interface))?;
+    let requires = fields.list("requires", 64, required)?;
+    all_differ("/requires", requires.iter().map(|required| &required.interface))?;
 
     Ok(Manifest {
         publisher,
@@ -67,6 +76,8 @@ fn read(fields: &mut Fields) -> Result<Manifest, DocumentError> {
         ui: fields.take("ui").map(ui).transpose()?,
         modules,
         dependencies,
+        provides,
+        requires,
         lifecycle: fields.take("lifecycle").map(lifecycle).transpose()?.unwrap_or_default(),
         limits: fields.take("limits").map(limits).transpose()?.unwrap_or_default(),
         parameters_schema: fields.take("parametersSchema").map(parameters_schema).transpose()?,
@@ -131,11 +142,7 @@ fn module(field: Field) -> Result<Module, DocumentError> {
     field.object(&["name", "version", "digest", "deprecated"], |fields| {
         Ok(Module {
             name: fields.need("name")?.parse()?,
-            version: fields.need("version")?.check(|text| match Version::parse(text) {
-                Ok(version) if text.len() <= 64 => Ok(version),
-                Ok(_) => Err(format!("has {} characters, more than 64", text.len())),
-                Err(error) => Err(format!("is no semver version: {error}")),
-            })?,
+            version: part_version(fields)?,
             digest: fields.need("digest")?.parse()?,
             deprecated: flag(fields, "deprecated")?,
         })
@@ -150,13 +157,44 @@ fn dependency(field: Field, own: &ExtensionName) -> Result<Dependency, DocumentE
         if extension == *own {
             return Err(DocumentError::Invalid { pointer, reason: "is the extension itself".to_owned() });
         }
-        let version = fields.need("version")?.check(|text| {
-            if text.is_empty() || text.len() > 128 {
-                return Err(format!("has {} characters, not 1 to 128", text.len()));
-            }
-            parse_requirement(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
-        })?;
-        Ok(Dependency { extension, version, optional: flag(fields, "optional")? })
+        Ok(Dependency { extension, version: requirement(fields)?, optional: flag(fields, "optional")? })
+    })
+}
+
+fn provided(field: Field) -> Result<ProvidedInterface, DocumentError> {
+    field.object(&["interface", "version"], |fields| {
+        Ok(ProvidedInterface {
+            interface: fields.need("interface")?.parse()?,
+            version: part_version(fields)?,
+        })
+    })
+}
+
+fn required(field: Field) -> Result<RequiredInterface, DocumentError> {
+    field.object(&["interface", "version", "optional"], |fields| {
+        Ok(RequiredInterface {
+            interface: fields.need("interface")?.parse()?,
+            version: requirement(fields)?,
+            optional: flag(fields, "optional")?,
+        })
+    })
+}
+
+/// The version of a module or an interface.
+fn part_version(fields: &mut Fields) -> Result<Version, DocumentError> {
+    fields.need("version")?.check(|text| match Version::parse(text) {
+        Ok(version) if text.len() <= 64 => Ok(version),
+        Ok(_) => Err(format!("has {} characters, more than 64", text.len())),
+        Err(error) => Err(format!("is no semver version: {error}")),
+    })
+}
+
+fn requirement(fields: &mut Fields) -> Result<String, DocumentError> {
+    fields.need("version")?.check(|text| {
+        if text.is_empty() || text.len() > 128 {
+            return Err(format!("has {} characters, not 1 to 128", text.len()));
+        }
+        parse_requirement(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
     })
 }
 

@@ -31,6 +31,14 @@ text_type! {
     }
 }
 text_type! {
+    /// The name of an interface, by which extensions that do not know of each other's names find each other.
+    InterfaceName {
+        length: 64,
+        pattern: r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$",
+        says: "Lower-case letters, digits and inner dots, hyphens and underscores."
+    }
+}
+text_type! {
     /// A host that may be reached: its name, or `*.` and the name that all of them end in; maybe with a port. Absent, it is 443.
     ///
     /// Never an address: whom an address belongs to can change with nobody noticing.
@@ -41,7 +49,7 @@ text_type! {
     }
 }
 
-/// Why a text is no capability, handler or module name.
+/// Why a text is no capability, handler, module name or interface name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WordError {
     /// Nothing there, or too much.
@@ -104,6 +112,16 @@ fn check_characters(
     if length == 0 || length > max { Err(WordError::Length { length, max }) } else { Ok(()) }
 }
 
+fn check_name(text: &str, max: usize) -> Result<(), WordError> {
+    check_characters(text, max, "a-z, 0-9, dots, hyphens and underscores", |c| {
+        c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_')
+    })?;
+    if text.starts_with(['.', '-', '_']) || text.ends_with(['.', '-', '_']) {
+        return Err(WordError::Punctuation);
+    }
+    Ok(())
+}
+
 impl FromStr for Capability {
     type Err = WordError;
 
@@ -136,12 +154,16 @@ impl FromStr for ModuleName {
     type Err = WordError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        check_characters(text, 253, "a-z, 0-9, dots, hyphens and underscores", |c| {
-            c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_')
-        })?;
-        if text.starts_with(['.', '-', '_']) || text.ends_with(['.', '-', '_']) {
-            return Err(WordError::Punctuation);
-        }
+        check_name(text, 253)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl FromStr for InterfaceName {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        check_name(text, 64)?;
         Ok(Self(text.to_owned()))
     }
 }
@@ -202,9 +224,15 @@ mod tests {
             assert!(text.parse::<Handler>().is_err(), "{text}");
         }
         assert!("mod-users".parse::<ModuleName>().is_ok());
+        assert!("item-storage.batch_sync".parse::<InterfaceName>().is_ok());
         for text in ["", "-a", "a.", "A", "a/b"] {
             assert!(text.parse::<ModuleName>().is_err(), "{text}");
+            assert!(text.parse::<InterfaceName>().is_err(), "{text}");
         }
+        let long = "a".repeat(65);
+        assert!(long.parse::<ModuleName>().is_ok());
+        assert_eq!(long.parse::<InterfaceName>(), Err(WordError::Length { length: 65, max: 64 }));
+        assert!(long[1..].parse::<InterfaceName>().is_ok());
     }
 
     #[test]

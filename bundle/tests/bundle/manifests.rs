@@ -27,6 +27,7 @@ fn the_least_manifest_is_short() {
     let least = json!({"name": "com.example.hello", "publisher": "example.com", "version": "0.1.0"});
     let manifest = read(&least).unwrap();
     assert!(manifest.capabilities.is_empty() && manifest.egress.is_empty() && manifest.ui.is_none());
+    assert!(manifest.provides.is_empty() && manifest.requires.is_empty());
     assert_eq!(serde_json::to_value(&manifest).unwrap(), least);
 }
 
@@ -62,6 +63,8 @@ fn each_field_is_refused_where_it_is_wrong() {
         ("/endpoints/0/method", json!("CONNECT"), "InvalidField"),
         ("/endpoints/0/path", json!("notes"), "InvalidField"),
         ("/endpoints/0/path", json!("/../notes"), "InvalidField"),
+        ("/endpoints/0/path", json!("/.annex/lifecycle/setup"), "InvalidField"),
+        ("/endpoints/0/path", json!("/.ANNEX"), "InvalidField"),
         ("/endpoints/0/handler", json!(""), "InvalidField"),
         ("/endpoints/0/handler", json!(long), "InvalidField"),
         ("/endpoints/1", json!({"method": "GET", "path": "/notes/{other}", "handler": "x"}), "RepeatedItem"),
@@ -78,6 +81,23 @@ fn each_field_is_refused_where_it_is_wrong() {
         ("/dependencies/0/version", json!(""), "InvalidField"),
         ("/dependencies/0/optional", json!(1), "InvalidField"),
         ("/dependencies/1/extension", json!("com.example.base"), "RepeatedItem"),
+        ("/provides", json!("notes"), "InvalidField"),
+        ("/provides", json!(vec![json!({"interface": "a", "version": "1.0.0"}); 65]), "InvalidField"),
+        ("/provides/0/interface", json!("Notes"), "InvalidField"),
+        ("/provides/0/interface", json!(""), "InvalidField"),
+        ("/provides/0/interface", json!("a".repeat(65)), "InvalidField"),
+        ("/provides/0/version", json!("^1"), "InvalidField"),
+        ("/provides/0/version", json!(format!("1.0.0-{}", "a".repeat(60))), "InvalidField"),
+        ("/provides/1/interface", json!("notes"), "RepeatedItem"),
+        ("/requires", json!({}), "InvalidField"),
+        ("/requires", json!(vec![json!({"interface": "a", "version": "1"}); 65]), "InvalidField"),
+        ("/requires/0/interface", json!("com.example/users"), "InvalidField"),
+        ("/requires/0/interface", json!("a".repeat(65)), "InvalidField"),
+        ("/requires/0/version", json!("new"), "InvalidField"),
+        ("/requires/0/version", json!(""), "InvalidField"),
+        ("/requires/0/version", json!(vec![">=1"; 40].join(", ")), "InvalidField"),
+        ("/requires/0/optional", json!("no"), "InvalidField"),
+        ("/requires/1/interface", json!("users"), "RepeatedItem"),
         ("/lifecycle/install", json!("a b"), "InvalidField"),
         ("/limits/timeoutMs", json!(0), "InvalidField"),
         ("/limits/timeoutMs", json!(3_600_001), "InvalidField"),
@@ -92,7 +112,7 @@ fn each_field_is_refused_where_it_is_wrong() {
         let error = read(&manifest).expect_err(&format!("{pointer} {value}"));
         assert_eq!(error.code(), expected, "{pointer} {value}: {error}");
         let named = if expected == "RepeatedItem" {
-            pointer.trim_end_matches("/name").trim_end_matches("/extension")
+            pointer.trim_end_matches("/name").trim_end_matches("/extension").trim_end_matches("/interface")
         } else {
             pointer
         };
@@ -108,6 +128,8 @@ fn unknown_fields_are_refused_everywhere() {
         ("/ui", "csp"),
         ("/modules/0", "path"),
         ("/dependencies/0", "url"),
+        ("/provides/0", "optional"),
+        ("/requires/0", "extension"),
         ("/lifecycle", "start"),
         ("/limits", "fuel"),
     ] {
@@ -130,11 +152,29 @@ fn missing_fields_are_named() {
         ("/ui", "entry"),
         ("/modules/0", "digest"),
         ("/dependencies/0", "version"),
+        ("/provides/0", "interface"),
+        ("/provides/0", "version"),
+        ("/requires/0", "interface"),
+        ("/requires/0", "version"),
     ] {
         let mut manifest = full();
         manifest.pointer_mut(pointer).unwrap().as_object_mut().unwrap().remove(field);
         assert_eq!(read(&manifest).unwrap_err().to_string(), format!("{pointer}/{field} is missing"));
     }
+}
+
+#[test]
+fn as_many_interfaces_as_may_be_are_read_and_one_may_be_required_by_who_provides_it() {
+    let mut manifest = full();
+    let all: Vec<_> =
+        (0..64).map(|number| json!({"interface": format!("i{number}"), "version": "1.0.0"})).collect();
+    manifest["provides"] = json!(all);
+    manifest["requires"] = json!(all);
+    let read = read(&manifest).unwrap();
+    assert_eq!((read.provides.len(), read.requires.len()), (64, 64));
+    // The requirement is kept as it was written, the version as it was meant.
+    assert_eq!((read.requires[63].version.as_str(), read.requires[63].optional), ("1.0.0", false));
+    assert_eq!(read.provides[63].version, semver::Version::new(1, 0, 0));
 }
 
 #[test]
