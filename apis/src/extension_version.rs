@@ -78,6 +78,17 @@ pub struct ExtensionVersionSpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["extension".into()]))]
     pub dependencies: Vec<Dependency>,
+    /// The interfaces that it has for the other extensions of the workspace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["interface".into()]))]
+    pub provides: Vec<ProvidedInterface>,
+    /// The interfaces that it needs in the same workspace, whichever extension provides them. One that it provides itself, in a version
+    /// that will do, is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["interface".into()]))]
+    pub requires: Vec<RequiredInterface>,
     /// The handlers that are called when it is installed, upgraded and uninstalled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle: Option<Lifecycle>,
@@ -168,18 +179,44 @@ pub struct Dependency {
     pub optional: bool,
 }
 
-/// The handlers of an extension's own life, each called once for every module that changes.
+/// An interface that an extension has for others.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, KubeSchema)]
+pub struct ProvidedInterface {
+    /// Its name.
+    #[schemars(length(min = 1, max = 64))]
+    pub interface: String,
+    /// The version of the interface, which is not the extension's.
+    #[schemars(length(min = 5, max = 64))]
+    pub version: String,
+}
+
+/// An interface that some extension of the workspace must provide.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, KubeSchema)]
+pub struct RequiredInterface {
+    /// Its name.
+    #[schemars(length(min = 1, max = 64))]
+    pub interface: String,
+    /// The versions of the interface that will do, as a semver requirement.
+    #[schemars(length(min = 1, max = 128))]
+    pub version: String,
+    /// True: only checked where somebody provides it.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+/// The handlers of an extension's own life. Annex alone calls them, each once for every module that changes by its digest, in the order of
+/// the list; an extension without modules is one, `main`. docs/guest-guide.md says what they are told, and what their answers mean.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, KubeSchema)]
 pub struct Lifecycle {
     /// Called when a module is there that was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub install: Option<String>,
-    /// Called when a module is there in another version.
+    /// Called when a module is there in another version; also on the way back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub upgrade: Option<String>,
-    /// Called when a module goes with its extension.
+    /// Called when a module goes with its extension, or with a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub uninstall: Option<String>,

@@ -23,7 +23,7 @@ pub use execution_quota::{ExecutionQuota, ExecutionQuotaSpec, ExecutionQuotaStat
 pub use extension::{Extension, ExtensionSpec};
 pub use extension_version::{
     Archive, Dependency, Endpoint, ExtensionVersion, ExtensionVersionSpec, ExtensionVersionStatus,
-    Lifecycle, Limits, Module, Signature,
+    Lifecycle, Limits, Module, ProvidedInterface, RequiredInterface, Signature,
 };
 pub use install::{
     DeletionPolicy, DependencyPolicy, DependencyStatus, EnabledModule, Flow, FlowAction, FlowRecord,

@@ -1,8 +1,8 @@
 //! What the catalog says of a bundle. Pure.
 
 use annex_apis::{
-    Archive, Dependency, Endpoint, Extension, ExtensionSpec, ExtensionVersion, ExtensionVersionSpec, Lifecycle,
-    Limits, Module, Signature,
+    Archive, Dependency, Endpoint, Extension, ExtensionSpec, ExtensionVersion, ExtensionVersionSpec,
+    Lifecycle, Limits, Module, ProvidedInterface, RequiredInterface, Signature,
 };
 use annex_bundle::{Manifest, Statement};
 use annex_core::{ExtensionName, VersionNameError, version_object_name};
@@ -62,6 +62,23 @@ pub(crate) fn extension_version(
                 extension: dependency.extension.to_string(),
                 version: dependency.version.clone(),
                 optional: dependency.optional,
+            })
+            .collect(),
+        provides: manifest
+            .provides
+            .iter()
+            .map(|provided| ProvidedInterface {
+                interface: provided.interface.to_string(),
+                version: provided.version.to_string(),
+            })
+            .collect(),
+        requires: manifest
+            .requires
+            .iter()
+            .map(|required| RequiredInterface {
+                interface: required.interface.to_string(),
+                version: required.version.clone(),
+                optional: required.optional,
             })
             .collect(),
         parameters_schema: manifest.parameters_schema.clone().map(serde_json::Value::Object),

@@ -39,6 +39,61 @@ async fn what_a_trusted_publisher_signed_is_published_and_verified() {
 }
 
 #[tokio::test]
+async fn what_the_manifest_says_of_modules_interfaces_and_handlers_is_in_the_catalog() {
+    let world = World::new().await;
+    let _judging = world.judging();
+    let digest = format!("sha256:{}", "0a".repeat(32));
+    let bundle = Bundle::with(
+        &json!({
+            "name": "com.example.hello", "publisher": "example.com", "version": "1.2.3",
+            "ui": { "entry": "ui/index.html" },
+            "modules": [{ "name": "notes", "version": "1.1.0", "digest": digest }],
+            "dependencies": [{ "extension": "com.example.base", "version": "^1.2" }],
+            "provides": [
+                { "interface": "notes", "version": "2.1.0" },
+                { "interface": "tags", "version": "1.0.0-rc.1" },
+            ],
+            "requires": [
+                { "interface": "users", "version": "^16" },
+                { "interface": "mail", "version": ">=1, <3", "optional": true },
+            ],
+            "lifecycle": { "install": "setup", "uninstall": "clean-up" },
+        }),
+        "one",
+    );
+    let answer = world.published(&bundle).await;
+    assert_eq!(answer.status, 201, "{:?}", answer.json());
+    let spec = &world.kcp.get("extensionversions", "com.example.hello-1.2.3").unwrap()["spec"];
+    assert_eq!(
+        spec["modules"],
+        json!([{ "name": "notes", "version": "1.1.0", "digest": digest, "deprecated": false }])
+    );
+    assert_eq!(
+        spec["dependencies"],
+        json!([{ "extension": "com.example.base", "version": "^1.2", "optional": false }])
+    );
+    assert_eq!(
+        spec["provides"],
+        json!([{ "interface": "notes", "version": "2.1.0" }, { "interface": "tags", "version": "1.0.0-rc.1" }])
+    );
+    assert_eq!(
+        spec["requires"],
+        json!([
+            { "interface": "users", "version": "^16", "optional": false },
+            { "interface": "mail", "version": ">=1, <3", "optional": true },
+        ])
+    );
+    assert_eq!(spec["lifecycle"], json!({ "install": "setup", "uninstall": "clean-up" }));
+
+    // What it does not say is left out, and not there as something empty.
+    world.published(&Bundle::of("com.example.plain", "1.0.0", "plain")).await;
+    let plain = world.kcp.get("extensionversions", "com.example.plain-1.0.0").unwrap();
+    for field in ["modules", "dependencies", "provides", "requires", "lifecycle"] {
+        assert_eq!(plain["spec"].get(field), None, "{field}");
+    }
+}
+
+#[tokio::test]
 async fn the_same_again_is_no_change_however_it_is_packed_or_signed() {
     let world = World::new().await;
     let _judging = world.judging();

@@ -257,11 +257,17 @@ impl Bundle {
     }
 
     pub fn by(publisher: &str, name: &str, version: &str, page: &str) -> Self {
-        let manifest = json!({
-            "name": name, "publisher": publisher, "version": version, "capabilities": ["storage.kv", "log"],
-            "ui": { "entry": "ui/index.html" },
-        })
-        .to_string();
+        Self::with(
+            &json!({
+                "name": name, "publisher": publisher, "version": version, "capabilities": ["storage.kv", "log"],
+                "ui": { "entry": "ui/index.html" },
+            }),
+            page,
+        )
+    }
+
+    pub fn with(manifest: &Value, page: &str) -> Self {
+        let manifest = manifest.to_string();
         let files: [(&str, &[u8]); 3] = [
             ("manifest.json", manifest.as_bytes()),
             ("main.wasm", COMPONENT),
