@@ -65,6 +65,12 @@ impl ExtensionPath {
         &self.0
     }
 
+    /// Whether its first segment is `.annex`, where Annex itself calls the extension's lifecycle handlers. Of the spellings there is one left
+    /// here; in another case it is as good as that for a guest that does not look at the case.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.segments().next().is_some_and(|first| first.eq_ignore_ascii_case(".annex"))
+    }
+
     /// None of `/`.
     pub(crate) fn segments(&self) -> impl Iterator<Item = &str> {
         let rest = self.0.strip_prefix('/').unwrap_or(&self.0);
