@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use annex_apis::{Install, Tenant, identity, routes_of_status, tenant_id};
+use annex_apis::{Install, Tenant, identity, is_going, routes_of_status, tenant_id};
 use annex_core::{ContentHash, ExtensionId, HostName, InstallIdentity, TenantId};
 use kube::ResourceExt as _;
 use kube_kcp::{Change, ClusterName, Index, ObjectKey, RemovedBecause};
@@ -117,7 +117,7 @@ impl Installs {
             tenant_id(known, &cluster) == id && !known.spec.suspended && covers(&cluster) && {
                 self.index.in_cluster(&cluster).iter().any(|(_, install)| {
                     install.spec.extension == extension.as_str()
-                        && install.metadata.deletion_timestamp.is_none()
+                        && !is_going(install)
                         && routes_of_status(install).iter().any(|(_, answers)| answers == content)
                 })
             }

@@ -14,6 +14,7 @@ mod extension;
 mod extension_version;
 mod install;
 mod managed_environment;
+mod planned;
 pub mod provider;
 mod reference;
 mod routes;
@@ -34,8 +35,11 @@ pub use managed_environment::{
     KUBECONFIG_KEY, MANAGED_ENVIRONMENT_SECRET_TYPE, ManagedEnvironment, ManagedEnvironmentSpec,
     ManagedEnvironmentStatus,
 };
+pub use planned::{
+    DIRECT, NoChoice, choose, enabled, held, modules_of, place_of_reference, place_of_runner,
+};
 pub use reference::{KeyReference, NameReference};
-pub use routes::{identity, routes_of_status, tenant_id};
+pub use routes::{identity, is_going, routes_of_status, tenant_id};
 pub use tenant::{QuotaDefaults, Tenant, TenantSpec};
 
 /// The API group of every kind in this crate.
@@ -52,6 +56,14 @@ pub const INSTALL_FINALIZER: &str = "annex.sh/install";
 pub const REPROVISION_ANNOTATION: &str = "annex.sh/reprovision";
 /// On an Install, by whoever may update it: another value than that of the last flow has a flow that failed begun again.
 pub const RETRY_ANNOTATION: &str = "annex.sh/retry";
+/// On an ExtensionVersion, by the operator: `continue` has Installs go on taking it by themselves, though many of those that did have failed.
+pub const ROLLOUT_ANNOTATION: &str = "annex.sh/rollout";
+/// On an Install that Annex made because another needs it: the name of that one.
+pub const INSTALLED_FOR_ANNOTATION: &str = "annex.sh/installed-for";
+/// On an Install that is being deleted, by whoever may update it: what is not waited for any longer, as words with commas between them.
+/// `dependents`: other extensions that need it; `compute`: what was made on a cluster; `storage`: what it stored; `handlers`: its own
+/// handlers.
+pub const ABANDON_ANNOTATION: &str = "annex.sh/abandon";
 /// On the seeded kubeconfig Secret, by the tenant: a value that was not handled yet asks for a new token.
 pub const ROTATE_ANNOTATION: &str = "annex.sh/rotate";
 /// On the seeded kubeconfig Secret, by Annex: the last value of [`ROTATE_ANNOTATION`] that was handled.

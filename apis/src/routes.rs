@@ -28,7 +28,7 @@ pub fn identity(
     install: &Install,
     content_hash: ContentHash,
 ) -> Option<InstallIdentity> {
-    if tenant.spec.suspended || install.metadata.deletion_timestamp.is_some() {
+    if tenant.spec.suspended || is_going(install) {
         return None;
     }
     Some(InstallIdentity {
@@ -36,6 +36,13 @@ pub fn identity(
         extension_id: install.spec.extension.parse().ok()?,
         content_hash,
     })
+}
+
+/// Whether the Install is being deleted, and nothing holds that up: one that others need goes on until they are gone.
+#[must_use]
+pub fn is_going(install: &Install) -> bool {
+    let is_needed = install.status.as_ref().is_some_and(|status| !status.dependents.is_empty());
+    install.metadata.deletion_timestamp.is_some() && !is_needed
 }
 
 /// What the outside knows a tenant by.

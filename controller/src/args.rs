@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// How old the token in a workspace's kubeconfig gets before it is replaced, such as 30d or 12h; at least 10s.
     #[arg(long, env = "ANNEX_TOKEN_MAX_AGE", default_value = "30d", value_parser = token_max_age)]
     pub(crate) token_max_age: Duration,
+    /// How many Installs with upgradePolicy Automatic begin to take a new version in a minute, over all tenants. 0: none does.
+    #[arg(long, env = "ANNEX_ROLLOUT_PER_MINUTE", default_value_t = 60)]
+    pub(crate) rollout_per_minute: usize,
     /// How log lines look.
     #[arg(long, env = "ANNEX_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,

@@ -25,6 +25,7 @@ use crate::{
     compute::{Elsewhere, Places},
     environment::Environments,
     handlers::Handlers,
+    rollout::Rollout,
     routes::Routes,
     runner::Runner,
     verify::Bundles,
@@ -67,6 +68,7 @@ pub(crate) struct Context {
     /// One Install on a host name.
     pub(crate) host_claims: Claims<HostName>,
     pub(crate) routes: Arc<Routes>,
+    pub(crate) rollout: Rollout,
     /// Installs that a relist no longer held, as they were last seen. Nobody said that they were deleted.
     pub(crate) vanished: Mutex<HashMap<ObjectKey, Arc<Install>>>,
     /// Installs of which the server said that they were deleted, and that are not let go of yet.

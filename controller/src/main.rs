@@ -15,6 +15,7 @@ mod handlers;
 mod install;
 mod lead;
 mod object_writer;
+mod rollout;
 mod routes;
 mod run;
 mod runner;

@@ -28,6 +28,7 @@ use crate::{
     compute::{Elsewhere, Layout, Notice, PlaceId, Places, Setup, State},
     context::{Context, TenantSide},
     environment::Environments,
+    rollout::Rollout,
     workspace::SeedMemory,
 };
 
@@ -208,6 +209,7 @@ impl Controller {
             extension_claims: Default::default(),
             host_claims: Default::default(),
             routes: Arc::default(),
+            rollout: Rollout::new(60),
             vanished: Mutex::default(),
             deleted: Mutex::default(),
             runner: None,

@@ -14,7 +14,7 @@ use crate::{
     compute::{About, Notice, PlaceId},
     context::{Context, Key},
     environment,
-    install::{recorded_host, routes_of_status},
+    install::{names, recorded_host, routes_of_status},
     runner::Runner,
 };
 
@@ -55,8 +55,28 @@ impl Context {
     pub(crate) fn install_changed(&self, change: &Change<Install>) {
         if self.leads() {
             self.install_noted(change);
+            self.wake_who_needs(change);
         }
         self.queue.add(Key::Install(change.key().clone()));
+    }
+
+    /// Another version came, answers, answers no more or goes: whoever needs it is looked at, and whom it needs.
+    fn wake_who_needs(&self, change: &Change<Install>) {
+        let (install, previous) = match change {
+            Change::Applied { object, previous, .. } => (object, previous.as_ref()),
+            Change::Removed { last, .. } => (last, None),
+        };
+        if previous.is_some_and(|previous| standing(previous) == standing(install)) {
+            return;
+        }
+        let key = change.key();
+        let there = self.tenants.installs.in_cluster(&key.cluster).into_iter();
+        let goes = matches!(change, Change::Removed { .. });
+        let is_concerned = |other: &Install| {
+            (goes && is_over_quota(other))
+                || names(other, &install.spec.extension) || names(install, &other.spec.extension)
+        };
+        self.wake(there.filter(|(other, install)| other != key && is_concerned(install)).map(|(other, _)| other));
     }
 
     /// What the status of an Install says it holds is claimed before anything is reconciled, so that a restart gives nobody's host
@@ -253,6 +273,24 @@ impl Context {
     fn wake_cluster(&self, cluster: &ClusterName) {
         self.wake(self.tenants.installs.in_cluster(cluster).into_iter().map(|(key, _)| key));
     }
+}
+
+/// Whether it waits for another to go.
+fn is_over_quota(install: &Install) -> bool {
+    let conditions = install.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.reason == "QuotaExceeded")
+}
+
+/// What others go by that need an Install, or that it needs.
+fn standing(install: &Install) -> (Option<&str>, bool, Option<&str>, bool, usize) {
+    let status = install.status.as_ref();
+    (
+        status.and_then(|status| status.installed_version.as_deref()),
+        status.is_some_and(|status| !status.routes.is_empty()),
+        status.and_then(|status| status.flow.as_ref()?.to.as_deref()),
+        install.metadata.deletion_timestamp.is_some(),
+        status.map_or(0, |status| status.dependencies.len()),
+    )
 }
 
 /// Where an Install stands among those that claim the same.

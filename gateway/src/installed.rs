@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use annex_answering::{Catalog, Refusal};
-use annex_apis::{Endpoint, Install, RunnerReference, Tenant, identity, routes_of_status};
+use annex_apis::{Endpoint, Install, RunnerReference, Tenant, identity, is_going, routes_of_status};
 use annex_core::{ContentHash, ExtensionName, InstallId, InstallIdentity, version_object_name};
 use annex_grant::Capabilities;
 use kube::ResourceExt as _;
@@ -47,7 +47,7 @@ impl Installed {
         if tenant.spec.suspended {
             return Err(tenant_suspended());
         }
-        if install.metadata.deletion_timestamp.is_some() {
+        if is_going(install) {
             return Err(not_ready("Uninstalling"));
         }
         let content = content.or_else(|| answering(install)).ok_or_else(|| not_ready(reason(install)))?;

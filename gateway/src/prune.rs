@@ -26,6 +26,7 @@ pub fn prune(install: &mut Install) {
             content_hash: before.content_hash,
             installed_version: before.installed_version,
             runner_ref: before.runner_ref,
+            dependents: before.dependents,
             // While it is taken away, its own handlers are called and may store.
             flow: before.flow.filter(|flow| flow.action == FlowAction::Revoke),
             conditions: before

@@ -54,7 +54,9 @@ impl Findings {
         self.reached.push((stage, "False", because));
     }
 
+    /// What was found of the stage before counts no more.
     pub(super) fn refused(&mut self, stage: Stage, because: Because) {
+        self.reached.retain(|(reached, ..)| *reached != stage);
         self.refused = Some((stage, because));
     }
 

@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 use kube_kcp::ObjectKey;
 
 use super::site::{Site, site};
-use crate::{catalog::Catalog, compute::State, context::Context, triggers::rank};
+use crate::{catalog::Catalog, conditions::Because, compute::State, context::Context, triggers::rank};
 
 /// Everything that deciding about an Install needs, read from the indexes in one go.
 #[derive(Clone, Debug)]
@@ -26,6 +26,10 @@ pub(super) struct Facts {
     /// Where it is to run.
     pub(super) site: Site,
     pub(super) allow_unsigned: bool,
+    /// What is installed stays, because it is not its turn to take another version by itself. Why.
+    pub(super) pinned: Option<Because>,
+    /// As many Installs as the tenant may have come before this one: so many.
+    pub(super) quota_full: Option<i32>,
 }
 
 /// Why there is nothing to decide upon yet.
@@ -46,7 +50,7 @@ pub(super) fn dereference(
     install: Arc<Install>,
 ) -> Result<Facts, NotYet> {
     let facts = gather(context, key, install)?;
-    let installed = facts.install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
+    let installed = is_installed(&facts.install);
     let resource = (key.cluster.clone(), facts.install.spec.extension.clone());
     let verdict = context.extension_claims.claim(&resource, key, rank(&facts.install, !installed));
     context.wake(verdict.wake);
@@ -82,6 +86,8 @@ pub(super) fn gather(context: &Context, key: &ObjectKey, install: Arc<Install>) 
         missing_secrets,
         site,
         allow_unsigned: context.allow_unsigned,
+        pinned: None,
+        quota_full: quota_full(context, key, &install, &tenant),
         key: key.clone(),
         install,
         tenant,
@@ -111,6 +117,26 @@ impl Facts {
         let timeout = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
         timeout.unwrap_or(SignedDuration::from_mins(10)).max(SignedDuration::from_secs(1))
     }
+}
+
+/// Those that are installed come first, and then those that have waited longest.
+fn quota_full(context: &Context, key: &ObjectKey, install: &Install, tenant: &Tenant) -> Option<i32> {
+    let most = tenant.spec.quota.installs?;
+    if is_installed(install) {
+        return None;
+    }
+    let own = rank(install, true);
+    let before = context.installs_of(&key.cluster).into_iter().filter(|(other, there)| {
+        other != key
+            && there.metadata.deletion_timestamp.is_none()
+            && (is_installed(there) || rank(there, true) < own)
+    });
+    (before.count() >= usize::try_from(most).unwrap_or_default()).then_some(most)
+}
+
+/// Whether some version of it is installed.
+pub(super) fn is_installed(install: &Install) -> bool {
+    install.status.as_ref().is_some_and(|status| status.installed_version.is_some())
 }
 
 fn sibling(key: &ObjectKey, name: &str) -> ObjectKey {

@@ -5,6 +5,8 @@ mod answer;
 mod conditions;
 mod facts;
 mod flow;
+mod needs;
+mod parameters;
 mod reconcile;
 mod resolve;
 mod site;
@@ -14,5 +16,6 @@ mod uses;
 mod writes;
 
 pub(crate) use facts::{recorded_host, routes_of_status};
+pub(crate) use needs::names;
 pub(crate) use reconcile::{NOT_LISTED_YET, reconcile, reconcile_elsewhere};
 pub(crate) use uses::Runners;

@@ -1,6 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
-use annex_apis::{DeletionPolicy, INSTALL_FINALIZER, Install, InstallStatus, PlaceReference, RunnerReference, StageStatus};
+use annex_apis::{
+    ABANDON_ANNOTATION, DeletionPolicy, DependencyPolicy, FlowAction, INSTALL_FINALIZER, Install, InstallStatus, PlaceReference, RunnerReference, StageStatus, modules_of,
+};
 use annex_core::{
     ContentHash, HostName,
     flow::{Part, StageName},
@@ -12,13 +14,14 @@ use kube_kcp::{ObjectKey, Outcome};
 use super::{
     answer::{Prepared, answers, prepare, runner_at},
     conditions::{Because, Findings, Stage},
-    facts::{Facts, NotYet, dereference, gather, is_asked_again, recorded_host, route_of_status},
+    facts::{Facts, NotYet, dereference, gather, is_asked_again, is_installed, recorded_host, route_of_status},
     flow::{
-        Back, Called, Course, Ledger, Undoing, Wants, call_all, call_back, modules_of, place_name, prepared, purge, roll_back, target, wanted, why,
+        Back, Called, Course, Ledger, Undoing, Wants, call_all, call_back, place_name, prepared, purge, roll_back, target, wanted, why,
     },
+    needs::{Needs, along, named_dependents, needs},
     resolve::{Resolved, is_choice_installed, resolve},
     site::Site,
-    status::{Done, Held, Recorded, ended, remediate, status, suspended, turned, uninstalling},
+    status::{Done, Held, Recorded, ended, going, remediate, status, suspended, turned},
     undo::{others, recorded_places, tidy, undo},
     writes::Writer,
 };
@@ -27,6 +30,7 @@ use crate::{
     certainty::object_at,
     compute::{Place, Tenancy, Undone},
     context::{Context, Key},
+    rollout::{NotNow, is_by_itself},
     triggers::rank,
     verify::Unverified,
 };
@@ -172,13 +176,17 @@ pub(super) fn silence(context: &Context, key: &ObjectKey) {
 }
 
 async fn delete(context: &Context, key: &ObjectKey, install: &Arc<Install>) -> Result<Outcome, WriteError> {
-    silence(context, key);
     let ours = install.finalizers().iter().any(|finalizer| finalizer == INSTALL_FINALIZER);
     if !ours {
+        silence(context, key);
         release(context, key);
         return Ok(Outcome::Done);
     }
     let writer = Writer { client: context.workspaces.client(&key.cluster)?, writes: &context.writes };
+    if let Some(waits) = needed_still(context, &writer, key, install).await? {
+        return Ok(waits);
+    }
+    silence(context, key);
     let mut ledger = Ledger::of(install);
     ledger.revoke(install.spec.deletion_policy == DeletionPolicy::Purge, Timestamp::now());
     let mut install = install.clone();
@@ -194,7 +202,8 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Arc<Install>) -> R
     };
     if let Some((what, at)) = waits {
         let now = Timestamp::now();
-        let mut status = uninstalling(&install, &what, now);
+        let mut status = going(&install, &Because::new("Uninstalling", format!("waits for {what}")), now);
+        status.dependents.clear();
         ledger.waits(&Because::new("Uninstalling", format!("waits for {what}")));
         ledger.write(&mut status);
         if install.status.as_ref() != Some(&status) {
@@ -210,6 +219,44 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Arc<Install>) -> R
     writer.let_go(install).await?;
     tracing::info!(install = %key, extension = install.spec.extension, "uninstalled");
     Ok(Outcome::Done)
+}
+
+/// Whether something is not waited for any longer, because whoever may change the Install says so.
+fn is_abandoned(install: &Install, what: &str) -> bool {
+    let words = install.annotations().get(ABANDON_ANNOTATION).map(String::as_str).unwrap_or_default();
+    words.split(',').any(|word| word.trim() == what)
+}
+
+/// An Install that others need stays as it is, and goes on answering, until they are gone.
+async fn needed_still(
+    context: &Context,
+    writer: &Writer<'_>,
+    key: &ObjectKey,
+    install: &Arc<Install>,
+) -> Result<Option<Outcome>, WriteError> {
+    // Where it has begun to go it goes.
+    let revokes = Ledger::of(install).flow().is_some_and(|flow| flow.action == FlowAction::Revoke);
+    if revokes || is_abandoned(install, "dependents") {
+        return Ok(None);
+    }
+    let Ok(facts) = gather(context, key, install.clone()) else { return Ok(None) };
+    let dependents = named_dependents(context, &facts);
+    if dependents.is_empty() {
+        return Ok(None);
+    }
+    keep_answering(context, &facts);
+    let now = Timestamp::now();
+    let message = format!("it is deleted once what needs it is gone: {}", dependents.join(", "));
+    let mut status = going(install, &Because::new("HasDependents", message), now);
+    status.dependents = dependents;
+    if install.status.as_ref() != Some(&status) {
+        let turned = turned(install.status.as_ref(), &status).cloned();
+        writer.status(install, status).await?;
+        if let Some(ready) = turned {
+            writer.event(install, &ready).await;
+        }
+    }
+    Ok(Some(Outcome::Again(REFUSED_RESYNC)))
 }
 
 /// What takes away what was made for an Install.
@@ -381,10 +428,6 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
     })
 }
 
-fn is_installed(install: &Install) -> bool {
-    install.status.as_ref().is_some_and(|status| status.installed_version.is_some())
-}
-
 /// What refused becomes a part of the flow's record. A flow that has begun to change something has failed when it takes too long, and when
 /// its version may not be installed any more; whatever else refuses is waited out.
 fn judge(facts: &Facts, findings: &Findings, done: &Done, ledger: &mut Ledger, next: Next) -> Next {
@@ -465,7 +508,15 @@ async fn install_it(
 ) -> Result<(Done, Next), WriteError> {
     let key = facts.key.clone();
     let refused = || Ok((Done::default(), Next::Resync(REFUSED_RESYNC)));
-    let Some(resolved) = resolve(facts, &context.domain.root, findings) else { return refused() };
+    let mut turn = RESYNC;
+    let Some(mut resolved) = resolve(facts, &context.domain.root, findings) else { return refused() };
+    if let Some(next) = take_a_turn(context, facts, &resolved, ledger) {
+        // It stays what it is until then.
+        *findings = Findings::default();
+        let Some(pinned) = resolve(facts, &context.domain.root, findings) else { return refused() };
+        resolved = pinned;
+        turn = next;
+    }
     let place = place_name(&facts.site, &key.cluster);
     let wants = Wants {
         wanted: wanted(&resolved, &place),
@@ -497,6 +548,17 @@ async fn install_it(
         }
     }
     ledger.enter(&StageName::CheckDependencies, Timestamp::now());
+    let needs = needs(context, facts, &resolved.published, ledger.runs());
+    if let Some(because) = needs.refusal.clone() {
+        let because = match facts.install.spec.dependencies {
+            DependencyPolicy::Auto if because.reason == "DependencyMissing" => {
+                install_along(context, writer, facts, &needs).await?
+            }
+            DependencyPolicy::Auto | DependencyPolicy::Manual => because,
+        };
+        findings.refused(Stage::Resolved, because);
+        return Ok((Done { needs: Some(needs), ..Done::default() }, Next::Resync(REFUSED_RESYNC)));
+    }
     ledger.enter(&StageName::CheckQuota, Timestamp::now());
     let host = resolved.host.clone();
     if recorded_host(&facts.install).as_ref() != Some(&host) && !context.all_is_synced() {
@@ -537,7 +599,7 @@ async fn install_it(
         let is_held = Because::new("DomainHeld", format!("{host} is this install's"));
         findings.passed(Stage::DomainReady, is_held);
         findings.refused(Stage::Installed, because);
-        return Ok((Done { host: Some(held), ..Done::default() }, next));
+        return Ok((Done { host: Some(held), needs: Some(needs), ..Done::default() }, next));
     }
     let published = match &prepared {
         Prepared::There(_) => true,
@@ -557,7 +619,7 @@ async fn install_it(
                 record(context, writer, facts, ledger).await?;
             }
             if answers(context, facts, &held.resolved, &runner, findings).await {
-                (Some(runner), Next::Resync(RESYNC))
+                (Some(runner), Next::Resync(turn))
             } else {
                 (None, Next::Retry)
             }
@@ -566,7 +628,7 @@ async fn install_it(
         Prepared::No => (None, Next::Retry),
         Prepared::Taken => return refused(),
     };
-    let mut done = Done { host: Some(held), published, answers, places: None };
+    let mut done = Done { host: Some(held), published, answers, places: None, needs: Some(needs) };
     if moves(&facts.install, &done) {
         return Ok((done, next));
     }
@@ -594,6 +656,60 @@ async fn install_it(
         close_left(context, &key, &facts.install, done.places.as_deref().unwrap_or_default());
     }
     Ok((done, next))
+}
+
+/// Whether an Install that would take another version by itself has to wait: it is pinned to what is installed then. Returns how long.
+fn take_a_turn(context: &Context, facts: &mut Facts, resolved: &Resolved, ledger: &Ledger) -> Option<Duration> {
+    let hash = resolved.identity.content_hash.to_string();
+    let target = ledger.flow().and_then(|flow| flow.target.as_ref());
+    let begun = target.is_some_and(|target| target.content_hash == hash);
+    if begun || !is_by_itself(&facts.install, &resolved.published) {
+        return None;
+    }
+    let now = Timestamp::now();
+    let all = context.tenants.installs.all();
+    let of_it = all.iter().map(|(_, install)| &**install);
+    let of_it = of_it.filter(|install| install.spec.extension == facts.install.spec.extension);
+    let version = &resolved.version;
+    let (because, after) = match context.rollout.begin(&resolved.published, of_it, now) {
+        Ok(()) => return None,
+        Err(NotNow::Full(at)) => {
+            (Because::new("RolloutPaced", format!("version {version} is taken when it is this install's turn")), until(at, now))
+        }
+        Err(NotNow::Halted(failed, tried)) => {
+            let message = format!(
+                "version {version} is not taken by itself any more, because {failed} of {tried} upgrades to it have failed; set \
+                 spec.version to ask for it"
+            );
+            (Because::new("RolloutHalted", message), RESYNC)
+        }
+    };
+    facts.pinned = Some(because);
+    Some(after.max(Duration::from_secs(1)))
+}
+
+/// Makes the Installs that this one needs, and says so.
+async fn install_along(
+    context: &Context,
+    writer: &Writer<'_>,
+    facts: &Facts,
+    needs: &Needs,
+) -> Result<Because, WriteError> {
+    let installs = match along(context, facts, needs) {
+        Ok(installs) => installs,
+        Err(because) => return Ok(because),
+    };
+    let mut made = Vec::new();
+    for install in installs {
+        match writer.create(&install).await {
+            Ok(()) => tracing::info!(install = %facts.key, extension = install.spec.extension, "installed along"),
+            // It was made a moment ago, and is not in the index yet; or the name is another's, and what is missing is told again.
+            Err(error) if error.is_conflict() => {}
+            Err(error) => return Err(error),
+        }
+        made.push(format!("{} {}", install.spec.extension, install.spec.version));
+    }
+    Ok(Because::new("InstallingDependencies", format!("what it needs is installed along: {}", made.join(", "))))
 }
 
 /// What has to be there before anybody is answered by the new content: a runner that can execute it, and its modules enabled. Why it is

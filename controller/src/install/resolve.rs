@@ -1,14 +1,14 @@
 use std::sync::Arc;
 
-use annex_apis::{ExtensionVersion, UpgradePolicy, tenant_id};
+use annex_apis::{ExtensionVersion, NoChoice, tenant_id};
 use annex_core::{
-    DomainRoot, ExtensionName, HostName, InstallIdentity, compute_domain, highest, parse_requirement,
+    DomainRoot, ExtensionName, HostName, InstallIdentity, compute_domain,
 };
-use semver::Version;
 
 use super::{
     conditions::{Because, Findings, Stage},
     facts::Facts,
+    parameters,
     site::Site,
 };
 use crate::compute::State;
@@ -45,6 +45,9 @@ pub(super) fn resolve(facts: &Facts, root: &DomainRoot, findings: &mut Findings)
                 "VersionYanked",
                 format!("{satisfies}, but its publisher has yanked it: it stays, and nobody gets it anew"),
             ),
+            None if let Some(pinned) = &facts.pinned => {
+                Because::new(pinned.reason.clone(), format!("{satisfies}; {}", pinned.message))
+            }
             None => Because::new("Resolved", satisfies),
             // Not a reason to stop what runs: a new release of Annex may ask for more than the workspace once granted.
             Some(missing) => Because::new(missing.reason, format!("{satisfies}, but {}", missing.message)),
@@ -128,7 +131,16 @@ fn version(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
             ),
         ));
     }
+    if let Some(most) = facts.quota_full {
+        return Err(Because::new(
+            "QuotaExceeded",
+            format!("the workspace may have {most} installs, and has them; delete one, or ask the platform's operator"),
+        ));
+    }
     let chosen = choose(facts)?;
+    let parameters = parameters::merge(&spec.parameters, []);
+    parameters::check(chosen.spec.parameters_schema.as_ref(), &parameters)
+        .map_err(|why| Because::new("ParametersInvalid", why))?;
     if !facts.missing_secrets.is_empty() {
         return Err(Because::new(
             "SecretNotFound",
@@ -156,53 +168,36 @@ fn claims_refusal(facts: &Facts) -> Option<Because> {
 
 fn choose(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
     let spec = &facts.install.spec;
-    let requirement = parse_requirement(&spec.version).map_err(|error| {
-        Because::new("InvalidVersion", format!("spec.version is no version requirement: {error}"))
-    })?;
-    let status = facts.install.status.as_ref();
-    let installed = status.and_then(|status| status.installed_version.as_deref());
-
-    // Manual: what is installed stays, withdrawn or not, as long as nobody asks for something else.
-    let unchanged = status.and_then(|status| status.installed_for.as_deref()) == Some(spec.version.as_str());
-    if spec.upgrade_policy == UpgradePolicy::Manual
-        && unchanged
-        && let Some(kept) =
-            facts.versions.iter().find(|version| Some(version.spec.version.as_str()) == installed)
-    {
-        return Ok(kept.clone());
+    if facts.pinned.is_some() {
+        let status = facts.install.status.as_ref();
+        let installed = status.and_then(|status| status.installed_version.as_ref());
+        let pinned = facts.versions.iter().find(|version| Some(&version.spec.version) == installed);
+        if let Some(pinned) = pinned {
+            return Ok(pinned.clone());
+        }
     }
-    let offered = facts
-        .versions
-        .iter()
-        .filter(|version| !version.spec.yanked || Some(version.spec.version.as_str()) == installed)
-        .filter_map(|version| Some((Version::parse(&version.spec.version).ok()?, version.clone())));
-    if let Some((_, version)) = highest(&requirement, offered) {
-        return Ok(version);
-    }
-    let mut numbers: Vec<Version> = facts
-        .versions
-        .iter()
-        .filter(|version| !version.spec.yanked)
-        .filter_map(|version| Version::parse(&version.spec.version).ok())
-        .collect();
-    numbers.sort();
-    let offered = match numbers.iter().rev().take(5).map(ToString::to_string).collect::<Vec<_>>().join(", ") {
-        none if none.is_empty() => "the catalog has no version of it".to_owned(),
-        some => format!("the newest in the catalog are {some}"),
-    };
-    Err(Because::new(
-        "NoMatchingVersion",
-        format!("no version of {} satisfies {}; {offered}", spec.extension, spec.version),
-    ))
+    annex_apis::choose(&facts.install, &facts.versions).cloned().map_err(|none| match none {
+        NoChoice::Invalid(why) => {
+            Because::new("InvalidVersion", format!("spec.version is no version requirement: {why}"))
+        }
+        NoChoice::NoMatch(newest) => {
+            let offered = match newest.iter().take(5).map(ToString::to_string).collect::<Vec<_>>().join(", ") {
+                none if none.is_empty() => "the catalog has no version of it".to_owned(),
+                some => format!("the newest in the catalog are {some}"),
+            };
+            let message = format!("no version of {} satisfies {}; {offered}", spec.extension, spec.version);
+            Because::new("NoMatchingVersion", message)
+        }
+    })
 }
 
-enum Verification {
+pub(super) enum Verification {
     Verified,
     Waived,
     Refused(Because),
 }
 
-fn verification(version: &ExtensionVersion, allow_unsigned: bool) -> Verification {
+pub(super) fn verification(version: &ExtensionVersion, allow_unsigned: bool) -> Verification {
     let conditions = version.status.iter().flat_map(|status| &status.conditions);
     match conditions.into_iter().find(|condition| condition.type_ == "Verified") {
         Some(condition) if condition.status == "True" => Verification::Verified,

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::{
     conditions::{Because, Findings, READY},
     flow::why,
+    needs::Needs,
     resolve::Resolved,
 };
 use crate::conditions::condition;
@@ -22,6 +23,8 @@ pub(super) struct Done {
     pub(super) answers: Option<RunnerReference>,
     /// Where something is left, once that was looked at.
     pub(super) places: Option<Vec<PlaceReference>>,
+    /// What it needs and who needs it, once that was looked at.
+    pub(super) needs: Option<Needs>,
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +74,10 @@ pub(super) fn status(
     }
     if let Some(places) = &done.places {
         status.places.clone_from(places);
+    }
+    if let Some(needs) = &done.needs {
+        status.dependencies.clone_from(&needs.dependencies);
+        status.dependents.clone_from(&needs.dependents);
     }
     if done.host.is_none() && recorded == Recorded::Lost {
         status.host = None;
@@ -131,14 +138,13 @@ pub(super) fn suspended(install: &Install, recorded: Recorded, now: Timestamp) -
 }
 
 /// The status of an Install that is being deleted and waits for something to be removed first.
-pub(super) fn uninstalling(install: &Install, what: &str, now: Timestamp) -> InstallStatus {
+pub(super) fn going(install: &Install, because: &Because, now: Timestamp) -> InstallStatus {
     let mut status = install.status.clone().unwrap_or_default();
-    let message = format!("waits for {what}");
     let ready = Condition {
         type_: READY.to_owned(),
         status: "False".to_owned(),
-        reason: "Uninstalling".to_owned(),
-        message,
+        reason: because.reason.to_string(),
+        message: because.message.clone(),
         observed_generation: install.metadata.generation,
         last_transition_time: Time(now),
     };

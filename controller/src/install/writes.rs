@@ -2,7 +2,7 @@ use annex_apis::{FlowAction, FlowRecord, INSTALL_FINALIZER, Install, InstallStat
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{Patch, PatchParams},
+    api::{Patch, PatchParams, PostParams},
     runtime::events::EventType,
 };
 use serde_json::json;
@@ -31,6 +31,12 @@ impl Writer<'_> {
         let mut finalizers = install.finalizers().to_vec();
         finalizers.retain(|finalizer| finalizer != INSTALL_FINALIZER);
         self.finalizers(install, &finalizers).await.map(drop)
+    }
+
+    /// Makes another Install in the workspace.
+    pub(super) async fn create(&self, install: &Install) -> Result<(), WriteError> {
+        let api = self.api(install);
+        self.writes.count("Install", api.create(&PostParams::default(), install)).await.map(drop)
     }
 
     async fn finalizers(&self, install: &Install, finalizers: &[String]) -> Result<Install, WriteError> {

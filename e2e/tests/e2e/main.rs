@@ -14,6 +14,7 @@ mod cleanup;
 mod cli;
 mod conflicts;
 mod demo;
+mod dependencies;
 mod environment;
 mod events;
 mod flows;

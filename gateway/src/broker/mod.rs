@@ -10,7 +10,7 @@ mod secrets;
 use std::{sync::Arc, time::Duration};
 
 use annex_answering::Refusal;
-use annex_apis::{FlowAction, FlowStage, Install, StageStatus, tenant_id};
+use annex_apis::{FlowAction, FlowStage, Install, StageStatus, is_going, tenant_id};
 use annex_grant::{BROKER_AUDIENCE, Expected, Grant, TOKEN_HEADER, UnixMillis};
 use axum::{body::Body, http::HeaderMap};
 use bytes::Bytes;
@@ -52,7 +52,7 @@ impl Needed {
         });
         let granted = install.spec.granted_capabilities.as_ref();
         let is_granted = is_tenants
-            && (install.metadata.deletion_timestamp.is_none() || is_called_away(&install))
+            && (!is_going(&install) || is_called_away(&install))
             && install.spec.extension == grant.extension.as_str()
             && granted.is_none_or(|granted| granted.iter().any(|name| name == self.capability));
         if is_granted { Ok((key, install)) } else { Err(self.not_granted()) }

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use annex_apis::{
     EnabledModule, Flow, FlowAction, FlowRecord, FlowStage, FlowTarget, Install, InstallStatus, OnFailure,
-    RETRY_ANNOTATION, StageStatus,
+    RETRY_ANNOTATION, StageStatus, enabled, held,
 };
 use annex_core::flow::{Action, Held, StageName, Wanted, action, plan};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::held::{enabled, held};
 use crate::conditions::Because;
 
 /// What a record says of why a flow failed: a status must stay small, with twenty of them too.

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use annex_apis::{EnabledModule, ExtensionVersion, RunnerReference};
+use annex_apis::{EnabledModule, ExtensionVersion, RunnerReference, modules_of};
 use annex_core::{InstallIdentity, flow::StageName};
 use jiff::Timestamp;
 use rand::Rng as _;
 
-use super::{
-    held::{changed, modules_of},
-    ledger::Ledger,
-};
+use super::{ledger::Ledger, target::changed};
 use crate::{
     api_writes::WriteError,
     conditions::Because,

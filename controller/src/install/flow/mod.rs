@@ -2,7 +2,7 @@
 //!
 //! | step | where | pure |
 //! |---|---|---|
-//! | what is there, and what is wanted, as the plan's own values | `held` | yes |
+//! | what is wanted, as the plan's own values; what is there is in [`annex_apis::held`] | `target` | yes |
 //! | which stages there are, how far each is, and how the flow ends | `ledger` | yes |
 //! | the handlers of an extension's modules are called | `lifecycle` | no |
 //! | what a flow that failed did is undone | `rollback` | no |
@@ -11,12 +11,12 @@
 //! looks first and changes what differs, so that a pass which begins anew after a crash does nothing twice that matters. Where all is as it
 //! is wanted there is no flow, and the same steps repair what has drifted.
 
-mod held;
+mod target;
 mod ledger;
 mod lifecycle;
 mod rollback;
 
-pub(super) use held::{modules_of, place_name, target, wanted};
+pub(super) use target::{place_name, target, wanted};
 pub(super) use ledger::{Course, Ledger, Wants, why};
 pub(super) use lifecycle::{Called, Undoing, call_all, call_back, prepared, purge};
 pub(super) use rollback::{Back, roll_back};

@@ -1,0 +1,245 @@
+//! What an Install's extension needs of the others in its workspace, and they of it.
+
+use std::sync::Arc;
+
+use annex_apis::{
+    INSTALLED_FOR_ANNOTATION, DependencyPolicy, DependencyStatus, ExtensionVersion, Install, InstallSpec, InstallStatus, routes_of_status,
+};
+use annex_core::{
+    ExtensionName,
+    dependencies::{
+        Along, Catalog, Checked, Installed, Need, Needed, Offer, Present, State, breaks, check, cycle, dependents,
+        to_install,
+    },
+    parse_requirement, version_object_name,
+};
+use kube::ResourceExt as _;
+use semver::Version;
+
+use super::{
+    conditions::Because,
+    facts::Facts,
+    resolve::{Verification, verification},
+};
+use crate::context::Context;
+
+/// As many as a status holds.
+const MOST_NAMED: usize = 64;
+/// A message names no more.
+const MOST_TOLD: usize = 5;
+
+/// What was found out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Needs {
+    /// For the status.
+    pub(super) dependencies: Vec<DependencyStatus>,
+    /// The names of the Installs that need this one.
+    pub(super) dependents: Vec<String>,
+    /// Why it cannot be installed, or upgraded, as things are.
+    pub(super) refusal: Option<Because>,
+    /// It is not there yet; what is there of the workspace, to find out what else has to be.
+    pub(super) there: Vec<Installed>,
+    pub(super) own: Option<Installed>,
+}
+
+/// Looks at the workspace. `version` is what is to be installed. `flows`: it is on its way; what is installed already is not stopped by
+/// something that is not ready for a moment.
+pub(super) fn needs(context: &Context, facts: &Facts, version: &ExtensionVersion, flows: bool) -> Needs {
+    let mut needs = Needs { dependents: named_dependents(context, facts), ..Needs::default() };
+    let Some(own) = installed(version, !flows) else { return needs };
+    if own.needs.is_empty() && needs.dependents.is_empty() {
+        return needs;
+    }
+    let there = neighbours(context, facts);
+    let present: Vec<Present> = there.iter().map(|other| other.present.clone()).collect();
+    let checked = check(&own.present, &own.needs, &present);
+    needs.dependencies = checked.iter().take(MOST_NAMED).map(|checked| said(checked, flows)).collect();
+    needs.refusal = refusal(&own, &checked, &there, flows);
+    if needs.refusal.is_none() && flows {
+        needs.refusal = broken(&own.present, &there);
+    }
+    needs.there = there;
+    needs.own = Some(own);
+    needs
+}
+
+fn refusal(own: &Installed, checked: &[Checked], there: &[Installed], flows: bool) -> Option<Because> {
+    let unmet: Vec<&Checked> = checked.iter().filter(|checked| !is_met(checked, flows)).collect();
+    if unmet.is_empty() {
+        return None;
+    }
+    let all: Vec<Installed> = there.iter().chain([own]).cloned().collect();
+    if let Some(cycle) = cycle(&own.present.extension, &all) {
+        return Some(Because::new("DependencyCycle", cycle.to_string()));
+    }
+    let waits = unmet.iter().all(|checked| matches!(checked.state, State::NotReady { .. }));
+    let reason = if waits { "DependencyNotReady" } else { "DependencyMissing" };
+    let told: Vec<String> = unmet.iter().take(MOST_TOLD).map(ToString::to_string).collect();
+    Some(Because::new(reason, format!("it needs what is not there: {}", told.join("; "))))
+}
+
+fn is_met(checked: &Checked, flows: bool) -> bool {
+    checked.is_met() || !flows && matches!(checked.state, State::NotReady { .. })
+}
+
+fn broken(own: &Present, there: &[Installed]) -> Option<Because> {
+    let broken = breaks(own, there);
+    if broken.is_empty() {
+        return None;
+    }
+    let told: Vec<String> = broken.iter().take(MOST_TOLD).map(ToString::to_string).collect();
+    let message = format!("version {} will not do for others in this workspace: {}", own.version, told.join("; "));
+    Some(Because::new("BreaksDependents", message))
+}
+
+fn said(checked: &Checked, flows: bool) -> DependencyStatus {
+    let installed = match &checked.state {
+        State::Satisfied { version, .. } | State::NotReady { version, .. } | State::WrongVersion { version, .. } => {
+            Some(version.to_string())
+        }
+        State::Missing | State::Absent => None,
+    };
+    DependencyStatus {
+        extension: checked.need.of.to_string(),
+        version: checked.need.version.to_string(),
+        installed_version: installed,
+        satisfied: is_met(checked, flows),
+    }
+}
+
+/// The Installs of the workspace that say they need this one's extension, or an interface that only it may provide.
+pub(super) fn named_dependents(context: &Context, facts: &Facts) -> Vec<String> {
+    let others = context.installs_of(&facts.key.cluster);
+    let is_needy = |install: &Install| names(install, &facts.install.spec.extension);
+    if !others.iter().any(|(key, install)| *key != facts.key && is_needy(install)) {
+        return Vec::new();
+    }
+    let Some(own) = installed_version(context, &facts.install).and_then(|version| installed(&version, true)) else {
+        return Vec::new();
+    };
+    let needy = dependents(&own.present, &neighbours(context, facts));
+    let mut dependents: Vec<String> = others
+        .iter()
+        .filter(|(key, install)| {
+            *key != facts.key
+                && needy.iter().any(|dependent| dependent.extension.as_str() == install.spec.extension)
+        })
+        .map(|(key, _)| key.name.clone())
+        .collect();
+    dependents.sort();
+    dependents.dedup();
+    dependents.truncate(MOST_NAMED);
+    dependents
+}
+
+/// Whether an Install's status says that it needs this extension, or some interface.
+pub(crate) fn names(install: &Install, extension: &str) -> bool {
+    let dependencies = install.status.iter().flat_map(|status| &status.dependencies);
+    dependencies.into_iter().any(|one| one.extension == extension || one.extension.starts_with(INTERFACE))
+}
+
+/// How [`Needed::Interface`] begins when it is written down. No extension's name has a space.
+const INTERFACE: &str = "interface ";
+
+/// The other extensions of the workspace: those that are installed, and those that are on their way.
+fn neighbours(context: &Context, facts: &Facts) -> Vec<Installed> {
+    let others = context.installs_of(&facts.key.cluster);
+    let others = others.iter().filter(|(key, _)| *key != facts.key);
+    others
+        .filter_map(|(_, install)| {
+            // Not whether it is Ready: an upgrade of it may have failed, and it goes on.
+            let is_ready = !routes_of_status(install).is_empty();
+            let version = installed_version(context, install).map(|version| (version, is_ready));
+            let (version, is_ready) = version.or_else(|| Some((next_version(context, install)?, false)))?;
+            installed(&version, is_ready)
+        })
+        .collect()
+}
+
+fn installed_version(context: &Context, install: &Install) -> Option<Arc<ExtensionVersion>> {
+    published(context, install, install.status.as_ref()?.installed_version.as_ref()?)
+}
+
+/// The version that a flow is to reach.
+fn next_version(context: &Context, install: &Install) -> Option<Arc<ExtensionVersion>> {
+    if install.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let flow = install.status.as_ref().and_then(|status: &InstallStatus| status.flow.as_ref())?;
+    published(context, install, flow.to.as_ref()?)
+}
+
+fn published(context: &Context, install: &Install, version: &str) -> Option<Arc<ExtensionVersion>> {
+    let extension: ExtensionName = install.spec.extension.parse().ok()?;
+    let name = version_object_name(&extension, &version.parse().ok()?).ok()?;
+    context.catalog.versions.named(&name).filter(|found| found.spec.version == version)
+}
+
+/// The Installs that have to be made along, in the order in which they can be installed; or why that cannot be.
+pub(super) fn along(context: &Context, facts: &Facts, needs: &Needs) -> Result<Vec<Install>, Because> {
+    let Some(own) = &needs.own else { return Ok(Vec::new()) };
+    let layers = to_install(own, &needs.there, &catalog(context, facts))
+        .map_err(|refusal| Because::new("DependencyMissing", refusal.to_string()))?;
+    Ok(layers.into_iter().flatten().map(|along| install_along(facts, &along)).collect())
+}
+
+fn install_along(facts: &Facts, along: &Along) -> Install {
+    let spec = InstallSpec {
+        extension: along.extension.to_string(),
+        version: along.requirement.to_string(),
+        dependencies: DependencyPolicy::Auto,
+        environment_ref: facts.install.spec.environment_ref.clone(),
+        ..serde_json::from_value(serde_json::json!({ "extension": along.extension.as_str() })).unwrap_or_default()
+    };
+    let mut install = Install::new(along.extension.as_str(), spec);
+    install.metadata.namespace = facts.install.namespace();
+    install.annotations_mut().insert(INSTALLED_FOR_ANNOTATION.to_owned(), facts.install.name_any());
+    install
+}
+
+/// What the tenant may install.
+fn catalog(context: &Context, facts: &Facts) -> Catalog {
+    let mut catalog = Catalog::new();
+    let allowed = facts.tenant.spec.allowed_extensions.as_ref();
+    for version in context.catalog.versions.filter(|version| !version.spec.yanked) {
+        let is_good = !matches!(verification(&version, facts.allow_unsigned), Verification::Refused(_));
+        let is_allowed = allowed.is_none_or(|allowed| allowed.contains(&version.spec.extension));
+        if let Some(Installed { present, needs }) = installed(&version, true).filter(|_| is_good && is_allowed) {
+            let offer = Offer { version: present.version, provides: present.provides, needs };
+            catalog.entry(present.extension).or_default().push(offer);
+        }
+    }
+    catalog
+}
+
+/// What a version is, and needs. None: the catalog has something of it that cannot be read, which no version that was published has.
+pub(super) fn installed(version: &ExtensionVersion, is_ready: bool) -> Option<Installed> {
+    let spec = &version.spec;
+    let extension: ExtensionName = spec.extension.parse().ok()?;
+    let needs = spec.dependencies.iter().filter_map(|dependency| {
+        Some(Need {
+            of: Needed::Extension(dependency.extension.parse().ok()?),
+            version: parse_requirement(&dependency.version).ok()?,
+            is_optional: dependency.optional,
+        })
+    });
+    let required = spec.requires.iter().filter_map(|required| {
+        Some(Need {
+            of: Needed::Interface(required.interface.clone()),
+            version: parse_requirement(&required.version).ok()?,
+            is_optional: required.optional,
+        })
+    });
+    let provided = spec.provides.iter();
+    Some(Installed {
+        needs: needs.chain(required).collect(),
+        present: Present {
+            extension,
+            version: spec.version.parse::<Version>().ok()?,
+            provides: provided
+                .filter_map(|provided| Some((provided.interface.clone(), provided.version.parse().ok()?)))
+                .collect(),
+            is_ready,
+        },
+    })
+}
