@@ -189,7 +189,7 @@ mod tests {
         );
         assert_eq!(
             refused(json!({"minProperties": 1}), json!({})),
-            "parameters do not satisfy the version's schema: all of them together has fewer than 1 members"
+            "parameters do not satisfy the version's schema: the whole has fewer than 1 members"
         );
     }
 

@@ -79,7 +79,7 @@ fn failures(error: &ValidationError) -> Vec<String> {
         kind => vec![(place.to_owned(), wanted(kind))],
     };
     let told = |(place, wanted): (String, String)| {
-        let place = if place.is_empty() { "all of them together" } else { &place };
+        let place = if place.is_empty() { "the whole" } else { &place };
         let room = MAX_FAILURE.saturating_sub(wanted.chars().count()).saturating_sub(1);
         format!("{} {wanted}", cut(place, room))
     };
