@@ -175,14 +175,14 @@ pub struct RequiredInterface {
 }
 
 /// The handlers of an extension's own life. Annex calls them itself and lets nobody else call them: before an install or an upgrade is
-/// published, and before an uninstall, once for each module that changed (by digest), in the order of the manifest. An extension that names
-/// no modules is one module, `main`. What is not named is not called.
+/// published, and before an uninstall, once for each module that changed (by digest), in the order of the manifest; on the way back and at an
+/// uninstall in reverse. An extension that names no modules is one module, `main`. What is not named is not called.
 ///
 /// The call is `POST /.annex/lifecycle/<handler>`, the handler percent-encoded as one segment, with
 /// `{"action":"install|upgrade|uninstall","module":"notes","from":"1.0.0"|null,"to":"1.1.0"|null,"purge":false}`. 2xx is success; anything else is
 /// tried again as often as the Install says, but a status 4xx other than 408, 425 and 429 is not. Then the flow fails and is rolled back, by
-/// the handlers of the new version: `upgrade` with `from` and `to` exchanged, `uninstall` with `purge` for what was not there before. After a
-/// crash a handler may be called twice with the same body.
+/// the handlers of the new version: `upgrade` with `from` and `to` exchanged, `uninstall` for what was not there before. After a crash a
+/// handler may be called twice with the same body.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

@@ -94,6 +94,27 @@ async function rates() {
   return response.text();
 }
 
+function setup() {
+  // Only where there is none yet. An earlier Install may have left one, and this call may be the second.
+  kv.compareAndSet("theme", undefined, bytes("light"));
+  return "there is a theme";
+}
+
+async function migrate(request) {
+  const { from, to } = await request.json();
+  // It is not tried again, and the tenant reads why.
+  if (from.startsWith("0.1.")) throw new Problem(422, "what 0.1 has stored cannot be read: install 0.2 first");
+  const count = kv.get("count");
+  if (to.startsWith("0.")) {
+    // It is rolled back. The former version goes on with `count`; what was made of it must not be found by the next upgrade.
+    kv.delete("visits");
+  } else if (count !== undefined) {
+    // `count` stays: the former version answers until this one does. And what is there is not written over: this may be the second call.
+    kv.compareAndSet("visits", undefined, count);
+  }
+  return "the visits are where they belong";
+}
+
 const ENDPOINTS = {
   "GET /theme": theme,
   "PUT /theme": setTheme,
@@ -103,6 +124,8 @@ const ENDPOINTS = {
   "POST /report": report,
   "GET /greeting": greeting,
   "GET /rates": rates,
+  "POST /.annex/lifecycle/setup": setup,
+  "POST /.annex/lifecycle/migrate": migrate,
 };
 
 addEventListener("fetch", (event) => event.respondWith(answer(event.request)));

@@ -3,6 +3,7 @@
 mod fetching;
 mod greeting;
 mod keys;
+mod lifecycle;
 mod payments;
 mod problem;
 mod report;
@@ -34,6 +35,8 @@ impl Guest for Component {
             (Method::Post, "/report") => Ok(report::report(&body)),
             (Method::Get, "/greeting") => greeting::greeting(),
             (Method::Get, "/rates") => fetching::rates(),
+            (Method::Post, "/.annex/lifecycle/setup") => lifecycle::setup(),
+            (Method::Post, "/.annex/lifecycle/migrate") => lifecycle::migrate(&body),
             _ => Err(Problem::new(404, "there is nothing here")),
         };
         match answered {
