@@ -9,6 +9,7 @@
     reason = "each print column has the same keys; clippy takes them for one attribute"
 )]
 
+mod config;
 mod execution_quota;
 mod extension;
 mod extension_version;
@@ -20,11 +21,12 @@ mod reference;
 mod routes;
 mod tenant;
 
+pub use config::{PLATFORM_CONFIG, config};
 pub use execution_quota::{ExecutionQuota, ExecutionQuotaSpec, ExecutionQuotaStatus, QUOTA_NAME};
 pub use extension::{Extension, ExtensionSpec};
 pub use extension_version::{
-    Archive, Dependency, Endpoint, ExtensionVersion, ExtensionVersionSpec, ExtensionVersionStatus,
-    Lifecycle, Limits, Module, ProvidedInterface, RequiredInterface, Signature,
+    Archive, Dependency, Endpoint, ExtensionVersion, ExtensionVersionSpec, ExtensionVersionStatus, Lifecycle,
+    Limits, Module, ProvidedInterface, RequiredInterface, Signature,
 };
 pub use install::{
     DeletionPolicy, DependencyPolicy, DependencyStatus, EnabledModule, Flow, FlowAction, FlowRecord,
@@ -35,12 +37,10 @@ pub use managed_environment::{
     KUBECONFIG_KEY, MANAGED_ENVIRONMENT_SECRET_TYPE, ManagedEnvironment, ManagedEnvironmentSpec,
     ManagedEnvironmentStatus,
 };
-pub use planned::{
-    DIRECT, NoChoice, choose, enabled, held, modules_of, place_of_reference, place_of_runner,
-};
+pub use planned::{DIRECT, NoChoice, choose, enabled, held, modules_of, place_of_reference, place_of_runner};
 pub use reference::{KeyReference, NameReference};
 pub use routes::{identity, is_going, routes_of_status, tenant_id};
-pub use tenant::{QuotaDefaults, Tenant, TenantSpec};
+pub use tenant::{Abandoned, QuotaDefaults, Tenant, TenantSpec, TenantStatus};
 
 /// The API group of every kind in this crate.
 pub const GROUP: &str = "annex.sh";

@@ -1,3 +1,4 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
     group = "annex.sh",
     version = "v1alpha1",
     kind = "Tenant",
+    status = "TenantStatus",
     derive = "PartialEq",
     derive = "Default",
     category = "annex",
@@ -40,6 +42,35 @@ pub struct TenantSpec {
     /// The limits that the workspace's ExecutionQuota gets.
     #[serde(default)]
     pub quota: QuotaDefaults,
+}
+
+/// What the controller noted of it.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
+pub struct TenantStatus {
+    /// What Installs left behind because somebody did not want to wait for it any longer, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub abandoned: Vec<Abandoned>,
+}
+
+/// What an Install left behind that is gone.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Abandoned {
+    /// What is left: `compute`, `storage` or `handlers`.
+    #[schemars(length(max = 32))]
+    pub what: String,
+    /// The extension.
+    #[schemars(length(max = 200))]
+    pub extension: String,
+    /// The uid of the Install.
+    #[schemars(length(max = 64))]
+    pub install: String,
+    /// Where it is, and what it was waited for.
+    #[schemars(length(max = 512))]
+    pub message: String,
+    /// When it was given up.
+    pub at: Time,
 }
 
 /// Limits for all extensions of a workspace together. An absent one is the platform's default.

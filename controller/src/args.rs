@@ -6,6 +6,7 @@ use annex_service::{LogFormat, OperationsTlsArgs};
 use jiff::{Span, SpanRelativeTo};
 
 use crate::{
+    announce::AnnounceArgs,
     compute::{ComputeArgs, DomainMode},
     handlers::HandlerArgs,
     runner::Runner,
@@ -59,6 +60,8 @@ pub(crate) struct Args {
     pub(crate) compute: ComputeArgs,
     #[command(flatten)]
     pub(crate) handlers: HandlerArgs,
+    #[command(flatten)]
+    pub(crate) announce: AnnounceArgs,
     #[command(flatten)]
     pub(crate) environment: EnvironmentArgs,
     #[command(flatten)]

@@ -18,6 +18,7 @@ use kube_kcp::{
 use parking_lot::Mutex;
 
 use crate::{
+    announce::Announcer,
     api_writes::ApiWrites,
     args::DomainArgs,
     catalog::Catalog,
@@ -69,6 +70,7 @@ pub(crate) struct Context {
     pub(crate) host_claims: Claims<HostName>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) rollout: Rollout,
+    pub(crate) announcer: Announcer,
     /// Installs that a relist no longer held, as they were last seen. Nobody said that they were deleted.
     pub(crate) vanished: Mutex<HashMap<ObjectKey, Arc<Install>>>,
     /// Installs of which the server said that they were deleted, and that are not let go of yet.

@@ -7,6 +7,7 @@ use futures::FutureExt as _;
 use kube_kcp::{Fence, Leadership, Lease, Limits, Stop, WorkMetrics, run_workers};
 
 use crate::{
+    announce::announce,
     compute::Elsewhere,
     context::Context,
     run::{reconcile, reconcile_elsewhere, reconcile_environment},
@@ -19,11 +20,15 @@ const ELSEWHERE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Environments that are looked at at a time. Most of that is waiting for servers that are not ours.
 const ENVIRONMENTS: usize = 32;
 
+/// Installs of which something is told at a time.
+const EVENTS: usize = 8;
+
 /// What is counted of each kind of work.
 pub(crate) struct Counted {
     pub(crate) installs: WorkMetrics,
     pub(crate) environments: WorkMetrics,
     pub(crate) elsewhere: WorkMetrics,
+    pub(crate) events: WorkMetrics,
 }
 
 /// Stands for the lease, and works while it is held, until the process is asked to end. `fence` is the one before every write.
@@ -89,5 +94,12 @@ async fn work(
         stop(),
         |key| reconcile_elsewhere(context.clone(), key),
     );
-    tokio::join!(installs, environments, elsewhere);
+    let events = run_workers(
+        context.announcer.queue.clone(),
+        Limits { concurrency: EVENTS, timeout: RECONCILE_TIMEOUT },
+        counted.events.clone(),
+        stop(),
+        |key| announce(context.clone(), key),
+    );
+    tokio::join!(installs, environments, elsewhere, events);
 }

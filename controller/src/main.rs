@@ -1,5 +1,6 @@
 //! Makes Installs true, and gives workspaces that bound the API by hand what the initializer gives new ones.
 
+mod announce;
 mod api_writes;
 mod args;
 mod bindings;

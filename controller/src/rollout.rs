@@ -139,10 +139,13 @@ mod tests {
     #[test]
     fn when_too_many_fail_no_more_begin_until_somebody_says_so() {
         let rollout = Rollout::new(1000);
-        let (good, bad) = (install(&[("1.1.0", "FINISHED")]), install(&[("1.1.0", "CANCELLED"), ("1.1.0", "FINISHED")]));
+        let (good, bad) =
+            (install(&[("1.1.0", "FINISHED")]), install(&[("1.1.0", "CANCELLED"), ("1.1.0", "FINISHED")]));
         let others = install(&[("1.0.5", "CANCELLED")]);
         let begin = |good_ones: usize, bad_ones: usize, annotations: Value| {
-            let all = std::iter::repeat_n(&good, good_ones).chain(std::iter::repeat_n(&bad, bad_ones)).chain([&others]);
+            let all = std::iter::repeat_n(&good, good_ones)
+                .chain(std::iter::repeat_n(&bad, bad_ones))
+                .chain([&others]);
             rollout.begin(&version(annotations), all, at(0))
         };
         assert_eq!(begin(0, 2, json!({})), Ok(()), "two say nothing");

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
+    announce::Announcer,
     api_writes::ApiWrites,
     args::Args,
     catalog::Catalog,
@@ -51,6 +52,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         installs: work_metrics,
         environments: WorkMetrics::register(registry.sub_registry_with_prefix("environments")),
         elsewhere: WorkMetrics::register(registry.sub_registry_with_prefix("own_clusters")),
+        events: WorkMetrics::register(registry.sub_registry_with_prefix("events")),
     };
     let lease_metrics = LeaseMetrics::register(&mut registry);
     let readiness = Readiness::default();
@@ -85,6 +87,8 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let calls = args.compute.calls.calls()?;
     let options = args.compute.options(runner_tokens.clone(), policy, calls.clone())?;
     let platform = platform(&args.compute, options.clone(), writes.clone(), &fence).await?;
+    let announcer = Announcer::new(&args.announce)?;
+    announcer.register(&mut registry);
     let context = Arc::new(Context {
         queue: Arc::new(WorkQueue::new(Backoff::default(), args.concurrency_per_workspace)),
         tenants: TenantSide::default(),
@@ -94,6 +98,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         host_claims: Claims::default(),
         routes: Arc::new(Routes::default()),
         rollout: Rollout::new(args.rollout_per_minute),
+        announcer,
         vanished: Mutex::default(),
         deleted: Mutex::default(),
         runner: args.runner()?,
@@ -123,10 +128,12 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let status = {
         let (readiness, context) = (readiness.clone(), context.clone());
         let (installs, environments) = (counted.installs.clone(), counted.environments.clone());
+        let events = counted.events.clone();
         Box::new(move || {
             gauges.refresh(&context);
             installs.refresh(&context.queue);
             environments.refresh(&context.environments.queue);
+            events.refresh(&context.announcer.queue);
             let routes = context.routes.len();
             Status {
                 waiting_for: readiness.waiting_for(),

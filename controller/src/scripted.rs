@@ -23,6 +23,7 @@ use tokio::{net::TcpListener, sync::mpsc};
 use tower::service_fn;
 
 use crate::{
+    announce::{AnnounceArgs, Announcer},
     api_writes::ApiWrites,
     args::{DomainArgs, EnvironmentArgs},
     compute::{Elsewhere, Layout, Notice, PlaceId, Places, Setup, State},
@@ -210,6 +211,7 @@ impl Controller {
             host_claims: Default::default(),
             routes: Arc::default(),
             rollout: Rollout::new(60),
+            announcer: Announcer::new(&AnnounceArgs::default()).unwrap(),
             vanished: Mutex::default(),
             deleted: Mutex::default(),
             runner: None,

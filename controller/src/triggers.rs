@@ -29,10 +29,12 @@ impl Context {
         self.orphans.lock().clear();
         self.left.lock().clear();
         self.undone.lock().clear();
+        self.announcer.begin();
         // What changes meanwhile claims for itself; twice does no harm.
         self.leads.store(true, Ordering::Release);
         for (key, install) in self.tenants.installs.all() {
             self.claim_recorded(&key, &install);
+            self.announcer.note(&key);
         }
         self.restore_routes();
         self.sweep_tenants();
@@ -56,6 +58,7 @@ impl Context {
         if self.leads() {
             self.install_noted(change);
             self.wake_who_needs(change);
+            self.announcer.note(change.key());
         }
         self.queue.add(Key::Install(change.key().clone()));
     }
@@ -74,9 +77,12 @@ impl Context {
         let goes = matches!(change, Change::Removed { .. });
         let is_concerned = |other: &Install| {
             (goes && is_over_quota(other))
-                || names(other, &install.spec.extension) || names(install, &other.spec.extension)
+                || names(other, &install.spec.extension)
+                || names(install, &other.spec.extension)
         };
-        self.wake(there.filter(|(other, install)| other != key && is_concerned(install)).map(|(other, _)| other));
+        self.wake(
+            there.filter(|(other, install)| other != key && is_concerned(install)).map(|(other, _)| other),
+        );
     }
 
     /// What the status of an Install says it holds is claimed before anything is reconciled, so that a restart gives nobody's host

@@ -91,7 +91,11 @@ async fn admitted(app: &App, parts: &Parts, target: &Target) -> Result<Installed
             Some(_) => may_not_call(),
         });
     };
-    let installed = Installed::of(&app.catalog, &key, &install, content, app.settings.default_memory_mb);
+    let dependency = |extension: &str| {
+        app.installs.of_extension(&workspace, extension).into_iter().next().map(|(_, install)| install)
+    };
+    let installed =
+        Installed::of(&app.catalog, &key, &install, content, app.settings.default_memory_mb, dependency);
     match caller {
         None => {
             // What is not known to be public is not.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use annex_answering::{Catalog, Refusal};
-use annex_apis::{Endpoint, Install, RunnerReference, Tenant, identity, is_going, routes_of_status};
+use annex_apis::{Endpoint, Install, RunnerReference, Tenant, config, identity, is_going, routes_of_status};
 use annex_core::{ContentHash, ExtensionName, InstallId, InstallIdentity, version_object_name};
 use annex_grant::Capabilities;
 use kube::ResourceExt as _;
@@ -29,7 +29,7 @@ pub(crate) struct Installed {
 }
 
 impl Installed {
-    /// `content` is what answers on the host that was asked, if one was.
+    /// `content` is what answers on the host that was asked, if one was; `dependency` finds the Install of an extension in the workspace.
     ///
     /// An Install that is suspended goes on answering, as its status says; what answers nowhere has no route there.
     ///
@@ -41,6 +41,7 @@ impl Installed {
         install: &Install,
         content: Option<ContentHash>,
         default_memory_mb: u32,
+        dependency: impl Fn(&str) -> Option<Arc<Install>>,
     ) -> Result<Self, Refusal> {
         let tenant: Arc<Tenant> =
             catalog.tenants.get(key.cluster.as_str()).ok_or_else(|| not_ready("TenantUnknown"))?;
@@ -62,6 +63,7 @@ impl Installed {
         let positive =
             |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok()).filter(|n| *n > 0);
         let memory = positive(limits.memory_mib).unwrap_or(default_memory_mb);
+        let memory_mb = positive(tenant.spec.quota.memory_mib).map_or(memory, |most| memory.min(most));
         Ok(Self {
             identity,
             id,
@@ -70,8 +72,8 @@ impl Installed {
             public: install.spec.public.clone(),
             capabilities,
             timeout_ms: positive(limits.timeout_ms),
-            memory_mb: positive(tenant.spec.quota.memory_mib).map_or(memory, |most| memory.min(most)),
-            config: install.spec.parameters.clone(),
+            memory_mb,
+            config: config(install, &version, memory_mb, dependency),
             runner: install.status.as_ref().and_then(|status| status.runner_ref.clone()),
         })
     }

@@ -12,6 +12,7 @@ pub fn prune(install: &mut Install) {
         secrets: spec.secrets,
         granted_capabilities: spec.granted_capabilities,
         public: spec.public,
+        environment_ref: spec.environment_ref,
         ..InstallSpec::default()
     };
     install.metadata.labels = None;
@@ -27,6 +28,8 @@ pub fn prune(install: &mut Install) {
             installed_version: before.installed_version,
             runner_ref: before.runner_ref,
             dependents: before.dependents,
+            dependencies: before.dependencies,
+            url: before.url,
             // While it is taken away, its own handlers are called and may store.
             flow: before.flow.filter(|flow| flow.action == FlowAction::Revoke),
             conditions: before

@@ -127,7 +127,10 @@ pub(crate) fn launch(
             match knative {
                 None => {
                     arg("--runner-url", settings.runner_url());
-                    arg("--runner-internal-url", format!("http://127.0.0.1:{}", settings.runner_internal_port()));
+                    arg(
+                        "--runner-internal-url",
+                        format!("http://127.0.0.1:{}", settings.runner_internal_port()),
+                    );
                     env.push(("EXT_DOMAIN_SCHEME".to_owned(), domain_scheme.to_owned()));
                 }
                 Some(knative) => {

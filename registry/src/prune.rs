@@ -16,6 +16,8 @@ pub fn prune(install: &mut Install) {
             routes: std::mem::take(&mut status.routes),
             host: status.host.take(),
             content_hash: status.content_hash.take(),
+            // Who is needed goes on though it is being deleted.
+            dependents: std::mem::take(&mut status.dependents),
             conditions: status.conditions.drain(..).filter(|condition| condition.type_ == "Ready").collect(),
             ..InstallStatus::default()
         };

@@ -323,7 +323,10 @@ mod tests {
     fn options(more: &[&str]) -> Result<Options, String> {
         let given = ["annex", "--runner-image", "i", "--runner-registry-url", "http://registry"];
         let args = Args::try_parse_from(given.iter().chain(more)).map_err(|error| error.to_string())?;
-        args.compute.options(None, None, Calls::default()).map(Option::unwrap).map_err(|error| error.to_string())
+        args.compute
+            .options(None, None, Calls::default())
+            .map(Option::unwrap)
+            .map_err(|error| error.to_string())
     }
 
     #[test]

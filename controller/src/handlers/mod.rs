@@ -10,12 +10,13 @@ use std::{collections::BTreeMap, time::Duration};
 use annex_apis::{ExtensionVersion, RunnerReference};
 use annex_core::{InstallId, InstallIdentity};
 use annex_grant::{
-    BodyDigest, Capabilities, ExecuteContext, ExecuteRequest, Grant, HttpRequest, KeyRing, Limits, Nonce, Order,
-    OrderContext, RunnerError, RunnerErrorCode, UnixMillis,
+    BodyDigest, Capabilities, ExecuteContext, ExecuteRequest, Grant, HttpRequest, KeyRing, Limits, Nonce,
+    Order, OrderContext, RunnerError, RunnerErrorCode, UnixMillis,
 };
 use annex_runner_client::{Executed, NoPlace, NotExecuted, Ordered, Place, Runners, sign};
 use annex_service::{Followed, RequestId};
 use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -26,7 +27,7 @@ const GRANT_MARGIN: Duration = Duration::from_secs(5);
 /// How much of what a handler says of its failure is shown.
 const LONGEST_WORDS: usize = 512;
 /// Memory of a call whose version names none, in MiB.
-const DEFAULT_MEMORY_MIB: u32 = 128;
+pub(crate) const DEFAULT_MEMORY_MIB: u32 = 128;
 
 /// The way to the runners.
 pub(crate) struct Handlers {
@@ -46,7 +47,7 @@ pub(crate) struct Callee<'a> {
     pub(crate) version: &'a ExtensionVersion,
     /// What the Install grants of what the version asks for.
     pub(crate) granted: Option<&'a [String]>,
-    pub(crate) config: &'a BTreeMap<String, serde_json::Value>,
+    pub(crate) config: BTreeMap<String, serde_json::Value>,
 }
 
 /// What a lifecycle handler is told. One module's.
@@ -110,7 +111,12 @@ impl Handlers {
     }
 
     /// Calls a handler of the content for one of its modules.
-    pub(crate) async fn call(&self, callee: &Callee<'_>, handler: &str, change: &Change<'_>) -> Result<(), NotDone> {
+    pub(crate) async fn call(
+        &self,
+        callee: &Callee<'_>,
+        handler: &str,
+        change: &Change<'_>,
+    ) -> Result<(), NotDone> {
         let (place, install) = (self.place(callee)?, id(callee)?);
         let request_id = RequestId::default();
         let limits = limits(callee, self.timeout);
@@ -194,7 +200,8 @@ fn internal() -> NotDone {
 /// What the version names, and what the platform gives where it names nothing.
 fn limits(callee: &Callee<'_>, timeout: Duration) -> Limits {
     let own = callee.version.spec.limits.clone().unwrap_or_default();
-    let positive = |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok()).filter(|n| *n > 0);
+    let positive =
+        |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok()).filter(|n| *n > 0);
     let whole = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
     Limits {
         timeout_ms: positive(own.timeout_ms).map_or(whole, |own| own.min(whole)),
@@ -203,9 +210,12 @@ fn limits(callee: &Callee<'_>, timeout: Duration) -> Limits {
     }
 }
 
-/// A handler's name as one segment of a path.
+/// What needs no escape in a path (RFC 3986, "unreserved") has none.
+const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A handler's name as one segment of a path. It begins with a letter or a digit, so it is no dot segment.
 fn segment(handler: &str) -> String {
-    percent_encoding::utf8_percent_encode(handler, percent_encoding::NON_ALPHANUMERIC).to_string()
+    utf8_percent_encode(handler, &ESCAPED).to_string()
 }
 
 /// What the guest said of its failure: for people, of whom the tenant is one.
@@ -217,7 +227,11 @@ fn said(status: u16, body: Option<Vec<u8>>) -> NotDone {
         }
         _ => String::from_utf8_lossy(&body).into_owned(),
     };
-    let text: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).take(LONGEST_WORDS).collect();
+    let text: String = text
+        .chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .take(LONGEST_WORDS)
+        .collect();
     let message = match text.trim() {
         "" => format!("it answered {status}"),
         text => format!("it answered {status}: {text}"),
@@ -242,10 +256,13 @@ fn refused(error: &RunnerError) -> NotDone {
         RunnerErrorCode::VerificationFailed => failed("the runner does not trust its bytes", true),
         // Of what is loaded the message begins with the engine's word for why it cannot be.
         RunnerErrorCode::GuestFailed => {
-            let word: String = error.message.chars().take_while(char::is_ascii_alphanumeric).take(64).collect();
+            let word: String =
+                error.message.chars().take_while(char::is_ascii_alphanumeric).take(64).collect();
             failed(&format!("it failed in the sandbox: {word}"), false)
         }
-        RunnerErrorCode::GuestLimit => failed("it asked for more memory or resources than it may have", false),
+        RunnerErrorCode::GuestLimit => {
+            failed("it asked for more memory or resources than it may have", false)
+        }
         RunnerErrorCode::ResponseTooLarge => failed("its answer is too large", false),
         RunnerErrorCode::Timeout => failed("it took longer than it may", false),
         RunnerErrorCode::MalformedRequest

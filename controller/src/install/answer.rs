@@ -230,7 +230,10 @@ mod tests {
             json!({ "tenant_id": "acme", "extension_id": "com.example.hello", "content_hash": hash });
         let resolved = Resolved {
             version: "1.0.0".to_owned(),
-            published: Arc::new(ExtensionVersion::new("com.example.hello-1.0.0", ExtensionVersionSpec::default())),
+            published: Arc::new(ExtensionVersion::new(
+                "com.example.hello-1.0.0",
+                ExtensionVersionSpec::default(),
+            )),
             host: "acme--hello.apps.test".parse().unwrap(),
             identity: serde_json::from_value(identity).unwrap(),
             verified: true,

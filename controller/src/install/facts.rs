@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use annex_apis::{Extension, ExtensionVersion, Install, REPROVISION_ANNOTATION, Tenant, identity, tenant_id};
 use annex_core::{ContentHash, HostName, InstallIdentity};
@@ -7,7 +7,10 @@ use kube::ResourceExt as _;
 use kube_kcp::ObjectKey;
 
 use super::site::{Site, site};
-use crate::{catalog::Catalog, conditions::Because, compute::State, context::Context, triggers::rank};
+use crate::{
+    catalog::Catalog, compute::State, conditions::Because, context::Context, handlers::DEFAULT_MEMORY_MIB,
+    triggers::rank,
+};
 
 /// Everything that deciding about an Install needs, read from the indexes in one go.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ pub(super) struct Facts {
     pub(super) allow_unsigned: bool,
     /// What is installed stays, because it is not its turn to take another version by itself. Why.
     pub(super) pinned: Option<Because>,
+    /// The Installs of the workspace that this one's status names as what it needs.
+    pub(super) dependencies: Vec<Arc<Install>>,
     /// As many Installs as the tenant may have come before this one: so many.
     pub(super) quota_full: Option<i32>,
 }
@@ -87,6 +92,7 @@ pub(super) fn gather(context: &Context, key: &ObjectKey, install: Arc<Install>) 
         site,
         allow_unsigned: context.allow_unsigned,
         pinned: None,
+        dependencies: dependencies(context, key, &install),
         quota_full: quota_full(context, key, &install, &tenant),
         key: key.clone(),
         install,
@@ -110,6 +116,17 @@ impl Facts {
         })
     }
 
+    /// What a lifecycle handler of this version is handed as its configuration.
+    pub(super) fn config(&self, version: &ExtensionVersion) -> BTreeMap<String, serde_json::Value> {
+        let limits = version.spec.limits.as_ref();
+        let memory = limits.and_then(|limits| u32::try_from(limits.memory_mib?).ok());
+        let found =
+            |extension: &str| self.dependencies.iter().find(|there| there.spec.extension == extension);
+        annex_apis::config(&self.install, version, memory.unwrap_or(DEFAULT_MEMORY_MIB), |extension| {
+            found(extension).cloned()
+        })
+    }
+
     /// How long a flow may take.
     pub(super) fn timeout(&self) -> SignedDuration {
         // The schema lets nothing else pass.
@@ -117,6 +134,15 @@ impl Facts {
         let timeout = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
         timeout.unwrap_or(SignedDuration::from_mins(10)).max(SignedDuration::from_secs(1))
     }
+}
+
+fn dependencies(context: &Context, key: &ObjectKey, install: &Install) -> Vec<Arc<Install>> {
+    let named = install.status.as_ref().map_or(&[][..], |status| &status.dependencies);
+    if named.is_empty() {
+        return Vec::new();
+    }
+    let there = context.installs_of(&key.cluster).into_iter().map(|(_, install)| install);
+    there.filter(|other| named.iter().any(|needed| needed.extension == other.spec.extension)).collect()
 }
 
 /// Those that are installed come first, and then those that have waited longest.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use annex_apis::{
-    INSTALLED_FOR_ANNOTATION, DependencyPolicy, DependencyStatus, ExtensionVersion, Install, InstallSpec, InstallStatus, routes_of_status,
+    DependencyPolicy, DependencyStatus, ExtensionVersion, INSTALLED_FOR_ANNOTATION, Install, InstallSpec,
+    InstallStatus, routes_of_status,
 };
 use annex_core::{
     ExtensionName,
     dependencies::{
-        Along, Catalog, Checked, Installed, Need, Needed, Offer, Present, State, breaks, check, cycle, dependents,
-        to_install,
+        Along, Catalog, Checked, Installed, Need, Needed, Offer, Present, State, breaks, check, cycle,
+        dependents, to_install,
     },
     parse_requirement, version_object_name,
 };
@@ -88,15 +89,16 @@ fn broken(own: &Present, there: &[Installed]) -> Option<Because> {
         return None;
     }
     let told: Vec<String> = broken.iter().take(MOST_TOLD).map(ToString::to_string).collect();
-    let message = format!("version {} will not do for others in this workspace: {}", own.version, told.join("; "));
+    let message =
+        format!("version {} will not do for others in this workspace: {}", own.version, told.join("; "));
     Some(Because::new("BreaksDependents", message))
 }
 
 fn said(checked: &Checked, flows: bool) -> DependencyStatus {
     let installed = match &checked.state {
-        State::Satisfied { version, .. } | State::NotReady { version, .. } | State::WrongVersion { version, .. } => {
-            Some(version.to_string())
-        }
+        State::Satisfied { version, .. }
+        | State::NotReady { version, .. }
+        | State::WrongVersion { version, .. } => Some(version.to_string()),
         State::Missing | State::Absent => None,
     };
     DependencyStatus {
@@ -114,7 +116,8 @@ pub(super) fn named_dependents(context: &Context, facts: &Facts) -> Vec<String> 
     if !others.iter().any(|(key, install)| *key != facts.key && is_needy(install)) {
         return Vec::new();
     }
-    let Some(own) = installed_version(context, &facts.install).and_then(|version| installed(&version, true)) else {
+    let Some(own) = installed_version(context, &facts.install).and_then(|version| installed(&version, true))
+    else {
         return Vec::new();
     };
     let needy = dependents(&own.present, &neighbours(context, facts));
@@ -189,7 +192,8 @@ fn install_along(facts: &Facts, along: &Along) -> Install {
         version: along.requirement.to_string(),
         dependencies: DependencyPolicy::Auto,
         environment_ref: facts.install.spec.environment_ref.clone(),
-        ..serde_json::from_value(serde_json::json!({ "extension": along.extension.as_str() })).unwrap_or_default()
+        ..serde_json::from_value(serde_json::json!({ "extension": along.extension.as_str() }))
+            .unwrap_or_default()
     };
     let mut install = Install::new(along.extension.as_str(), spec);
     install.metadata.namespace = facts.install.namespace();
@@ -204,7 +208,9 @@ fn catalog(context: &Context, facts: &Facts) -> Catalog {
     for version in context.catalog.versions.filter(|version| !version.spec.yanked) {
         let is_good = !matches!(verification(&version, facts.allow_unsigned), Verification::Refused(_));
         let is_allowed = allowed.is_none_or(|allowed| allowed.contains(&version.spec.extension));
-        if let Some(Installed { present, needs }) = installed(&version, true).filter(|_| is_good && is_allowed) {
+        if let Some(Installed { present, needs }) =
+            installed(&version, true).filter(|_| is_good && is_allowed)
+        {
             let offer = Offer { version: present.version, provides: present.provides, needs };
             catalog.entry(present.extension).or_default().push(offer);
         }

@@ -1,22 +1,28 @@
 use std::{sync::Arc, time::Duration};
 
 use annex_apis::{
-    ABANDON_ANNOTATION, DeletionPolicy, DependencyPolicy, FlowAction, INSTALL_FINALIZER, Install, InstallStatus, PlaceReference, RunnerReference, StageStatus, modules_of,
+    ABANDON_ANNOTATION, Abandoned, DeletionPolicy, DependencyPolicy, Flow, FlowAction, INSTALL_FINALIZER,
+    Install, InstallStatus, PlaceReference, RunnerReference, StageStatus, Tenant, modules_of,
+    place_of_reference,
 };
 use annex_core::{
     ContentHash, HostName,
     flow::{Part, StageName},
 };
 use jiff::Timestamp;
-use kube::ResourceExt as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{Api, ResourceExt as _, api::PostParams};
 use kube_kcp::{ObjectKey, Outcome};
 
 use super::{
     answer::{Prepared, answers, prepare, runner_at},
     conditions::{Because, Findings, Stage},
-    facts::{Facts, NotYet, dereference, gather, is_asked_again, is_installed, recorded_host, route_of_status},
+    facts::{
+        Facts, NotYet, dereference, gather, is_asked_again, is_installed, recorded_host, route_of_status,
+    },
     flow::{
-        Back, Called, Course, Ledger, Undoing, Wants, call_all, call_back, place_name, prepared, purge, roll_back, target, wanted, why,
+        Back, Called, Course, Ledger, Undoing, Wants, call_all, call_back, place_name, prepared, purge,
+        roll_back, target, wanted, why,
     },
     needs::{Needs, along, named_dependents, needs},
     resolve::{Resolved, is_choice_installed, resolve},
@@ -196,6 +202,12 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Arc<Install>) -> R
             ledger.enter_first(&REMOVALS, Timestamp::now());
             match undo(context, key, &install).await {
                 Undone::Done => None,
+                Undone::Waiting(what) if is_abandoned(&install, "compute") => {
+                    let places = recorded_places(&install).iter().map(place_of_reference).collect::<Vec<_>>();
+                    let left = format!("{}; waited for {what}", places.join(", "));
+                    abandon(context, key, &install, "compute", &left).await?;
+                    None
+                }
                 Undone::Waiting(what) => Some((what, None)),
             }
         }
@@ -212,6 +224,10 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Arc<Install>) -> R
         return Ok(Outcome::Again(at.map_or(UNDO_RESYNC, |at| until(at, now).min(UNDO_RESYNC))));
     }
     let install = &*install;
+    ledger.finishes(Timestamp::now());
+    if let Some(waits) = last_words(context, &writer, key, install, &ledger).await? {
+        return Ok(waits);
+    }
     // Not before: who gets the host next must not find the former mapping of it.
     release(context, key);
     close_unused(context, key, install);
@@ -221,10 +237,71 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Arc<Install>) -> R
     Ok(Outcome::Done)
 }
 
+/// Tells whoever wants to know that the Install is gone, while there is something that says so.
+async fn last_words(
+    context: &Context,
+    writer: &Writer<'_>,
+    key: &ObjectKey,
+    install: &Install,
+    ledger: &Ledger,
+) -> Result<Option<Outcome>, WriteError> {
+    let mut ended = install.clone();
+    ledger.write(ended.status.get_or_insert_default());
+    if context.announcer.tell_last(context, key, &ended).await {
+        return Ok(None);
+    }
+    // Under the id that it was begun to be told by.
+    let because = Because::new("Uninstalling", "waits for the sink of events to take the last one");
+    let mut status = going(install, &because, Timestamp::now());
+    status.flow = ledger.flow().cloned().map(|flow| Flow {
+        status: StageStatus::InProgress,
+        finished_at: None,
+        ..flow
+    });
+    if install.status.as_ref() != Some(&status) {
+        writer.status(install, status).await?;
+    }
+    Ok(Some(Outcome::Failed))
+}
+
 /// Whether something is not waited for any longer, because whoever may change the Install says so.
 fn is_abandoned(install: &Install, what: &str) -> bool {
     let words = install.annotations().get(ABANDON_ANNOTATION).map(String::as_str).unwrap_or_default();
     words.split(',').any(|word| word.trim() == what)
+}
+
+/// The most that a Tenant lists.
+const MOST_ABANDONED: usize = 64;
+
+/// Notes what is left behind where the platform's operator finds it, once the Install is gone.
+async fn abandon(
+    context: &Context,
+    key: &ObjectKey,
+    install: &Install,
+    what: &str,
+    message: &str,
+) -> Result<(), WriteError> {
+    let uid = install.uid().unwrap_or_default();
+    tracing::warn!(install = %key, extension = install.spec.extension, what, message, "it is left behind, as was asked");
+    let Some(tenant) = context.catalog.tenants.named(key.cluster.as_str()) else { return Ok(()) };
+    let mut status = tenant.status.clone().unwrap_or_default();
+    if status.abandoned.iter().any(|left| left.install == uid && left.what == what) {
+        return Ok(());
+    }
+    let left = Abandoned {
+        what: what.to_owned(),
+        extension: install.spec.extension.clone(),
+        install: uid,
+        message: message.chars().take(512).collect(),
+        at: Time(Timestamp::now()),
+    };
+    status.abandoned.insert(0, left);
+    status.abandoned.truncate(MOST_ABANDONED);
+    let tenants: Api<Tenant> = Api::all(context.provider.clone());
+    let noted = Tenant { status: Some(status), ..Tenant::clone(&tenant) };
+    let params = PostParams::default();
+    let write = tenants.replace_status(key.cluster.as_str(), &params, &noted);
+    context.writes.count("TenantStatus", write).await.map(drop)
 }
 
 /// An Install that others need stays as it is, and goes on answering, until they are gone.
@@ -303,13 +380,19 @@ async fn modules_away(
         version: &version,
         runner: &runner,
         purge: purges,
-        gives_up: ledger.began_before(Timestamp::now(), facts.timeout()),
+        gives_up: is_abandoned(install, "handlers") || ledger.began_before(Timestamp::now(), facts.timeout()),
     };
     let mut called = call_back(context, writer, &mut facts, &undoing, ledger).await?;
     if called == Called::Done && purges {
         ledger.enter(&StageName::Purge, Timestamp::now());
         if ledger.is_at(&StageName::Purge) {
             called = purge(context, &facts, &undoing).await;
+        }
+        if let Called::Waits(because, _) = &called
+            && is_abandoned(install, "storage")
+        {
+            abandon(context, key, install, "storage", &because.message).await?;
+            called = Called::Done;
         }
     }
     *install = facts.install;
@@ -389,7 +472,9 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
                 Recorded::Silent
             }
             Some(_) if moves(&facts.install, &done) => Recorded::Answers,
-            Some(_) if !done.published && (installed || done.host.is_none()) => keep_answering(context, &facts),
+            Some(_) if !done.published && (installed || done.host.is_none()) => {
+                keep_answering(context, &facts)
+            }
             Some(_) => Recorded::Silent,
             None => Recorded::Answers,
         };
@@ -431,7 +516,9 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
 /// What refused becomes a part of the flow's record. A flow that has begun to change something has failed when it takes too long, and when
 /// its version may not be installed any more; whatever else refuses is waited out.
 fn judge(facts: &Facts, findings: &Findings, done: &Done, ledger: &mut Ledger, next: Next) -> Next {
-    let Some(because) = findings.refusal().filter(|_| ledger.runs() && done.answers.is_none()) else { return next };
+    let Some(because) = findings.refusal().filter(|_| ledger.runs() && done.answers.is_none()) else {
+        return next;
+    };
     let (now, on_failure) = (Timestamp::now(), facts.install.spec.on_failure);
     ledger.waits(because);
     let Some(began) = ledger.changing_since() else { return next };
@@ -441,7 +528,8 @@ fn judge(facts: &Facts, findings: &Findings, done: &Done, ledger: &mut Ledger, n
     }
     let Ok(deadline) = began.checked_add(facts.timeout()) else { return next };
     if deadline <= now {
-        let message = format!("the flow did not end within {}: {}", facts.install.spec.timeout, because.message);
+        let message =
+            format!("the flow did not end within {}: {}", facts.install.spec.timeout, because.message);
         ledger.fails(&Because::new("Timeout", message), on_failure, true, now);
         return Next::Resync(Duration::ZERO);
     }
@@ -594,7 +682,8 @@ async fn install_it(
     let url = context.domain.url(&host, certificate);
     let held = Held { resolved, url };
     if let Prepared::There(runner) = &prepared
-        && let Some((because, next)) = ready_it(context, writer, facts, &held.resolved, runner, ledger).await?
+        && let Some((because, next)) =
+            ready_it(context, writer, facts, &held.resolved, runner, ledger).await?
     {
         let is_held = Because::new("DomainHeld", format!("{host} is this install's"));
         findings.passed(Stage::DomainReady, is_held);
@@ -659,7 +748,12 @@ async fn install_it(
 }
 
 /// Whether an Install that would take another version by itself has to wait: it is pinned to what is installed then. Returns how long.
-fn take_a_turn(context: &Context, facts: &mut Facts, resolved: &Resolved, ledger: &Ledger) -> Option<Duration> {
+fn take_a_turn(
+    context: &Context,
+    facts: &mut Facts,
+    resolved: &Resolved,
+    ledger: &Ledger,
+) -> Option<Duration> {
     let hash = resolved.identity.content_hash.to_string();
     let target = ledger.flow().and_then(|flow| flow.target.as_ref());
     let begun = target.is_some_and(|target| target.content_hash == hash);
@@ -673,9 +767,13 @@ fn take_a_turn(context: &Context, facts: &mut Facts, resolved: &Resolved, ledger
     let version = &resolved.version;
     let (because, after) = match context.rollout.begin(&resolved.published, of_it, now) {
         Ok(()) => return None,
-        Err(NotNow::Full(at)) => {
-            (Because::new("RolloutPaced", format!("version {version} is taken when it is this install's turn")), until(at, now))
-        }
+        Err(NotNow::Full(at)) => (
+            Because::new(
+                "RolloutPaced",
+                format!("version {version} is taken when it is this install's turn"),
+            ),
+            until(at, now),
+        ),
         Err(NotNow::Halted(failed, tried)) => {
             let message = format!(
                 "version {version} is not taken by itself any more, because {failed} of {tried} upgrades to it have failed; set \
@@ -702,14 +800,19 @@ async fn install_along(
     let mut made = Vec::new();
     for install in installs {
         match writer.create(&install).await {
-            Ok(()) => tracing::info!(install = %facts.key, extension = install.spec.extension, "installed along"),
+            Ok(()) => {
+                tracing::info!(install = %facts.key, extension = install.spec.extension, "installed along")
+            }
             // It was made a moment ago, and is not in the index yet; or the name is another's, and what is missing is told again.
             Err(error) if error.is_conflict() => {}
             Err(error) => return Err(error),
         }
         made.push(format!("{} {}", install.spec.extension, install.spec.version));
     }
-    Ok(Because::new("InstallingDependencies", format!("what it needs is installed along: {}", made.join(", "))))
+    Ok(Because::new(
+        "InstallingDependencies",
+        format!("what it needs is installed along: {}", made.join(", ")),
+    ))
 }
 
 /// What has to be there before anybody is answered by the new content: a runner that can execute it, and its modules enabled. Why it is
@@ -765,7 +868,8 @@ pub(super) async fn record_call(
 }
 
 fn recorded(context: &Context, facts: &Facts, ledger: &Ledger) -> InstallStatus {
-    let mut status = InstallStatus { routes: context.routes.of(&facts.key), ..recorded_status(&facts.install) };
+    let mut status =
+        InstallStatus { routes: context.routes.of(&facts.key), ..recorded_status(&facts.install) };
     ledger.write(&mut status);
     status
 }

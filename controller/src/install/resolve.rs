@@ -1,9 +1,7 @@
 use std::sync::Arc;
 
 use annex_apis::{ExtensionVersion, NoChoice, tenant_id};
-use annex_core::{
-    DomainRoot, ExtensionName, HostName, InstallIdentity, compute_domain,
-};
+use annex_core::{DomainRoot, ExtensionName, HostName, InstallIdentity, compute_domain};
 
 use super::{
     conditions::{Because, Findings, Stage},
@@ -82,7 +80,9 @@ pub(super) fn resolve(facts: &Facts, root: &DomainRoot, findings: &mut Findings)
     }
 
     match domain(facts, root, &version) {
-        Ok((host, identity)) => Some(Resolved { version: number, host, identity, published: version, verified }),
+        Ok((host, identity)) => {
+            Some(Resolved { version: number, host, identity, published: version, verified })
+        }
         Err(because) => {
             findings.refused(Stage::DomainReady, because);
             None
@@ -134,7 +134,9 @@ fn version(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
     if let Some(most) = facts.quota_full {
         return Err(Because::new(
             "QuotaExceeded",
-            format!("the workspace may have {most} installs, and has them; delete one, or ask the platform's operator"),
+            format!(
+                "the workspace may have {most} installs, and has them; delete one, or ask the platform's operator"
+            ),
         ));
     }
     let chosen = choose(facts)?;
@@ -181,7 +183,8 @@ fn choose(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
             Because::new("InvalidVersion", format!("spec.version is no version requirement: {why}"))
         }
         NoChoice::NoMatch(newest) => {
-            let offered = match newest.iter().take(5).map(ToString::to_string).collect::<Vec<_>>().join(", ") {
+            let offered = match newest.iter().take(5).map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            {
                 none if none.is_empty() => "the catalog has no version of it".to_owned(),
                 some => format!("the newest in the catalog are {some}"),
             };

@@ -1,4 +1,6 @@
-use annex_apis::{FlowAction, FlowRecord, Install, InstallStatus, PlaceReference, RunnerReference, StageStatus};
+use annex_apis::{
+    FlowAction, FlowRecord, Install, InstallStatus, PlaceReference, RunnerReference, StageStatus,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -104,10 +106,26 @@ pub(super) fn remediate(status: &mut InstallStatus, before: &[Condition], now: T
     }
     let Because { reason, message } = why(flow);
     let (is, because) = match (flow.status, &flow.finished_at) {
-        (StageStatus::Cancelled, Some(_)) => ("True", Because::new("RolledBack", format!("what the flow did is undone; it failed with {reason}: {message}"))),
-        (StageStatus::CancellationFailed, Some(_)) => ("False", Because::new("RollbackFailed", format!("not all of what the flow did could be undone; it failed with {reason}: {message}"))),
-        (StageStatus::Failed, Some(_)) => ("False", Because::new("NotRolledBack", "spec.onFailure is Continue: what was done stays")),
-        (StageStatus::Failed, None) => ("False", Because::new("RollingBack", "what the flow did is being undone")),
+        (StageStatus::Cancelled, Some(_)) => (
+            "True",
+            Because::new(
+                "RolledBack",
+                format!("what the flow did is undone; it failed with {reason}: {message}"),
+            ),
+        ),
+        (StageStatus::CancellationFailed, Some(_)) => (
+            "False",
+            Because::new(
+                "RollbackFailed",
+                format!("not all of what the flow did could be undone; it failed with {reason}: {message}"),
+            ),
+        ),
+        (StageStatus::Failed, Some(_)) => {
+            ("False", Because::new("NotRolledBack", "spec.onFailure is Continue: what was done stays"))
+        }
+        (StageStatus::Failed, None) => {
+            ("False", Because::new("RollingBack", "what the flow did is being undone"))
+        }
         _ => return,
     };
     let generation = status.observed_generation;

@@ -81,8 +81,11 @@ impl Writer<'_> {
             (None, None) => String::new(),
         };
         let why = record.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
-        let type_ = if record.status == StageStatus::Finished { EventType::Normal } else { EventType::Warning };
-        self.object().tell(install, type_, reason, format!("{:?}{versions}: {did}{why}", record.action)).await;
+        let type_ =
+            if record.status == StageStatus::Finished { EventType::Normal } else { EventType::Warning };
+        self.object()
+            .tell(install, type_, reason, format!("{:?}{versions}: {did}{why}", record.action))
+            .await;
     }
 
     fn object(&self) -> ObjectWriter<'_> {

@@ -192,7 +192,7 @@ async fn the_code_has_the_secrets_that_its_install_names_and_nothing_of_anybody_
     assert_eq!(said("/secret?other").await?.1, "not-granted");
     let (_, context) = said("/context").await?;
     assert!(
-        context.contains(&workspace.cluster.to_string()) && context.contains(r#"{"colour":"blue"}"#),
+        context.contains(&workspace.cluster.to_string()) && context.contains(r#""colour":"blue""#),
         "{context}"
     );
     // What storage has of another tenant's is not there.

@@ -12,8 +12,10 @@ use crate::environment::{publish, shared};
 
 /// An extension without code, in one version that needs these others.
 async fn published(world: &World, name: &str, version: &str, needs: &[(&str, &str)]) -> anyhow::Result<()> {
-    let needs: Vec<Value> =
-        needs.iter().map(|(extension, version)| json!({ "extension": extension, "version": version })).collect();
+    let needs: Vec<Value> = needs
+        .iter()
+        .map(|(extension, version)| json!({ "extension": extension, "version": version }))
+        .collect();
     publish_version(world, name, version, json!({ "dependencies": needs })).await
 }
 
@@ -55,7 +57,9 @@ async fn ten_that_need_each_other_are_applied_at_once_and_all_come() -> anyhow::
         .collect();
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string();
     let server = format!("{}/clusters/{}", world.stack.ops_url(Part::Kcp), workspace.path);
-    block_in_place(|| world.stack.user("alice").run_with_input(&["--server", &server, "apply", "-f", "-"], &list))?;
+    block_in_place(|| {
+        world.stack.user("alice").run_with_input(&["--server", &server, "apply", "-f", "-"], &list)
+    })?;
     for number in 0..10 {
         workspace.installed(&format!("chain{number}")).await?;
     }
@@ -65,7 +69,8 @@ async fn ten_that_need_each_other_are_applied_at_once_and_all_come() -> anyhow::
     .await?;
     assert_eq!(last.status.context("a status")?.dependents[0], "chain0");
     let first = workspace.installs().get("chain0").await?.status.context("a status")?;
-    let needs: Vec<_> = first.dependencies.iter().map(|need| (need.extension.as_str(), need.satisfied)).collect();
+    let needs: Vec<_> =
+        first.dependencies.iter().map(|need| (need.extension.as_str(), need.satisfied)).collect();
     assert_eq!(needs, [(name(1).as_str(), true), (name(9).as_str(), true)]);
 
     // Whoever is needed goes last, whatever the order in which they are deleted.
@@ -85,7 +90,10 @@ async fn who_is_needed_stays_and_answers_until_nobody_needs_it() -> anyhow::Resu
     workspace.install("above", "com.example.above", json!({})).await?;
     let install = workspace.refused("above", "DependencyMissing").await?;
     assert!(message(&install).contains("com.example.base ^1"), "{}", message(&install));
-    assert_eq!(condition(&install, "Resolved").map(|resolved| resolved.reason.as_str()), Some("DependencyMissing"));
+    assert_eq!(
+        condition(&install, "Resolved").map(|resolved| resolved.reason.as_str()),
+        Some("DependencyMissing")
+    );
     workspace.install("base", "com.example.base", json!({ "version": "=2.0.0" })).await?;
     workspace.installed("base").await?;
     workspace.refused("above", "DependencyMissing").await?;
@@ -112,7 +120,8 @@ async fn who_is_needed_stays_and_answers_until_nobody_needs_it() -> anyhow::Resu
         Ok(workspace.installs().list(&Default::default()).await?.items.is_empty().then_some(()))
     })
     .await?;
-    until("nobody is there any more", || async { Ok((runner.lookup(&host).await?.0 == 404).then_some(())) }).await
+    until("nobody is there any more", || async { Ok((runner.lookup(&host).await?.0 == 404).then_some(())) })
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,7 +171,10 @@ async fn what_is_needed_is_installed_along_and_a_circle_is_named() -> anyhow::Re
     for name in ["hen", "egg"] {
         let install = workspace.refused(name, "DependencyCycle").await?;
         let named = message(&install);
-        assert!(named.contains("com.example.egg") && named.contains(" → ") && named.contains("com.example.hen"), "{named}");
+        assert!(
+            named.contains("com.example.egg") && named.contains(" → ") && named.contains("com.example.hen"),
+            "{named}"
+        );
     }
     without(&workspace, &["hen", "egg", "com.example.bottom", "com.example.middle", "top"]).await
 }

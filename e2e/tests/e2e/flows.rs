@@ -1,21 +1,25 @@
 //! Installs, upgrades and revokes as flows: what is recorded of them, what they call, and what is left when one fails.
 
 use std::{
+    collections::HashSet,
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use annex_apis::{Flow, Install, InstallStatus, RETRY_ANNOTATION, StageStatus};
-use annex_e2e::{Caller, Workspace, World, component, condition, packed_with, until, when};
+use annex_e2e::{
+    Caller, GUEST_ENDPOINTS, Load, Workspace, World, condition, guest_capabilities, guest_says,
+    guest_was_told, modules, publish_guest, until, when,
+};
 use anyhow::Context as _;
+use axum::Json;
+use http::{HeaderValue, StatusCode};
 use kube::api::{DeleteParams, Patch, PatchParams};
-use reqwest::Method;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-use tokio::task::{JoinHandle, block_in_place};
+use tokio::task::block_in_place;
 use xtask::Part;
 
 use crate::{
@@ -28,63 +32,19 @@ async fn published(
     world: &World,
     name: &str,
     version: &str,
-    modules: &[(&str, &str)],
+    parts: &[(&str, &str)],
     upgrade: &str,
 ) -> anyhow::Result<()> {
-    let digest = |module: &str, version: &str| {
-        let hash = Sha256::digest(format!("{module} {version}"));
-        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("sha256:{hex}")
-    };
-    let modules: Vec<Value> = modules
-        .iter()
-        .map(|(module, version)| json!({ "name": module, "version": version, "digest": digest(module, version) }))
-        .collect();
-    publish(
-        world,
-        json!({
-            "name": name, "publisher": "example.com", "version": version, "modules": modules,
-            "lifecycle": { "install": "note", "upgrade": upgrade, "uninstall": "note" },
-            "capabilities": ["context", "http.fetch", "log", "metrics", "secrets", "storage.kv"],
-        }),
-    )
-    .await
+    let manifest = json!({
+        "name": name, "publisher": "example.com", "version": version, "modules": modules(parts),
+        "lifecycle": { "install": "note", "upgrade": upgrade, "uninstall": "note" },
+        "capabilities": guest_capabilities(),
+    });
+    publish_guest(&alice(world).await?, manifest).await
 }
-
-async fn publish(world: &World, mut manifest: Value) -> anyhow::Result<()> {
-    static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
-    let build = || component("engine/tests/guests", "annex_engine_guests").expect("the guest");
-    let component = block_in_place(|| COMPONENT.get_or_init(build));
-    let endpoint = |path: &str| json!({ "method": "GET", "path": path, "handler": "answer" });
-    manifest["endpoints"] = json!(["/hello", "/version", "/lifecycle", "/context"].map(endpoint));
-    let publisher = alice(world).await?;
-    let (archive, unpacked) = packed_with(&manifest, component)?;
-    let (status, body) = publisher.upload(&archive, Some(&publisher.signature(&unpacked)?)).await?;
-    anyhow::ensure!(status.is_success(), "{body}");
-    Ok(())
-}
-
-const PUBLIC: [&str; 4] = ["GET /hello", "GET /version", "GET /lifecycle", "GET /context"];
 
 fn caller(install: &Install) -> anyhow::Result<Caller> {
     Caller::of(install.status.as_ref().and_then(|status| status.url.as_ref()).context("a URL")?)
-}
-
-async fn said(caller: &Caller, extension: &str, path: &str) -> anyhow::Result<String> {
-    let (status, body) = caller.call(Method::GET, extension, path, None).await?;
-    anyhow::ensure!(status == 200, "{path}: {status} {body}");
-    Ok(body)
-}
-
-/// Action, module, from and to of what the handlers were told.
-async fn told(caller: &Caller, extension: &str) -> anyhow::Result<Vec<[String; 4]>> {
-    let lines = said(caller, extension, "/lifecycle").await?;
-    let parsed = lines.lines().map(|line| {
-        let told: Value = serde_json::from_str(line)?;
-        let text = |field: &str| told[field].as_str().unwrap_or("-").to_owned();
-        Ok([text("action"), text("module"), text("from"), text("to")])
-    });
-    parsed.collect()
 }
 
 fn status(install: &Install) -> &InstallStatus {
@@ -97,51 +57,6 @@ fn flow(install: &Install) -> &Flow {
 
 fn stages(install: &Install) -> Vec<(&str, StageStatus)> {
     flow(install).stages.iter().map(|stage| (stage.name.as_str(), stage.status)).collect()
-}
-
-/// Somebody who calls all the time, one call after the other.
-struct Load {
-    stop: Arc<AtomicBool>,
-    calls: Arc<AtomicU64>,
-    task: JoinHandle<Vec<String>>,
-}
-
-impl Load {
-    fn on(caller: &Caller, extension: &str) -> Self {
-        let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (caller, extension) = (caller.clone(), extension.to_owned());
-        let task = tokio::spawn({
-            let (stop, calls) = (stop.clone(), calls.clone());
-            async move {
-                let mut failures = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    match caller.call(Method::GET, &extension, "/hello", None).await {
-                        Ok((status, body)) if status == 200 && body == "hello" => {}
-                        Ok((status, body)) => failures.push(format!("{status} {body}")),
-                        Err(error) => failures.push(format!("{error:#}")),
-                    }
-                    calls.fetch_add(1, Ordering::Relaxed);
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-                failures
-            }
-        });
-        Self { stop, calls, task }
-    }
-
-    /// Waits until so many more calls were made.
-    async fn goes_on(&self, more: u64) -> anyhow::Result<()> {
-        let until_then = self.calls.load(Ordering::Relaxed) + more;
-        until("calls are made", || async {
-            Ok((self.calls.load(Ordering::Relaxed) >= until_then).then_some(()))
-        })
-        .await
-    }
-
-    async fn ends(self) -> anyhow::Result<Vec<String>> {
-        self.stop.store(true, Ordering::Relaxed);
-        Ok(self.task.await?)
-    }
 }
 
 /// The Install once it has this version, and is Ready for the generation that it has now.
@@ -163,23 +78,32 @@ async fn gone(workspace: &Workspace, name: &str) -> anyhow::Result<()> {
 async fn an_extension_is_upgraded_rolled_back_and_revoked_while_it_is_called() -> anyhow::Result<()> {
     const NAME: &str = "com.example.flows";
     let (world, _turn) = shared().await;
-    published(world, NAME, "1.0.0", &[("store", "1.0.0"), ("search", "1.0.0"), ("old", "1.0.0")], "note").await?;
-    published(world, NAME, "1.1.0", &[("store", "1.0.0"), ("new", "1.0.0"), ("search", "1.1.0")], "note").await?;
-    published(world, NAME, "1.2.0", &[("store", "1.2.0"), ("new", "1.0.0"), ("search", "1.2.0")], "fail").await?;
+    published(world, NAME, "1.0.0", &[("store", "1.0.0"), ("search", "1.0.0"), ("old", "1.0.0")], "note")
+        .await?;
+    published(world, NAME, "1.1.0", &[("store", "1.0.0"), ("new", "1.0.0"), ("search", "1.1.0")], "note")
+        .await?;
+    published(world, NAME, "1.2.0", &[("store", "1.2.0"), ("new", "1.0.0"), ("search", "1.2.0")], "fail")
+        .await?;
     let workspace = world.user("alice").await?.tenant("acme-flows").await?;
-    let spec = json!({ "version": "=1.0.0", "public": PUBLIC, "retries": 1, "deletionPolicy": "Purge" });
+    let spec =
+        json!({ "version": "=1.0.0", "public": GUEST_ENDPOINTS, "retries": 1, "deletionPolicy": "Purge" });
     workspace.install("flows", NAME, spec.clone()).await?;
     let install = has(&workspace, "flows", "1.0.0").await?;
     let caller = caller(&install)?;
-    assert_eq!(said(&caller, NAME, "/version").await?, "1.0.0");
-    let row = |action: &str, module: &str, from: &str, to: &str| [action, module, from, to].map(str::to_owned);
+    assert_eq!(guest_says(&caller, NAME, "/version").await?, "1.0.0");
+    let row =
+        |action: &str, module: &str, from: &str, to: &str| [action, module, from, to].map(str::to_owned);
     let mut expected = vec![
         row("install", "store", "-", "1.0.0"),
         row("install", "search", "-", "1.0.0"),
         row("install", "old", "-", "1.0.0"),
     ];
-    assert_eq!(told(&caller, NAME).await?, expected);
-    assert!(stages(&install).iter().all(|(_, status)| *status == StageStatus::Finished), "{:?}", flow(&install));
+    assert_eq!(guest_was_told(&caller, NAME).await?, expected);
+    assert!(
+        stages(&install).iter().all(|(_, status)| *status == StageStatus::Finished),
+        "{:?}",
+        flow(&install)
+    );
     let first = flow(&install).id.clone();
     assert_eq!(status(&install).history[0].id, first);
 
@@ -190,13 +114,16 @@ async fn an_extension_is_upgraded_rolled_back_and_revoked_while_it_is_called() -
     let install = has(&workspace, "flows", "1.1.0").await?;
     expected.extend([row("install", "new", "-", "1.0.0"), row("upgrade", "search", "1.0.0", "1.1.0")]);
     until("the new version answers", || async {
-        Ok((said(&caller, NAME, "/version").await? == "1.1.0").then_some(()))
+        Ok((guest_says(&caller, NAME, "/version").await? == "1.1.0").then_some(()))
     })
     .await?;
-    assert_eq!(told(&caller, NAME).await?, expected);
+    assert_eq!(guest_was_told(&caller, NAME).await?, expected);
     let names: Vec<&str> = stages(&install).into_iter().map(|(name, _)| name).collect();
     assert!(names.contains(&"Disable") && !names.contains(&"Lifecycle/store"), "{names:?}");
-    assert_eq!(status(&install).modules.iter().map(|module| module.name.as_str()).collect::<Vec<_>>(), ["store", "new", "search"]);
+    assert_eq!(
+        status(&install).modules.iter().map(|module| module.name.as_str()).collect::<Vec<_>>(),
+        ["store", "new", "search"]
+    );
     load.goes_on(20).await?;
 
     // What fails is undone, the old version goes on, and why is there to read.
@@ -205,25 +132,30 @@ async fn an_extension_is_upgraded_rolled_back_and_revoked_while_it_is_called() -
     let install = workspace.install_with("flows", "Remediated", "True", "RolledBack").await?;
     let record = &status(&install).history[0];
     assert_eq!((record.status, record.reason.as_deref()), (StageStatus::Cancelled, Some("LifecycleFailed")));
-    assert!(record.message.as_ref().is_some_and(|message| message.contains("the migration failed")), "{record:?}");
+    assert!(
+        record.message.as_ref().is_some_and(|message| message.contains("the migration failed")),
+        "{record:?}"
+    );
     let ready = condition(&install, "Ready").context("Ready")?;
     assert!(ready.message.contains("version 1.1.0 goes on"), "{}", ready.message);
     assert_eq!(status(&install).installed_version.as_deref(), Some("1.1.0"));
-    let failed = flow(&install).stages.iter().find(|stage| stage.name == "Lifecycle/store").context("a stage")?;
+    let failed =
+        flow(&install).stages.iter().find(|stage| stage.name == "Lifecycle/store").context("a stage")?;
     assert_eq!(failed.status, StageStatus::Failed);
     // Once, and once more.
     expected.extend([row("upgrade", "store", "1.0.0", "1.2.0"), row("upgrade", "store", "1.0.0", "1.2.0")]);
-    assert_eq!(told(&caller, NAME).await?, expected);
-    assert_eq!(said(&caller, NAME, "/version").await?, "1.1.0");
+    assert_eq!(guest_was_told(&caller, NAME).await?, expected);
+    assert_eq!(guest_says(&caller, NAME, "/version").await?, "1.1.0");
     load.goes_on(20).await?;
 
     // It is begun again when somebody asks for it, and not before.
     let failed = flow(&install).id.clone();
     let asked = json!({ "metadata": { "annotations": { RETRY_ANNOTATION: "1" } } });
     workspace.installs().patch("flows", &PatchParams::default(), &Patch::Merge(asked)).await?;
-    let again = |install: &Install| flow(install).id != failed && flow(install).status == StageStatus::Cancelled;
+    let again =
+        |install: &Install| flow(install).id != failed && flow(install).status == StageStatus::Cancelled;
     when(&workspace.installs(), "flows", "a second flow failed", again).await?;
-    assert_eq!(said(&caller, NAME, "/version").await?, "1.1.0");
+    assert_eq!(guest_says(&caller, NAME, "/version").await?, "1.1.0");
 
     workspace.change("flows", json!({ "version": "=1.1.0" })).await?;
     let install = has(&workspace, "flows", "1.1.0").await?;
@@ -236,27 +168,28 @@ async fn an_extension_is_upgraded_rolled_back_and_revoked_while_it_is_called() -
     workspace.install("flows", NAME, spec).await?;
     let install = has(&workspace, "flows", "1.0.0").await?;
     let caller = self::caller(&install)?;
-    assert_eq!(told(&caller, NAME).await?, expected[..3], "nothing is left of the first install");
+    assert_eq!(guest_was_told(&caller, NAME).await?, expected[..3], "nothing is left of the first install");
     gone(&workspace, "flows").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_install_that_fails_leaves_nothing_and_one_that_retains_keeps_its_data() -> anyhow::Result<()> {
+async fn a_first_install_that_fails_leaves_nothing_and_one_that_retains_keeps_its_data() -> anyhow::Result<()>
+{
     const NAME: &str = "com.example.flaky";
     let (world, _turn) = shared().await;
     let manifest = |version: &str, install: &str| {
         json!({
             "name": NAME, "publisher": "example.com", "version": version,
             "lifecycle": { "install": install, "uninstall": "note" },
-            "capabilities": ["context", "http.fetch", "log", "metrics", "secrets", "storage.kv"],
+            "capabilities": guest_capabilities(),
         })
     };
-    publish(world, manifest("1.0.0", "flaky")).await?;
-    publish(world, manifest("2.0.0", "refuse")).await?;
+    publish_guest(&alice(world).await?, manifest("1.0.0", "flaky")).await?;
+    publish_guest(&alice(world).await?, manifest("2.0.0", "refuse")).await?;
     let workspace = world.user("alice").await?.tenant("acme-flaky").await?;
 
     // For good: it is not even tried again.
-    workspace.install("flaky", NAME, json!({ "version": "=2.0.0", "public": PUBLIC })).await?;
+    workspace.install("flaky", NAME, json!({ "version": "=2.0.0", "public": GUEST_ENDPOINTS })).await?;
     let install = workspace.install_with("flaky", "Remediated", "True", "RolledBack").await?;
     let ready = condition(&install, "Ready").context("Ready")?;
     assert_eq!((ready.reason.as_str(), status(&install).host.as_ref()), ("LifecycleFailed", None));
@@ -268,16 +201,17 @@ async fn a_first_install_that_fails_leaves_nothing_and_one_that_retains_keeps_it
     workspace.change("flaky", json!({ "version": "=1.0.0" })).await?;
     let install = has(&workspace, "flaky", "1.0.0").await?;
     let caller = caller(&install)?;
-    let stage = flow(&install).stages.iter().find(|stage| stage.name == "Lifecycle/main").context("a stage")?;
+    let stage =
+        flow(&install).stages.iter().find(|stage| stage.name == "Lifecycle/main").context("a stage")?;
     assert_eq!((stage.status, stage.retries), (StageStatus::Finished, 2));
-    let calls = told(&caller, NAME).await?.len();
+    let calls = guest_was_told(&caller, NAME).await?.len();
     assert_eq!(calls, 4, "one that was refused, two that failed, and one more");
 
     // Retain: what it stored is there again.
     gone(&workspace, "flaky").await?;
-    workspace.install("flaky", NAME, json!({ "version": "=1.0.0", "public": PUBLIC })).await?;
+    workspace.install("flaky", NAME, json!({ "version": "=1.0.0", "public": GUEST_ENDPOINTS })).await?;
     let caller = self::caller(&has(&workspace, "flaky", "1.0.0").await?)?;
-    assert_eq!(told(&caller, NAME).await?.len(), 6, "with the uninstall and the second install");
+    assert_eq!(guest_was_told(&caller, NAME).await?.len(), 6, "with the uninstall and the second install");
     gone(&workspace, "flaky").await
 }
 
@@ -287,10 +221,11 @@ async fn what_cannot_be_executed_never_answers() -> anyhow::Result<()> {
     let (world, _turn) = shared().await;
     published(world, NAME, "1.0.0", &[("main", "1.0.0")], "note").await?;
     // Its code needs more than it asks for.
-    let manifest = json!({ "name": NAME, "publisher": "example.com", "version": "1.1.0", "capabilities": ["context"] });
-    publish(world, manifest).await?;
+    let manifest =
+        json!({ "name": NAME, "publisher": "example.com", "version": "1.1.0", "capabilities": ["context"] });
+    publish_guest(&alice(world).await?, manifest).await?;
     let workspace = world.user("alice").await?.tenant("acme-unlinked").await?;
-    workspace.install("unlinked", NAME, json!({ "version": "=1.0.0", "public": PUBLIC })).await?;
+    workspace.install("unlinked", NAME, json!({ "version": "=1.0.0", "public": GUEST_ENDPOINTS })).await?;
     let caller = caller(&has(&workspace, "unlinked", "1.0.0").await?)?;
     let load = Load::on(&caller, NAME);
     load.goes_on(10).await?;
@@ -299,7 +234,7 @@ async fn what_cannot_be_executed_never_answers() -> anyhow::Result<()> {
     assert_eq!(condition(&install, "Ready").map(|ready| ready.reason.as_str()), Some("CapabilityDenied"));
     load.goes_on(10).await?;
     assert_eq!(load.ends().await?, Vec::<String>::new());
-    assert_eq!(said(&caller, NAME, "/version").await?, "1.0.0");
+    assert_eq!(guest_says(&caller, NAME, "/version").await?, "1.0.0");
     gone(&workspace, "unlinked").await
 }
 
@@ -310,7 +245,7 @@ async fn a_flow_goes_on_where_it_was_when_runner_and_controller_come_back() -> a
     published(world, NAME, "1.0.0", &[("a", "1.0.0"), ("b", "1.0.0")], "note").await?;
     published(world, NAME, "1.1.0", &[("a", "1.1.0"), ("b", "1.1.0")], "note").await?;
     let workspace = world.user("alice").await?.tenant("acme-interrupted").await?;
-    workspace.install("interrupted", NAME, json!({ "version": "=1.0.0", "public": PUBLIC })).await?;
+    workspace.install("interrupted", NAME, json!({ "version": "=1.0.0", "public": GUEST_ENDPOINTS })).await?;
     has(&workspace, "interrupted", "1.0.0").await?;
 
     block_in_place(|| world.stack.kill(Part::Runner))?;
@@ -325,7 +260,8 @@ async fn a_flow_goes_on_where_it_was_when_runner_and_controller_come_back() -> a
     assert_eq!(flow(&install).id, id, "it is the same flow");
     assert_eq!(status(&install).history.len(), 2);
     let caller = caller(&install)?;
-    let upgrades = told(&caller, NAME).await?.into_iter().filter(|[action, ..]| action == "upgrade");
+    let upgrades =
+        guest_was_told(&caller, NAME).await?.into_iter().filter(|[action, ..]| action == "upgrade");
     assert_eq!(upgrades.count(), 2);
 
     // Deleted in the middle of a flow, it goes.
@@ -340,4 +276,113 @@ async fn a_flow_goes_on_where_it_was_when_runner_and_controller_come_back() -> a
         Ok(workspace.installs().get_opt("interrupted").await?.is_none().then_some(()))
     })
     .await
+}
+
+/// A receiver of CloudEvents, which takes none while it is told not to.
+#[derive(Clone, Default)]
+struct Receiver {
+    events: Arc<Mutex<Vec<Value>>>,
+    takes_none: Arc<AtomicBool>,
+}
+
+impl Receiver {
+    async fn start(&self) -> anyhow::Result<String> {
+        let receiver = self.clone();
+        let take = async move |Json(event): Json<Value>| {
+            if receiver.takes_none.load(Ordering::Relaxed) {
+                return StatusCode::SERVICE_UNAVAILABLE;
+            }
+            receiver.events.lock().push(event);
+            StatusCode::ACCEPTED
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        // Of the media type of CloudEvents, which axum's own reader does not take for JSON.
+        let as_json = axum::middleware::map_request(async |mut request: axum::extract::Request| {
+            let type_ =
+                request.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+            assert_eq!(type_, Some(HeaderValue::from_static("application/cloudevents+json")));
+            request
+        });
+        let router = axum::Router::new().route("/", axum::routing::post(take)).layer(as_json);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(url)
+    }
+
+    /// Type, action and status of what came of an Install, each event once.
+    fn of(&self, uid: &str) -> Vec<(String, String, String)> {
+        let mut ids = HashSet::new();
+        let events = self.events.lock();
+        let theirs = events.iter().filter(|event| event["data"]["install"]["uid"] == uid);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let first = theirs.filter(|event| ids.insert(text(&event["id"])));
+        first
+            .map(|event| {
+                (text(&event["type"]), text(&event["data"]["action"]), text(&event["data"]["status"]))
+            })
+            .collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flows_are_told_to_the_sink_though_it_was_away_and_the_controller_was_restarted() -> anyhow::Result<()>
+{
+    const NAME: &str = "com.example.told";
+    let (world, _turn) = alone().await;
+    let receiver = Receiver::default();
+    let url = receiver.start().await?;
+    let restart = |env: &[(&str, &str)]| {
+        block_in_place(|| {
+            world.stack.kill(Part::Controller)?;
+            world.stack.configure(Part::Controller, &[], env);
+            world.stack.start(Part::Controller)
+        })
+    };
+    restart(&[("K_SINK", &url), ("K_CE_OVERRIDES", r#"{"extensions": {"zone": "test"}}"#)])?;
+    published(world, NAME, "1.0.0", &[("search", "1.0.0")], "note").await?;
+    let workspace = world.user("alice").await?.tenant("acme-told").await?;
+    receiver.takes_none.store(true, Ordering::Relaxed);
+    workspace.install("told", NAME, json!({})).await?;
+    let install = has(&workspace, "told", "1.0.0").await?;
+    let uid = install.metadata.uid.clone().context("a uid")?;
+    assert_eq!(receiver.of(&uid), []);
+
+    // Whoever leads next tells it.
+    restart(&[("K_SINK", &url), ("K_CE_OVERRIDES", r#"{"extensions": {"zone": "test"}}"#)])?;
+    receiver.takes_none.store(false, Ordering::Relaxed);
+    let row = |type_: &str, action: &str, status: &str| {
+        (format!("sh.annex.{type_}.v1"), action.to_owned(), status.to_owned())
+    };
+    let mut expected = vec![
+        row("flow.started", "Install", ""),
+        row("module.enabled", "", ""),
+        row("flow.ended", "Install", "FINISHED"),
+    ];
+    until("the install is told", || async { Ok((receiver.of(&uid) == expected).then_some(())) }).await?;
+    {
+        let events = receiver.events.lock();
+        let event =
+            events.iter().find(|event| event["data"]["module"] == "search").context("the module's")?;
+        let tenant = workspace.cluster.as_str();
+        assert_eq!(event["partitionkey"], format!("{tenant}/{NAME}/search"));
+        assert_eq!((&event["specversion"], &event["zone"]), (&json!("1.0"), &json!("test")));
+    }
+
+    // The last of an Install is told before there is nobody left who knows of it.
+    receiver.takes_none.store(true, Ordering::Relaxed);
+    workspace.installs().delete("told", &DeleteParams::default()).await?;
+    let install = workspace.refused("told", "Uninstalling").await?;
+    assert!(condition(&install, "Ready").is_some_and(|ready| ready.message.contains("sink")), "{install:?}");
+    receiver.takes_none.store(false, Ordering::Relaxed);
+    until("the Install is gone", || async {
+        Ok(workspace.installs().get_opt("told").await?.is_none().then_some(()))
+    })
+    .await?;
+    expected.extend([
+        row("flow.started", "Revoke", ""),
+        row("module.disabled", "", ""),
+        row("flow.ended", "Revoke", "FINISHED"),
+    ]);
+    assert_eq!(receiver.of(&uid), expected);
+    restart(&[])
 }

@@ -20,6 +20,7 @@ mod drift;
 mod elsewhere;
 mod environment;
 mod faults;
+mod flows;
 mod guard;
 mod overlay;
 mod own_cluster;

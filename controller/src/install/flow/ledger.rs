@@ -191,7 +191,11 @@ impl Ledger {
             (false, false) => StageStatus::Cancelled,
             (_, true) => StageStatus::Failed,
         };
-        let reason = if failed { why(flow) } else { Because::new("Superseded", "something else was asked for meanwhile") };
+        let reason = if failed {
+            why(flow)
+        } else {
+            Because::new("Superseded", "something else was asked for meanwhile")
+        };
         for stage in flow.stages.iter_mut().filter(|stage| stage.status == StageStatus::InProgress) {
             stage.status = StageStatus::Cancelled;
             stage.finished_at = Some(Time(now));
@@ -201,7 +205,11 @@ impl Ledger {
 
     /// Begins the flow that takes everything away, unless it is under way.
     pub(in crate::install) fn revoke(&mut self, purge: bool, now: Timestamp) {
-        if self.flow.as_ref().is_some_and(|flow| flow.action == FlowAction::Revoke && flow.finished_at.is_none()) {
+        if self
+            .flow
+            .as_ref()
+            .is_some_and(|flow| flow.action == FlowAction::Revoke && flow.finished_at.is_none())
+        {
             return;
         }
         self.supersede(now);
@@ -285,7 +293,8 @@ impl Ledger {
 
     /// Whether the flow is at this stage, or will come to it.
     pub(in crate::install) fn is_at(&self, name: &StageName) -> bool {
-        let is_due = |stage: &FlowStage| matches!(stage.status, StageStatus::Queued | StageStatus::InProgress);
+        let is_due =
+            |stage: &FlowStage| matches!(stage.status, StageStatus::Queued | StageStatus::InProgress);
         self.runs() && self.stage(name).is_some_and(is_due)
     }
 
@@ -333,7 +342,13 @@ impl Ledger {
     }
 
     /// The flow has failed in the stage that it is at. `again`: it is no fault of the extension's, and worth another flow.
-    pub(in crate::install) fn fails(&mut self, because: &Because, on_failure: OnFailure, again: bool, now: Timestamp) {
+    pub(in crate::install) fn fails(
+        &mut self,
+        because: &Because,
+        on_failure: OnFailure,
+        again: bool,
+        now: Timestamp,
+    ) {
         let failures = self.failures();
         let Some(flow) = self.running() else { return };
         if let Some(stage) = at(flow) {
@@ -474,7 +489,8 @@ fn say(stage: &mut FlowStage, because: &Because) {
 /// Why a flow has failed: what its failed stage says.
 pub(in crate::install) fn why(flow: &Flow) -> Because {
     let failed = flow.stages.iter().find(|stage| stage.status == StageStatus::Failed);
-    let (reason, message) = failed.map_or((None, None), |stage| (stage.reason.clone(), stage.message.clone()));
+    let (reason, message) =
+        failed.map_or((None, None), |stage| (stage.reason.clone(), stage.message.clone()));
     Because {
         reason: reason.unwrap_or_else(|| "FlowFailed".to_owned()).into(),
         message: message.unwrap_or_else(|| "the flow has failed".to_owned()),
@@ -488,7 +504,8 @@ fn is_check(name: &str) -> bool {
 
 /// Whether a stage only takes away what was there before.
 fn comes_after(name: &str) -> bool {
-    ["Disable", "Withdraw", "RemoveDomainMapping", "ReleaseDomainClaim", "RemoveRunner", "LeaveEnvironment"].contains(&name)
+    ["Disable", "Withdraw", "RemoveDomainMapping", "ReleaseDomainClaim", "RemoveRunner", "LeaveEnvironment"]
+        .contains(&name)
 }
 
 /// How long until the next flow, after so many that failed in a row. Up to a quarter more, by the flow's id, which is random: many that

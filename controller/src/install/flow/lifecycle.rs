@@ -22,6 +22,9 @@ const LAST_AGAIN: Duration = Duration::from_secs(60);
 /// So long a pass may call handlers before what they did is written down.
 const UNWRITTEN: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
 
+/// So long a pass may call handlers at all: a reconcile that takes much longer is given up, with what it did not write down.
+const IN_A_PASS: jiff::SignedDuration = jiff::SignedDuration::from_secs(40);
+
 /// What became of the calls of a pass.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::install) enum Called {
@@ -71,7 +74,7 @@ fn callee<'a>(
         install: install.metadata.uid.as_deref().unwrap_or_default(),
         version,
         granted: install.spec.granted_capabilities.as_deref(),
-        config: &install.spec.parameters,
+        config: facts.config(version),
     }
 }
 
@@ -89,10 +92,13 @@ pub(in crate::install) async fn call_all(
         return Ok(Called::Done);
     }
     let (before, wanted) = (ledger.modules().to_vec(), modules_of(&resolved.published));
-    let mut written = None;
+    let (mut written, began) = (None, Timestamp::now());
     for (former, module) in changed(&before, &wanted) {
         let stage = StageName::Lifecycle(module.name.clone());
         let now = Timestamp::now();
+        if now.duration_since(began) > IN_A_PASS {
+            return Ok(go_on(now));
+        }
         ledger.enter(&stage, now);
         let lifecycle = resolved.published.spec.lifecycle.as_ref();
         let (action, handler) = match former {
@@ -145,10 +151,13 @@ pub(in crate::install) async fn call_back(
 ) -> Result<Called, WriteError> {
     let now_enabled = ledger.modules().to_vec();
     let lifecycle = of.version.spec.lifecycle.clone().unwrap_or_default();
-    let mut written = None;
+    let (mut written, began) = (None, Timestamp::now());
     for (module, former) in undone(of.before, &now_enabled).into_iter().rev() {
         let stage = StageName::Lifecycle(module.name.clone());
         let now = Timestamp::now();
+        if now.duration_since(began) > IN_A_PASS {
+            return Ok(go_on(now));
+        }
         ledger.enter(&stage, now);
         let (action, handler) = match former {
             None => ("uninstall", lifecycle.uninstall.as_deref()),
@@ -213,9 +222,10 @@ pub(in crate::install) async fn purge(context: &Context, facts: &Facts, of: &Und
     match handlers.purge(&callee(facts, of.identity, of.version, of.runner)).await {
         // Where the platform calls nobody, it has kept nothing for anybody.
         Ok(()) | Err(NotDone::NoWay(_)) => Called::Done,
-        Err(NotDone::Away(message) | NotDone::Failed { message, .. }) => {
-            Called::Waits(Because::new("StorageNotRemoved", format!("what it stored to be removed: {message}")), None)
-        }
+        Err(NotDone::Away(message) | NotDone::Failed { message, .. }) => Called::Waits(
+            Because::new("StorageNotRemoved", format!("what it stored to be removed: {message}")),
+            None,
+        ),
     }
 }
 
@@ -225,6 +235,14 @@ fn undone<'a>(
     now: &'a [EnabledModule],
 ) -> Vec<(&'a EnabledModule, Option<&'a EnabledModule>)> {
     changed(before, now).map(|(former, module)| (module, former)).collect()
+}
+
+/// The next pass does the rest, at once.
+fn go_on(now: Timestamp) -> Called {
+    Called::Waits(
+        Because::new("CallingHandlers", "the handlers of the other modules are called next"),
+        Some(now),
+    )
 }
 
 /// The handler is not called before the time that was set when it last failed.
@@ -246,7 +264,9 @@ async fn ask(
 ) -> Result<(), NotDone> {
     match &context.handlers {
         Some(handlers) => handlers.call(callee, handler, change).await,
-        None => Err(NotDone::NoWay("the platform is not set up to call extensions when they are installed".to_owned())),
+        None => Err(NotDone::NoWay(
+            "the platform is not set up to call extensions when they are installed".to_owned(),
+        )),
     }
 }
 
@@ -266,7 +286,9 @@ fn verdict(
     handler: &str,
     change: &Change<'_>,
 ) -> Verdict {
-    let said = |what: &str, message: &str| format!("the {} handler {handler} of the module {} {what}: {message}", change.action, change.module);
+    let said = |what: &str, message: &str| {
+        format!("the {} handler {handler} of the module {} {what}: {message}", change.action, change.module)
+    };
     match asked {
         Ok(()) => Verdict::Done,
         Err(NotDone::Away(message)) => {

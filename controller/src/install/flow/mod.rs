@@ -11,12 +11,12 @@
 //! looks first and changes what differs, so that a pass which begins anew after a crash does nothing twice that matters. Where all is as it
 //! is wanted there is no flow, and the same steps repair what has drifted.
 
-mod target;
 mod ledger;
 mod lifecycle;
 mod rollback;
+mod target;
 
-pub(super) use target::{place_name, target, wanted};
 pub(super) use ledger::{Course, Ledger, Wants, why};
 pub(super) use lifecycle::{Called, Undoing, call_all, call_back, prepared, purge};
 pub(super) use rollback::{Back, roll_back};
+pub(super) use target::{place_name, target, wanted};

@@ -101,7 +101,8 @@ async fn modules_back(
         version: &version,
         runner: &runner,
         // Data that an earlier Install left is there as well: it goes only where its owner says so.
-        purge: status.installed_version.is_none() && facts.install.spec.deletion_policy == DeletionPolicy::Purge,
+        purge: status.installed_version.is_none()
+            && facts.install.spec.deletion_policy == DeletionPolicy::Purge,
         gives_up: ledger.failed_since(now).is_some_and(|since| since > facts.timeout()),
     };
     match call_back(context, writer, facts, &undoing, ledger).await? {

@@ -72,8 +72,7 @@ fn written(install: &mut Install, ledger: &Ledger, number: u8) {
     status.installed_version = Some(format!("1.{number}.0"));
     status.content_hash = Some(hash(number));
     status.host = Some("acme--hello.apps.test".to_owned());
-    status.runner_ref =
-        Some(annex_apis::RunnerReference { mode: "direct".to_owned(), ..Default::default() });
+    status.runner_ref = Some(annex_apis::RunnerReference { mode: "direct".to_owned(), ..Default::default() });
     ledger.write(&mut status);
     install.status = Some(status);
 }
@@ -188,7 +187,11 @@ fn what_failed_is_undone_and_not_begun_again_unasked() {
 
     let again = |install: &Install| Ledger::of(install).course(&wants(2, &wanted), at(1_000_000));
     assert_eq!(again(&install), Course::Failed(Because::new("LifecycleFailed", "it said no"), None));
-    assert_eq!(Ledger::of(&install).course(&wants(1, &before), at(20)), Course::Kept, "what is there is as it is wanted");
+    assert_eq!(
+        Ledger::of(&install).course(&wants(1, &before), at(20)),
+        Course::Kept,
+        "what is there is as it is wanted"
+    );
     let mut asked = install.clone();
     asked.metadata.annotations = Some([(RETRY_ANNOTATION.to_owned(), "now".to_owned())].into());
     assert_eq!(again(&asked), Course::Runs);
@@ -211,7 +214,8 @@ fn a_flow_that_took_too_long_begins_again_by_itself_later_and_later() {
         ledger.fails(&Because::new("Timeout", "too long"), OnFailure::Rollback, true, began);
         ledger.rolled_back(began);
         kept(&mut install, &ledger);
-        let Course::Failed(_, Some(next)) = Ledger::of(&install).course(&wants(1, &[module("a", 1)]), began) else {
+        let Course::Failed(_, Some(next)) = Ledger::of(&install).course(&wants(1, &[module("a", 1)]), began)
+        else {
             panic!("it is waited");
         };
         pauses.push(next.duration_since(began).as_secs());
@@ -262,7 +266,10 @@ fn another_wish_in_the_middle_of_a_flow_begins_where_that_one_got() {
     assert!(names.contains(&"Lifecycle/a") && !names.contains(&"Lifecycle/b"), "{names:?}");
     kept(&mut install, &back);
     let superseded = &install.status.as_ref().unwrap().history[0];
-    assert_eq!((superseded.status, superseded.reason.as_deref()), (StageStatus::Cancelled, Some("Superseded")));
+    assert_eq!(
+        (superseded.status, superseded.reason.as_deref()),
+        (StageStatus::Cancelled, Some("Superseded"))
+    );
 }
 
 #[test]
@@ -297,7 +304,8 @@ fn a_status_stays_small() {
     install.spec.history_limit = 5;
     let long = "ü".repeat(5000);
     for number in 1..10 {
-        let modules: Vec<EnabledModule> = (0..5).map(|name| module(&format!("module-{name}"), number)).collect();
+        let modules: Vec<EnabledModule> =
+            (0..5).map(|name| module(&format!("module-{name}"), number)).collect();
         let mut ledger = Ledger::of(&install);
         ledger.course(&wants(number, &modules), at(0));
         ledger.enter(&StageName::Runner, at(1));

@@ -1,0 +1,98 @@
+//! What an extension is handed as its configuration. Pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::{ExtensionVersion, Install};
+
+/// What the platform made for the extension is below this name, whatever parameter has it.
+pub const PLATFORM_CONFIG: &str = "annex";
+
+/// The parameters of an Install, and below [`PLATFORM_CONFIG`] what the platform made for it: its version, host and URL, where it runs, what a call
+/// may use, and of each extension that it depends on and that is there the version and where it is reached. It is made anew for each call: what
+/// changes is there at the next one.
+///
+/// `memory_mib` is what a call may use; `dependency` finds the Install of an extension in the same workspace.
+pub fn config<I: AsRef<Install>>(
+    install: &Install,
+    version: &ExtensionVersion,
+    memory_mib: u32,
+    dependency: impl Fn(&str) -> Option<I>,
+) -> BTreeMap<String, Value> {
+    let status = install.status.as_ref();
+    let needed = status.into_iter().flat_map(|status| &status.dependencies);
+    let dependencies: serde_json::Map<String, Value> = needed
+        .filter_map(|needed| {
+            let found = dependency(&needed.extension)?;
+            let there = found.as_ref().status.as_ref()?;
+            let url = there.url.as_ref()?;
+            let told = json!({
+                "version": there.installed_version,
+                "url": url,
+                "api": format!("{url}api/ext/{}", needed.extension),
+            });
+            Some((needed.extension.clone(), told))
+        })
+        .collect();
+    let platform = json!({
+        "version": version.spec.version,
+        "host": status.and_then(|status| status.host.as_ref()),
+        "url": status.and_then(|status| status.url.as_ref()),
+        "environment": install.spec.environment_ref.as_ref().map(|environment| &environment.name),
+        "limits": { "memoryMiB": memory_mib },
+        "dependencies": dependencies,
+    });
+    let mut config = install.spec.parameters.clone();
+    config.insert(PLATFORM_CONFIG.to_owned(), platform);
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn install(spec: Value, status: Value) -> Install {
+        serde_json::from_value(json!({
+            "apiVersion": "annex.sh/v1alpha1", "kind": "Install", "metadata": { "name": "a" }, "spec": spec, "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_the_platform_made_is_beside_the_parameters_and_cannot_be_spoofed_by_them() {
+        let version: ExtensionVersion = serde_json::from_value(json!({
+            "apiVersion": "annex.sh/v1alpha1", "kind": "ExtensionVersion", "metadata": { "name": "com.example.a-1.0.0" },
+            "spec": { "extension": "com.example.a", "version": "1.0.0", "publisher": "p", "contentHash": "sha256:" },
+        }))
+        .unwrap();
+        let own = install(
+            json!({ "extension": "com.example.a", "parameters": { "colour": "blue", "annex": { "url": "http://evil/" } } }),
+            json!({ "host": "t--a.apps.test", "url": "http://t--a.apps.test/", "dependencies": [
+                { "extension": "com.example.base", "version": "^1", "satisfied": true },
+                { "extension": "com.example.away", "version": "^1", "satisfied": true },
+                { "extension": "interface users", "version": "^1", "satisfied": true },
+            ] }),
+        );
+        let base = install(
+            json!({ "extension": "com.example.base" }),
+            json!({ "installedVersion": "1.2.0", "url": "http://t--base.apps.test/" }),
+        );
+        let config = config(&own, &version, 64, |extension| {
+            (extension == "com.example.base").then(|| Arc::new(base.clone()))
+        });
+        assert_eq!(config["colour"], "blue");
+        assert_eq!(
+            config["annex"],
+            json!({
+                "version": "1.0.0", "host": "t--a.apps.test", "url": "http://t--a.apps.test/", "environment": null,
+                "limits": { "memoryMiB": 64 },
+                "dependencies": { "com.example.base": {
+                    "version": "1.2.0", "url": "http://t--base.apps.test/", "api": "http://t--base.apps.test/api/ext/com.example.base",
+                } },
+            })
+        );
+    }
+}
