@@ -57,6 +57,8 @@ pub(super) fn needs(context: &Context, facts: &Facts, version: &ExtensionVersion
     needs.dependencies = checked.iter().take(MOST_NAMED).map(|checked| said(checked, flows)).collect();
     needs.refusal = refusal(&own, &checked, &there, flows);
     if needs.refusal.is_none() && flows {
+        let before = installed_version(context, &facts.install).and_then(|version| installed(&version, true));
+        let there: Vec<Installed> = there.iter().cloned().chain(before).collect();
         needs.refusal = broken(&own.present, &there);
     }
     needs.there = there;
@@ -83,6 +85,7 @@ fn is_met(checked: &Checked, flows: bool) -> bool {
     checked.is_met() || !flows && matches!(checked.state, State::NotReady { .. })
 }
 
+/// Whom it would break; `there` has the extension as it is before that.
 fn broken(own: &Present, there: &[Installed]) -> Option<Because> {
     let broken = breaks(own, there);
     if broken.is_empty() {
