@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::explain::Target;
 use crate::server::ServerArguments;
-use crate::{bundle, catalog, dev, init, keygen, mark, publish, sign, verify};
+use crate::{bundle, catalog, dev, flow, init, keygen, mark, publish, sign, verify};
 
 /// Annex on the command line: looks into installs, and makes, signs and publishes extensions.
 #[derive(Debug, Parser)]
@@ -25,6 +25,18 @@ pub(crate) enum Command {
     /// List what can be installed: versions, publisher, capabilities, deprecation
     #[command(after_help = catalog::HELP)]
     Catalog(catalog::Arguments),
+    /// Say what an Install would do, stage by stage, before it is applied
+    #[command(after_help = flow::PLAN_HELP)]
+    Plan(flow::PlanArguments),
+    /// Show what an Install went through: each stage of the last flow, and the flows before it
+    #[command(after_help = flow::HISTORY_HELP)]
+    History(flow::HistoryArguments),
+    /// Have an Install begin again what failed
+    #[command(after_help = flow::RETRY_HELP)]
+    Retry(flow::RetryArguments),
+    /// Take an Install back to an earlier version
+    #[command(after_help = flow::ROLLBACK_HELP)]
+    Rollback(flow::RollbackArguments),
     /// Make a new extension project that builds as it is
     #[command(after_help = init::HELP)]
     Init(init::Arguments),
@@ -55,9 +67,10 @@ pub(crate) enum Command {
 }
 
 const HELP: &str = "\
-A publisher's way is init, dev, bundle, keygen (once), sign, publish. A tenant's is catalog, kubectl apply, explain.
+A publisher's way is init, dev, bundle, keygen (once), sign, publish. A tenant's is catalog, plan, kubectl apply, \
+explain, and history, retry or rollback.
 
-Exit codes: 0 done, 1 refused (or, with explain, not Ready), 2 wrong usage, 3 something could not be read, written, \
+Exit codes: 0 done, 1 refused (or, with explain, not Ready; with plan, it would not go ahead), 2 wrong usage, 3 something could not be read, written, \
 run or reached. Each command's --help says what that means there.";
 
 const DOMAIN_HELP: &str = "\

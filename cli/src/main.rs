@@ -7,6 +7,7 @@ mod dev;
 mod domain;
 mod explain;
 mod files;
+mod flow;
 mod format;
 mod init;
 mod keygen;
@@ -34,6 +35,10 @@ fn main() -> std::process::ExitCode {
         Command::Domain(arguments) => domain::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments).into(),
+        Command::Plan(arguments) => flow::plan(&arguments),
+        Command::History(arguments) => flow::history(&arguments).into(),
+        Command::Retry(arguments) => flow::retry(&arguments).into(),
+        Command::Rollback(arguments) => flow::rollback(&arguments).into(),
         Command::Init(arguments) => init::run(&arguments).into(),
         Command::Bundle(arguments) => bundle::run(&arguments).into(),
         Command::Dev(arguments) => dev::run(&arguments).into(),

@@ -16,6 +16,8 @@ use crate::format;
 use crate::outcome::Failure;
 use crate::server::{ProviderArguments, block_on};
 use list::Catalog;
+pub(crate) use read::versions;
+pub(crate) use table::aligned;
 
 pub(crate) const HELP: &str = "\
 Lists each version that an Install can choose, the newest first. VERIFIED says whether a publisher whom the platform trusts signed \

@@ -42,6 +42,15 @@ pub(super) async fn read(
     }
 }
 
+/// Reads all versions of all extensions, those that were yanked included.
+pub(crate) async fn versions(arguments: &ProviderArguments) -> Result<Vec<ExtensionVersion>, Failure> {
+    let provider = arguments.connect().await?;
+    match timeout(TIMEOUT, list(&provider)).await {
+        Ok(result) => result,
+        Err(_) => Err(ServerError::Timeout { server: provider.server.clone() }.into()),
+    }
+}
+
 async fn list<K>(provider: &Provider) -> Result<Vec<K>, Failure>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,

@@ -78,7 +78,7 @@ fn age(time: Timestamp, now: Timestamp) -> String {
 }
 
 /// Columns as wide as what is in them; the last is not filled up.
-fn aligned(rows: &[Vec<String>]) -> String {
+pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         rows.iter()

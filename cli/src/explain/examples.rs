@@ -172,6 +172,18 @@ fn each_reason_has_its_command() {
         ("DomainReady", "DomainConflict", watch),
         ("DomainReady", "DomainInvalid", watch),
         ("DomainReady", "DomainNotAnswering", "kubectl events --for install/hello -n default"),
+        ("Installed", "LifecycleFailed", "kubectl annex history install/hello -n default"),
+        ("Installed", "CapabilityDenied", "kubectl annex history install/hello -n default"),
+        ("Installed", "Timeout", "kubectl annex history install/hello -n default"),
+        ("Installed", "RunnerUnavailable", "kubectl annex history install/hello -n default"),
+        ("Installed", "RunnerNotReachable", "kubectl annex history install/hello -n default"),
+        ("Resolved", "DependencyMissing", "kubectl annex plan install/hello -n default"),
+        ("Resolved", "DependencyNotReady", "kubectl get installs.annex.sh --all-namespaces"),
+        ("Resolved", "DependencyCycle", "kubectl get installs.annex.sh --all-namespaces"),
+        ("Resolved", "InstallingDependencies", "kubectl get installs.annex.sh --all-namespaces --watch"),
+        ("Resolved", "BreaksDependents", "kubectl annex plan install/hello -n default"),
+        ("Installed", "HasDependents", "kubectl annex plan install/hello --delete -n default"),
+        ("Installed", "StorageNotRemoved", watch),
         ("Installed", "SomethingNew", "kubectl events --for install/hello -n default"),
     ] {
         assert_eq!(report(broken(kind, reason, "")).next.command, command, "{reason}");
@@ -277,6 +289,21 @@ fn one_that_is_being_deleted() {
     assert!(!report.ready);
     assert_eq!(report.notes, ["it is being deleted, held by the finalizers: annex.sh/install"]);
     assert_eq!(report.next.command, "kubectl events --for install/hello -n default");
+}
+
+#[test]
+fn a_deletion_that_waits_says_for_what() {
+    for (reason, command) in [
+        ("HasDependents", "kubectl annex plan install/hello --delete -n default"),
+        ("LifecycleFailed", "kubectl annex history install/hello -n default"),
+        ("StorageNotRemoved", "kubectl get install/hello --watch -n default"),
+        ("Uninstalling", "kubectl events --for install/hello -n default"),
+        ("DependencyMissing", "kubectl events --for install/hello -n default"),
+    ] {
+        let mut object = broken("Installed", reason, "others need it: shop");
+        object["metadata"]["deletionTimestamp"] = json!(SINCE);
+        assert_eq!(report(object).next.command, command, "{reason}");
+    }
 }
 
 #[test]

@@ -55,8 +55,8 @@ async fn read(arguments: &ExplainArguments) -> Result<Fetched, FetchError> {
     }
 }
 
-/// A missing object is named in the details; where the whole API is missing nothing is.
-fn missing(status: &Status, target: &Target, namespace: String, server: String) -> FetchError {
+/// What a 404 means. A missing object is named in the details; where the whole API is missing nothing is.
+pub(crate) fn missing(status: &Status, target: &Target, namespace: String, server: String) -> FetchError {
     if status.details.as_ref().is_some_and(|details| details.name == target.name()) {
         let what = format!("{}/{}", target.kind().singular(), target.name());
         return FetchError::NotFound { what, namespace, server };

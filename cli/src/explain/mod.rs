@@ -12,7 +12,10 @@ mod report;
 mod target;
 mod text;
 
-pub(crate) use target::Target;
+pub(crate) use fetch::missing;
+pub(crate) use kubectl::Kubectl;
+pub(crate) use target::{Kind, Target};
+pub(crate) use text::age;
 
 use jiff::Timestamp;
 

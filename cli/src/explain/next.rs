@@ -34,7 +34,7 @@ pub(crate) struct Situation<'a> {
 pub(crate) fn next(situation: &Situation<'_>, kubectl: &Kubectl) -> Next {
     let step = Step { situation, kubectl };
     if situation.deleting {
-        return step.events("see what the deletion waits for");
+        return step.let_go();
     }
     if situation.conditions.is_empty() && situation.kind == Kind::ManagedEnvironment {
         return step.events("see whether anything was said of it");
@@ -155,6 +155,43 @@ impl Step<'_> {
             "RegistryUnavailable" => self.watch(
                 "wait; the platform cannot read the bundle just now, and it goes on by itself; if it stays, ask its operator",
             ),
+            "LifecycleFailed" | "CapabilityDenied" | "Timeout" => self.of(
+                "see which stage failed and why; then have it begun again with kubectl annex retry, or go back with \
+                 kubectl annex rollback or spec.version",
+                &self.namespaced(&["annex", "history", &self.object()]),
+            ),
+            "RunnerUnavailable" | "RunnerNotReachable" => self.of(
+                "wait: handlers of the extension are called once its runner answers; see at which stage it is, and if it \
+                 stays so, tell whoever runs the cluster",
+                &self.namespaced(&["annex", "history", &self.object()]),
+            ),
+            "DependencyMissing" => self.of(
+                "install what the message names, or set spec.dependencies to Auto; see what there would be to install",
+                &self.namespaced(&["annex", "plan", &self.object()]),
+            ),
+            "DependencyNotReady" => self.of(
+                "see which of the extensions that the message names is not ready; it goes on by itself once it is",
+                &["get", "installs.annex.sh", "--all-namespaces"],
+            ),
+            "DependencyCycle" => self.of(
+                "take other versions or tell the publishers: those that the message names wait for each other for ever",
+                &["get", "installs.annex.sh", "--all-namespaces"],
+            ),
+            "InstallingDependencies" => self.of(
+                "wait: what it needs is installed along, and it goes on by itself",
+                &["get", "installs.annex.sh", "--all-namespaces", "--watch"],
+            ),
+            "BreaksDependents" => self.of(
+                "upgrade those first that the message names, or set spec.version back to what they can do with",
+                &self.namespaced(&["annex", "plan", &self.object()]),
+            ),
+            "HasDependents" => self.of(
+                "see who needs it still; the deletion goes on once those are gone or need it no more",
+                &self.namespaced(&["annex", "plan", &self.object(), "--delete"]),
+            ),
+            "StorageNotRemoved" => self.watch(
+                "wait: removing what the extension stored is tried again; if it stays so, tell the platform's operator",
+            ),
             "NotSynced" => self.watch("wait; part of the platform cannot be read just now, and it goes on by itself"),
             "DomainInvalid" => self.watch(
                 "tell the platform's operator what the message says; it goes on by itself once that is mended",
@@ -164,6 +201,27 @@ impl Step<'_> {
                 None => self.events("see what happened to it"),
             },
             _ => self.events("see what happened to it"),
+        }
+    }
+
+    /// A deletion waits for what a condition says, or else for what only events may say.
+    fn let_go(&self) -> Next {
+        const WAITS: [&str; 5] = [
+            "HasDependents",
+            "StorageNotRemoved",
+            "LifecycleFailed",
+            "RunnerUnavailable",
+            "RunnerNotReachable",
+        ];
+        // All may say the same, and Ready the most: what was true before the deletion says nothing of it.
+        let mut conditions = self.situation.conditions.iter().rev();
+        match conditions.find(|condition| WAITS.contains(&condition.reason.as_str())) {
+            Some(condition) if condition.reason == "LifecycleFailed" => self.of(
+                "see which handler failed and why; it is tried again by itself",
+                &self.namespaced(&["annex", "history", &self.object()]),
+            ),
+            Some(condition) => self.mend(condition),
+            None => self.events("see what the deletion waits for"),
         }
     }
 

@@ -84,7 +84,7 @@ fn write_condition(
 }
 
 /// In the largest unit of which there are at least two. A clock that is behind the server's gives `0s`.
-fn age(since: Timestamp, now: Timestamp) -> String {
+pub(crate) fn age(since: Timestamp, now: Timestamp) -> String {
     let seconds = now.as_second().saturating_sub(since.as_second()).max(0);
     match seconds {
         0..=119 => format!("{seconds}s"),

@@ -9,6 +9,7 @@
 
 mod cataloguing;
 mod explaining;
+mod flowing;
 mod publishing;
 mod signing;
 mod starting;
