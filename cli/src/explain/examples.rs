@@ -304,6 +304,12 @@ fn a_deletion_that_waits_says_for_what() {
         object["metadata"]["deletionTimestamp"] = json!(SINCE);
         assert_eq!(report(object).next.command, command, "{reason}");
     }
+    let mut object = install(&[
+        condition("Installed", "False", "LifecycleFailed", "before it was deleted"),
+        condition("Ready", "False", "Uninstalling", ""),
+    ]);
+    object["metadata"]["deletionTimestamp"] = json!(SINCE);
+    assert_eq!(report(object).next.command, "kubectl events --for install/hello -n default");
 }
 
 #[test]

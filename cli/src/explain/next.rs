@@ -4,7 +4,7 @@ use annex_apis::MANAGED_LABEL;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::condition::{Condition, first_failing};
+use super::condition::{Condition, READY, first_failing};
 use super::kubectl::Kubectl;
 use super::target::Kind;
 use crate::shell::quoted;
@@ -204,24 +204,17 @@ impl Step<'_> {
         }
     }
 
-    /// A deletion waits for what a condition says, or else for what only events may say.
+    /// What a deletion waits for is in the reason of Ready alone: the other conditions are as they were before it.
     fn let_go(&self) -> Next {
-        const WAITS: [&str; 5] = [
-            "HasDependents",
-            "StorageNotRemoved",
-            "LifecycleFailed",
-            "RunnerUnavailable",
-            "RunnerNotReachable",
-        ];
-        // All may say the same, and Ready the most: what was true before the deletion says nothing of it.
-        let mut conditions = self.situation.conditions.iter().rev();
-        match conditions.find(|condition| WAITS.contains(&condition.reason.as_str())) {
-            Some(condition) if condition.reason == "LifecycleFailed" => self.of(
-                "see which handler failed and why; it is tried again by itself",
+        const WAITS: [&str; 4] =
+            ["HasDependents", "StorageNotRemoved", "RunnerUnavailable", "RunnerNotReachable"];
+        match self.situation.conditions.iter().find(|condition| condition.kind == READY) {
+            Some(ready) if ready.reason == "LifecycleFailed" => self.of(
+                "see which handler failed and why; it is called again by itself",
                 &self.namespaced(&["annex", "history", &self.object()]),
             ),
-            Some(condition) => self.mend(condition),
-            None => self.events("see what the deletion waits for"),
+            Some(ready) if WAITS.contains(&ready.reason.as_str()) => self.mend(ready),
+            _ => self.events("see what the deletion waits for"),
         }
     }
 

@@ -34,6 +34,11 @@ pub(crate) fn run(arguments: &RetryArguments) -> Result<String, Failure> {
         let workspace = Workspace::connect(&arguments.server, arguments.namespace.as_deref()).await?;
         let install = workspace.install(&arguments.target).await?;
         let object = object(&arguments.target);
+        if install.metadata.deletion_timestamp.is_some() {
+            return Ok(format!(
+                "{object}: it is being deleted, and what fails of that is tried again by itself"
+            ));
+        }
         let Some(begins) = begins(&install) else {
             return Ok(format!("{object}: nothing has failed, so nothing is begun again"));
         };

@@ -248,6 +248,20 @@ fn what_one_should_know_of_a_version_is_said() {
 }
 
 #[test]
+fn of_two_that_wait_for_an_extension_the_older_gets_it() {
+    let made = |name: &str, at: &str| {
+        let mut install = install("notes", &json!({}));
+        install.metadata.name = Some(name.to_owned());
+        install.metadata.creation_timestamp = Some(serde_json::from_value(json!(at)).unwrap());
+        install
+    };
+    let (old, new) = (made("old", "2026-11-03T12:00:00Z"), made("new", "2026-11-04T12:00:00Z"));
+    let all = [old.clone(), new.clone()];
+    assert!(outlook(&old, &all, &notes()).goes_ahead());
+    assert_eq!(outlook(&new, &all, &notes()).blocked, ["install/old in namespace team has this extension"]);
+}
+
+#[test]
 fn nothing_of_others_reaches_the_terminal_raw() {
     let hostile = json!({
         "modules": [{"name": "a\u{1b}[2Jb\nNote: c", "version": "1\u{202e}", "digest": hash("01")}],

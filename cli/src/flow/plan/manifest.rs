@@ -61,6 +61,10 @@ impl Manifest {
         }
         let name = text("/metadata/name").ok_or("it has no metadata.name")?;
         let target = install(&format!("install/{name}"))?;
+        // It becomes part of an address, and what is given to somebody to try must not ask for something else.
+        if text("/metadata/namespace").is_some_and(|namespace| annex_core::check_label(namespace).is_err()) {
+            return Err("its metadata.namespace is no name of a namespace".to_owned());
+        }
         Ok(Self { object, target })
     }
 
@@ -160,6 +164,9 @@ spec: {extension: com.example.hello, version: ^2}
         assert!(says(&INSTALL.replace("v1alpha1", "v9")).contains("must be an Install"));
         assert!(says(&INSTALL.replace("name: hello, ", "")).contains("no metadata.name"));
         assert!(says(&INSTALL.replace("name: hello", "name: ../x")).contains("must be letters"));
+        assert!(
+            says(&INSTALL.replace("namespace: team", "namespace: ../x")).contains("no name of a namespace")
+        );
         assert!(says(&"#".repeat(MAX_MANIFEST + 1)).contains("more than"));
         assert_eq!(Manifest::of(b"\xff").unwrap_err(), "it is not UTF-8");
     }

@@ -341,12 +341,19 @@ impl<'a> View<'a> {
         host.and_then(|host| host.parse().ok()).map_or_else(nobody, Ok)
     }
 
-    /// There is one Install of an extension in a workspace, and what has it keeps it.
+    /// There is one Install of an extension in a workspace: what has it keeps it, and else the oldest gets it.
     fn is_rival(&self, other: &Install) -> bool {
-        let is_other =
-            (other.name_any(), other.namespace()) != (self.install.name_any(), self.install.namespace());
-        is_other && other.spec.extension == self.install.spec.extension && self.from.is_none()
+        let own = self.install;
+        let is_other = (other.name_any(), other.namespace()) != (own.name_any(), own.namespace());
+        is_other && other.spec.extension == own.spec.extension && rank(other) < rank(own)
     }
+}
+
+/// The lowest of an extension has it. What has not been made yet is the last.
+fn rank(install: &Install) -> (bool, bool, Option<jiff::Timestamp>) {
+    let installed = install.status.as_ref().and_then(|status| status.installed_version.as_ref());
+    let made = install.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    (installed.is_none(), made.is_none(), made)
 }
 
 fn nobody() -> Result<HostName, String> {
