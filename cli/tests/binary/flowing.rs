@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::{Path as UrlPath, RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -22,14 +22,19 @@ struct Double {
 
 impl Double {
     async fn start(name: &str) -> Self {
+        Self::with(name, get(installs)).await
+    }
+
+    /// One that gives this for the Installs of the whole workspace.
+    async fn with(name: &str, installs_of_all: MethodRouter<Changes>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}/clusters/root:acme", listener.local_addr().unwrap());
         let changes = Changes::default();
         let api = |workspace: &str| format!("/clusters/root:{workspace}/apis/annex.sh/v1alpha1");
         let router = Router::new()
             .route(&format!("{}/extensionversions", api("annex")), get(versions))
-            .route(&format!("{}/installs", api("acme")), get(installs))
-            .route(&format!("{}/namespaces/team/installs", api("acme")), axum::routing::post(create))
+            .route(&format!("{}/installs", api("acme")), installs_of_all)
+            .route(&format!("{}/namespaces/team/installs", api("acme")), get(installs).post(create))
             .route(&format!("{}/namespaces/team/installs/{{name}}", api("acme")), get(read).patch(change))
             .with_state(Arc::clone(&changes));
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -226,6 +231,21 @@ async fn plan_lets_admission_speak_and_changes_nothing() {
     let gone = double.run(&["plan", "install/fine", "--delete"]).await.done();
     assert!(gone.contains("  Revoke of com.example.notes, 2.0.0 → none\n"), "{gone}");
     assert_eq!(double.changed(), []);
+}
+
+#[tokio::test]
+async fn who_may_look_into_one_namespace_only_is_told_so() {
+    let forbidden = || async { status(403, "Forbidden", "alice cannot list", Value::Null) };
+    let double = Double::with("namespaced", get(forbidden)).await;
+    let spec = json!({"extension": "com.example.notes", "version": "*"});
+    let ended = double.run(&["plan", "-f", &manifest("namespaced", &spec)]).await;
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    assert!(
+        ended.stdout.contains("  install/fine in namespace team has this extension\n"),
+        "{}",
+        ended.stdout
+    );
+    assert!(ended.stdout.contains("\nNote: you may not list the Installs of other"), "{}", ended.stdout);
 }
 
 #[tokio::test]

@@ -71,6 +71,8 @@ struct Facts {
     install: Install,
     /// All of the workspace; the Install may be among them.
     installs: Vec<Install>,
+    /// False: only those of the namespace could be read.
+    is_whole: bool,
     // Shared, because a version is chosen by reference.
     versions: Vec<Arc<ExtensionVersion>>,
 }
@@ -78,8 +80,14 @@ struct Facts {
 /// Reads what is there and says what would become of it.
 pub(crate) fn run(arguments: &PlanArguments) -> Outcome {
     let outlook = gathered(arguments).and_then(|facts| {
-        Outlook::of(&facts.install, &facts.installs, &facts.versions, arguments.delete)
-            .map_err(Failure::Refused)
+        let mut outlook = Outlook::of(&facts.install, &facts.installs, &facts.versions, arguments.delete)
+            .map_err(Failure::Refused)?;
+        if !facts.is_whole {
+            outlook
+                .notes
+                .push("you may not list the Installs of other namespaces: they are not looked at".to_owned());
+        }
+        Ok(outlook)
     });
     let printed = outlook.and_then(|outlook| {
         let printed = match arguments.output {
@@ -116,19 +124,29 @@ fn gathered(arguments: &PlanArguments) -> Result<Facts, Failure> {
                 return Err(Failure::Usage("give install/NAME, or a manifest with -f".to_owned()));
             }
         };
-        let installs = workspace.in_time(all(&workspace)).await??;
+        let (installs, is_whole) = workspace.in_time(all(&workspace)).await??;
         let versions = catalog::versions(&arguments.provider).await?;
-        Ok(Facts { install, installs, versions: versions.into_iter().map(Arc::new).collect() })
+        Ok(Facts { install, installs, is_whole, versions: versions.into_iter().map(Arc::new).collect() })
     })?
 }
 
-/// Extensions of a workspace may need each other across its namespaces.
-async fn all(workspace: &Workspace) -> Result<Vec<Install>, Failure> {
-    let api: Api<Install> = Api::all(workspace.client.clone());
+/// Extensions of a workspace may need each other across its namespaces. Whoever may only look into one gets those of that one, and false.
+async fn all(workspace: &Workspace) -> Result<(Vec<Install>, bool), Failure> {
+    let failed = |error| ServerError::of(error, &workspace.server);
+    match list(&Api::all(workspace.client.clone())).await {
+        Ok(found) => Ok((found, true)),
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            Ok((list(&workspace.installs()).await.map_err(failed)?, false))
+        }
+        Err(error) => Err(failed(error).into()),
+    }
+}
+
+async fn list(api: &Api<Install>) -> Result<Vec<Install>, kube::Error> {
     let mut parameters = ListParams::default().limit(PAGE);
     let mut found = Vec::new();
     loop {
-        let page = api.list(&parameters).await.map_err(|error| ServerError::of(error, &workspace.server))?;
+        let page = api.list(&parameters).await?;
         found.extend(page.items);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => parameters.continue_token = Some(token),
