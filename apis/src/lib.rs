@@ -15,6 +15,7 @@ mod extension;
 mod extension_version;
 mod install;
 mod managed_environment;
+mod needed;
 mod planned;
 pub mod provider;
 mod reference;
@@ -37,6 +38,7 @@ pub use managed_environment::{
     KUBECONFIG_KEY, MANAGED_ENVIRONMENT_SECRET_TYPE, ManagedEnvironment, ManagedEnvironmentSpec,
     ManagedEnvironmentStatus,
 };
+pub use needed::{as_installed, in_its_workspace, offered};
 pub use planned::{DIRECT, NoChoice, choose, enabled, held, modules_of, place_of_reference, place_of_runner};
 pub use reference::{KeyReference, NameReference};
 pub use routes::{identity, is_going, routes_of_status, tenant_id};

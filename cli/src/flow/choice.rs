@@ -15,14 +15,19 @@ pub(super) fn failed(install: &Install) -> Option<&Flow> {
     (has_failed || waits).then_some(flow)
 }
 
-/// What a rollback goes back to: what was asked for, or what was there before the last upgrade that got to its end.
+/// What a rollback goes back to: what was asked for; or what is installed, where an upgrade from it has failed and is still asked for; or what
+/// was there before the last upgrade that got to its end.
 pub(super) fn former(install: &Install, asked: Option<&Version>) -> Result<Version, String> {
     let status = install.status.as_ref();
-    let version = match asked {
-        Some(asked) => asked.clone(),
-        None => before_the_last(install)?,
+    let installed: Option<Version> =
+        status.and_then(|status| status.installed_version.as_ref()?.parse().ok());
+    let has_failed = failed(install).is_some();
+    let version = match (asked, &installed) {
+        (Some(asked), _) => asked.clone(),
+        (None, Some(installed)) if has_failed => installed.clone(),
+        (None, _) => before_the_last(install)?,
     };
-    if status.and_then(|status| status.installed_version.as_deref()) == Some(version.to_string().as_str()) {
+    if installed.as_ref() == Some(&version) && !has_failed {
         return Err(format!("{version} is what is installed; name another version with --to"));
     }
     Ok(version)
@@ -84,6 +89,15 @@ pub(super) mod tests {
         let asked = Version::new(1, 0, 0);
         assert_eq!(former(&install(&history), Some(&asked)).unwrap(), asked);
         assert_eq!(former(&install(&json!({})), Some(&asked)).unwrap(), asked, "whatever the history has");
+    }
+
+    #[test]
+    fn after_an_upgrade_that_failed_it_is_what_is_installed() {
+        let flow = json!({ "id": "f", "action": "Upgrade", "status": "CANCELLED", "startedAt": "2026-01-01T00:00:00Z" });
+        let status = json!({ "flow": flow, "history": [record("Upgrade", "FINISHED", "1.0.0")] });
+        let installed = Version::new(2, 0, 0);
+        assert_eq!(former(&install(&status), None), Ok(installed.clone()));
+        assert_eq!(former(&install(&status), Some(&installed)), Ok(installed));
     }
 
     #[test]

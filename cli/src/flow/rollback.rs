@@ -10,8 +10,8 @@ use crate::outcome::Failure;
 use crate::server::block_on;
 
 pub(crate) const HELP: &str = "\
-Sets spec.version of the Install to exactly one version: the one before the last upgrade in its history that got to its end, or what --to \
-says. What becomes of it is an upgrade like any other, with the handlers of that version; status.history says how it went. \
+Sets spec.version of the Install to exactly one version: what is installed, where an upgrade has failed; else the one before the last upgrade \
+in its history that got to its end; or what --to says. What becomes of it is an upgrade like any other, with the handlers of that version; status.history says how it went. \
 kubectl annex plan says beforehand what it would do.
 
 Examples:

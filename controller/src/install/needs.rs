@@ -4,18 +4,16 @@ use std::sync::Arc;
 
 use annex_apis::{
     DependencyPolicy, DependencyStatus, ExtensionVersion, INSTALLED_FOR_ANNOTATION, Install, InstallSpec,
-    InstallStatus, routes_of_status,
+    as_installed, in_its_workspace, offered,
 };
 use annex_core::{
     ExtensionName,
     dependencies::{
-        Along, Catalog, Checked, Installed, Need, Needed, Offer, Present, State, breaks, check, cycle,
-        dependents, to_install,
+        Along, Catalog, Checked, Installed, Present, State, breaks, check, cycle, dependents, to_install,
     },
-    parse_requirement, version_object_name,
+    version_object_name,
 };
 use kube::ResourceExt as _;
-use semver::Version;
 
 use super::{
     conditions::Because,
@@ -47,7 +45,7 @@ pub(super) struct Needs {
 /// something that is not ready for a moment.
 pub(super) fn needs(context: &Context, facts: &Facts, version: &ExtensionVersion, flows: bool) -> Needs {
     let mut needs = Needs { dependents: named_dependents(context, facts), ..Needs::default() };
-    let Some(own) = installed(version, !flows) else { return needs };
+    let Some(own) = as_installed(version, !flows) else { return needs };
     if own.needs.is_empty() && needs.dependents.is_empty() {
         return needs;
     }
@@ -57,7 +55,8 @@ pub(super) fn needs(context: &Context, facts: &Facts, version: &ExtensionVersion
     needs.dependencies = checked.iter().take(MOST_NAMED).map(|checked| said(checked, flows)).collect();
     needs.refusal = refusal(&own, &checked, &there, flows);
     if needs.refusal.is_none() && flows {
-        let before = installed_version(context, &facts.install).and_then(|version| installed(&version, true));
+        let before =
+            installed_version(context, &facts.install).and_then(|version| as_installed(&version, true));
         let there: Vec<Installed> = there.iter().cloned().chain(before).collect();
         needs.refusal = broken(&own.present, &there);
     }
@@ -119,7 +118,8 @@ pub(super) fn named_dependents(context: &Context, facts: &Facts) -> Vec<String> 
     if !others.iter().any(|(key, install)| *key != facts.key && is_needy(install)) {
         return Vec::new();
     }
-    let Some(own) = installed_version(context, &facts.install).and_then(|version| installed(&version, true))
+    let Some(own) =
+        installed_version(context, &facts.install).and_then(|version| as_installed(&version, true))
     else {
         return Vec::new();
     };
@@ -152,27 +152,12 @@ fn neighbours(context: &Context, facts: &Facts) -> Vec<Installed> {
     let others = context.installs_of(&facts.key.cluster);
     let others = others.iter().filter(|(key, _)| *key != facts.key);
     others
-        .filter_map(|(_, install)| {
-            // Not whether it is Ready: an upgrade of it may have failed, and it goes on.
-            let is_ready = !routes_of_status(install).is_empty();
-            let version = installed_version(context, install).map(|version| (version, is_ready));
-            let (version, is_ready) = version.or_else(|| Some((next_version(context, install)?, false)))?;
-            installed(&version, is_ready)
-        })
+        .filter_map(|(_, install)| in_its_workspace(install, |version| published(context, install, version)))
         .collect()
 }
 
 fn installed_version(context: &Context, install: &Install) -> Option<Arc<ExtensionVersion>> {
     published(context, install, install.status.as_ref()?.installed_version.as_ref()?)
-}
-
-/// The version that a flow is to reach.
-fn next_version(context: &Context, install: &Install) -> Option<Arc<ExtensionVersion>> {
-    if install.metadata.deletion_timestamp.is_some() {
-        return None;
-    }
-    let flow = install.status.as_ref().and_then(|status: &InstallStatus| status.flow.as_ref())?;
-    published(context, install, flow.to.as_ref()?)
 }
 
 fn published(context: &Context, install: &Install, version: &str) -> Option<Arc<ExtensionVersion>> {
@@ -206,49 +191,9 @@ fn install_along(facts: &Facts, along: &Along) -> Install {
 
 /// What the tenant may install.
 fn catalog(context: &Context, facts: &Facts) -> Catalog {
-    let mut catalog = Catalog::new();
     let allowed = facts.tenant.spec.allowed_extensions.as_ref();
-    for version in context.catalog.versions.filter(|version| !version.spec.yanked) {
-        let is_good = !matches!(verification(&version, facts.allow_unsigned), Verification::Refused(_));
-        let is_allowed = allowed.is_none_or(|allowed| allowed.contains(&version.spec.extension));
-        if let Some(Installed { present, needs }) =
-            installed(&version, true).filter(|_| is_good && is_allowed)
-        {
-            let offer = Offer { version: present.version, provides: present.provides, needs };
-            catalog.entry(present.extension).or_default().push(offer);
-        }
-    }
-    catalog
-}
-
-/// What a version is, and needs. None: the catalog has something of it that cannot be read, which no version that was published has.
-pub(super) fn installed(version: &ExtensionVersion, is_ready: bool) -> Option<Installed> {
-    let spec = &version.spec;
-    let extension: ExtensionName = spec.extension.parse().ok()?;
-    let needs = spec.dependencies.iter().filter_map(|dependency| {
-        Some(Need {
-            of: Needed::Extension(dependency.extension.parse().ok()?),
-            version: parse_requirement(&dependency.version).ok()?,
-            is_optional: dependency.optional,
-        })
-    });
-    let required = spec.requires.iter().filter_map(|required| {
-        Some(Need {
-            of: Needed::Interface(required.interface.clone()),
-            version: parse_requirement(&required.version).ok()?,
-            is_optional: required.optional,
-        })
-    });
-    let provided = spec.provides.iter();
-    Some(Installed {
-        needs: needs.chain(required).collect(),
-        present: Present {
-            extension,
-            version: spec.version.parse::<Version>().ok()?,
-            provides: provided
-                .filter_map(|provided| Some((provided.interface.clone(), provided.version.parse().ok()?)))
-                .collect(),
-            is_ready,
-        },
-    })
+    offered(context.catalog.versions.filter(|version| {
+        let is_good = !matches!(verification(version, facts.allow_unsigned), Verification::Refused(_));
+        is_good && allowed.is_none_or(|allowed| allowed.contains(&version.spec.extension))
+    }))
 }

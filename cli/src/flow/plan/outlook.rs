@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use annex_apis::{
-    DeletionPolicy, DependencyPolicy, ExtensionVersion, Install, NoChoice, REPROVISION_ANNOTATION, choose,
-    held, modules_of, place_of_reference, place_of_runner,
+    DeletionPolicy, DependencyPolicy, ExtensionVersion, Install, NoChoice, REPROVISION_ANNOTATION,
+    as_installed, choose, held, modules_of, place_of_reference, place_of_runner,
 };
 use annex_core::dependencies::{
     Checked, Dependent, Installed, Present, State, breaks, check, cycle, dependents, to_install,
@@ -14,7 +14,7 @@ use annex_core::{ContentHash, HostName};
 use kube::ResourceExt as _;
 use serde::Serialize;
 
-use super::needs::{catalog, installed, is_refused, neighbours, published, verified};
+use super::needs::{catalog, is_refused, neighbours, published, verified};
 use super::stages::{Scene, Step};
 use crate::flow::choice::failed;
 use crate::flow::words::told;
@@ -135,7 +135,7 @@ impl Outlook {
         if !purge {
             self.notes.push("spec.deletionPolicy is Retain: what the extension stored stays".to_owned());
         }
-        if let Some(own) = view.from.and_then(|from| installed(from, true)) {
+        if let Some(own) = view.from.and_then(|from| as_installed(from, true)) {
             self.stand_in_the_way(&dependents(&own.present, &view.there), "needs it still");
         }
         Ok(())
@@ -167,10 +167,10 @@ impl Outlook {
             self.blocked
                 .push(one_line(&format!("install/{name} in namespace {namespace} has this extension")));
         }
-        if let Some(own) = installed(to, false) {
+        if let Some(own) = as_installed(to, false) {
             self.need(view, &own);
             let mut there = view.there.clone();
-            there.extend(view.from.and_then(|from| installed(from, true)));
+            there.extend(view.from.and_then(|from| as_installed(from, true)));
             self.stand_in_the_way(&breaks(&own.present, &there), "cannot do with that version");
         }
         Ok(())
