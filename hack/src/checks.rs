@@ -81,8 +81,9 @@ impl Check {
                 let program = root.join("bin/cargo-deny");
                 if !program.is_file() {
                     note(&format!("cargo-deny {CARGO_DENY} is built into the cache, once"));
-                    let mut install =
-                        cargo(&["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--root"]);
+                    // Not optimized: it runs for seconds, and optimizing it takes minutes.
+                    let mut install = cargo(&["install", "cargo-deny", "--version", CARGO_DENY, "--locked"]);
+                    install.args(["--debug", "--root"]);
                     install.arg(&root);
                     run(install).context("cannot install cargo-deny")?;
                 }
