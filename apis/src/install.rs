@@ -324,7 +324,7 @@ pub struct Flow {
     pub again_at: Option<Time>,
     /// Its stages, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 96))]
+    #[schemars(length(max = 160))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub stages: Vec<FlowStage>,
     /// The modules that are enabled, where that is not what `status.modules` says: some were called, and others are still to be.

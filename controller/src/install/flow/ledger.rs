@@ -13,6 +13,8 @@ use kube::ResourceExt as _;
 
 use crate::conditions::Because;
 
+/// As many modules as a flow's record holds: those of a version that was there before, and of one that is on its way.
+const MOST_MODULES: usize = 128;
 /// What a record says of why a flow failed: a status must stay small, with twenty of them too.
 const LONGEST_MESSAGE: usize = 256;
 /// A message of a stage.
@@ -58,6 +60,8 @@ pub(in crate::install) struct Ledger {
     held: Held,
     /// Those that are enabled now.
     modules: Vec<EnabledModule>,
+    /// Those of the version that is installed: at most as many as a version has, which is half of what a status holds.
+    of_installed: Vec<EnabledModule>,
     /// Those of what is installed, where that is another now.
     installed_modules: Option<Vec<EnabledModule>>,
 }
@@ -71,6 +75,7 @@ impl Ledger {
             held: held(install),
             modules: enabled(&status).to_vec(),
             installed_modules: None,
+            of_installed: status.modules.clone(),
             before: status.installed_version.clone(),
             flow: status.flow,
             history: status.history,
@@ -313,7 +318,17 @@ impl Ledger {
                     module.clone_from(to);
                 }
             }
-            (None, Some(to)) => self.modules.push(to.clone()),
+            (None, Some(to)) => {
+                // Flows that never got to their end leave their modules here, and a status holds no more: the first of those goes,
+                // and is called by nobody any more.
+                let is_left = |module: &EnabledModule| !self.of_installed.contains(module);
+                if self.modules.len() >= MOST_MODULES
+                    && let Some(left) = self.modules.iter().position(is_left)
+                {
+                    self.modules.remove(left);
+                }
+                self.modules.push(to.clone());
+            }
             (Some(at), None) => drop(self.modules.remove(at)),
             (None, None) => {}
         }

@@ -315,3 +315,26 @@ fn a_status_stays_small() {
     let size = serde_json::to_string(&install.status).unwrap().len();
     assert!(size < 8 << 10, "{size}");
 }
+
+#[test]
+fn flows_that_never_end_do_not_fill_a_status() {
+    let many = |prefix: &str| -> Vec<EnabledModule> {
+        (0..64).map(|number| module(&format!("{prefix}{number}"), 1)).collect()
+    };
+    let mut install = installed(1, &many("base"));
+    for (number, prefix) in [(2, "a"), (3, "b"), (4, "c")] {
+        let wanted = many(prefix);
+        let mut ledger = Ledger::of(&install);
+        assert_eq!(ledger.course(&wants(number, &wanted), at(10)), Course::Runs);
+        for module in &wanted {
+            ledger.enter(&StageName::Lifecycle(module.name.clone()), at(11));
+            ledger.called(&module.name, Some(module));
+        }
+        kept(&mut install, &ledger);
+    }
+    let mut ledger = Ledger::of(&install);
+    assert_eq!(ledger.modules().len(), MOST_MODULES);
+    assert!(ledger.modules().starts_with(&many("base")) && ledger.modules().ends_with(&many("c")));
+    ledger.revoke(true, at(20));
+    assert!(ledger.flow().unwrap().stages.len() <= 160, "as many as the schema lets pass");
+}
