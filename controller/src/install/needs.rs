@@ -144,7 +144,7 @@ pub(crate) fn names(install: &Install, extension: &str) -> bool {
     dependencies.into_iter().any(|one| one.extension == extension || one.extension.starts_with(INTERFACE))
 }
 
-/// How [`Needed::Interface`] begins when it is written down. No extension's name has a space.
+/// How [`Needed::Interface`](annex_core::dependencies::Needed::Interface) begins when it is written down. No extension's name has a space.
 const INTERFACE: &str = "interface ";
 
 /// The other extensions of the workspace: those that are installed, and those that are on their way.
