@@ -118,7 +118,7 @@ fn parameters_and_secrets_reach_the_guest_and_no_secret_is_shown() {
     let dev = Dev::start(project.path(), &["--secret", &secret, "--parameter", "colour=blue"]);
     let context = dev.guest("/context").body;
     assert!(
-        context.ends_with(r#" {"colour":"blue"}"#) && context.contains(" dev com.example.guest 1.0.0 "),
+        context.ends_with(r#","colour":"blue"}"#) && context.contains(" dev com.example.guest 1.0.0 "),
         "{context}"
     );
     assert_eq!(dev.guest("/secret?payments").body, "s3cr3t");
