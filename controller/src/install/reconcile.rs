@@ -184,7 +184,6 @@ pub(super) fn silence(context: &Context, key: &ObjectKey) {
 async fn delete(context: &Context, key: &ObjectKey, install: &Arc<Install>) -> Result<Outcome, WriteError> {
     let ours = install.finalizers().iter().any(|finalizer| finalizer == INSTALL_FINALIZER);
     if !ours {
-        silence(context, key);
         release(context, key);
         return Ok(Outcome::Done);
     }
@@ -213,10 +212,10 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Arc<Install>) -> R
         }
     };
     if let Some((what, at)) = waits {
-        let now = Timestamp::now();
-        let mut status = going(&install, &Because::new("Uninstalling", format!("waits for {what}")), now);
+        let (because, now) = (Because::new("Uninstalling", format!("waits for {what}")), Timestamp::now());
+        let mut status = going(&install, &because, now);
         status.dependents.clear();
-        ledger.waits(&Because::new("Uninstalling", format!("waits for {what}")));
+        ledger.waits(&because);
         ledger.write(&mut status);
         if install.status.as_ref() != Some(&status) {
             writer.status(&install, status).await?;

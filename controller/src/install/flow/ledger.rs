@@ -102,12 +102,11 @@ impl Ledger {
 
     /// The flow under way: begun, and neither ended nor failed.
     fn running(&mut self) -> Option<&mut Flow> {
-        self.flow.as_mut().filter(|flow| flow.finished_at.is_none() && flow.status == StageStatus::InProgress)
+        self.flow.as_mut().filter(|flow| is_under_way(flow))
     }
 
     pub(in crate::install) fn runs(&self) -> bool {
-        let flow = self.flow.as_ref();
-        flow.is_some_and(|flow| flow.finished_at.is_none() && flow.status == StageStatus::InProgress)
+        self.flow.as_ref().is_some_and(is_under_way)
     }
 
     /// The flow that has failed and is being undone, as long as nobody asks for something else.
@@ -482,6 +481,10 @@ impl Ledger {
             },
         );
     }
+}
+
+fn is_under_way(flow: &Flow) -> bool {
+    flow.finished_at.is_none() && flow.status == StageStatus::InProgress
 }
 
 /// The stage that the flow is at.

@@ -152,7 +152,8 @@ pub(in crate::install) async fn call_back(
     let now_enabled = ledger.modules().to_vec();
     let lifecycle = of.version.spec.lifecycle.clone().unwrap_or_default();
     let (mut written, began) = (None, Timestamp::now());
-    for (module, former) in undone(of.before, &now_enabled).into_iter().rev() {
+    let called: Vec<_> = changed(of.before, &now_enabled).collect();
+    for (former, module) in called.into_iter().rev() {
         let stage = StageName::Lifecycle(module.name.clone());
         let now = Timestamp::now();
         if now.duration_since(began) > IN_A_PASS {
@@ -227,14 +228,6 @@ pub(in crate::install) async fn purge(context: &Context, facts: &Facts, of: &Und
             None,
         ),
     }
-}
-
-/// What a handler is told of modules that are to be as they were: each that is enabled now, with what it was.
-fn undone<'a>(
-    before: &'a [EnabledModule],
-    now: &'a [EnabledModule],
-) -> Vec<(&'a EnabledModule, Option<&'a EnabledModule>)> {
-    changed(before, now).map(|(former, module)| (module, former)).collect()
 }
 
 /// The next pass does the rest, at once.
