@@ -20,6 +20,9 @@ const PACKAGES: [&str; 6] = [
     "kubectl-annex",
 ];
 
+/// Lets tests have flows fail and stop where they want it. No release is built with it.
+pub(crate) const FAULTS: &str = "annex-controller/fault-injection";
+
 /// Where cargo put the programs.
 #[derive(Clone, Debug)]
 pub(crate) struct Binaries {
@@ -34,7 +37,8 @@ impl Binaries {
             args.extend(PACKAGES.iter().flat_map(|package| ["--package", package]));
             build(checkout, &args)
         } else {
-            let args: Vec<_> = PACKAGES.iter().flat_map(|program| ["--bin", program]).collect();
+            let mut args = vec!["--features", FAULTS];
+            args.extend(PACKAGES.iter().flat_map(|program| ["--bin", program]));
             build_as_tests(checkout, &args)
         }
         .context("the services do not compile: see above")?;

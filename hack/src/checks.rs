@@ -10,7 +10,7 @@ use crate::checkout::Checkout;
 use crate::compute::machine;
 use crate::interrupt::Interrupts;
 use crate::progress::{note, say, seconds};
-use crate::{drift, guard, tools};
+use crate::{binaries, drift, guard, tools};
 
 const CARGO_DENY: &str = "0.20.2";
 
@@ -69,7 +69,15 @@ impl Check {
         match self {
             Self::Format => run(cargo(&["fmt", "--all", "--check"])),
             Self::Clippy => {
-                run(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+                let faults = ["--features", binaries::FAULTS];
+                run(cargo(
+                    &[
+                        &["clippy", "--workspace", "--all-targets"],
+                        faults.as_slice(),
+                        &["--", "-D", "warnings"],
+                    ]
+                    .concat(),
+                ))?;
                 let real_parts =
                     ["--test", "browser", "--test", "e2e", "--test", "cluster", "--test", "knative"];
                 run(cargo(

@@ -21,8 +21,9 @@ use super::{
         Facts, NotYet, dereference, gather, is_asked_again, is_installed, recorded_host, route_of_status,
     },
     flow::{
-        Back, Called, Course, Ledger, Undoing, Wants, call_all, call_back, place_name, prepared, purge,
-        roll_back, target, wanted, why,
+        Back, Called, Course, Ledger, Moment, Undoing, Wants, call_all, call_back, comes_to, comes_to_all,
+        comes_to_first, has_done, has_failed, is_in_any, place_name, prepared, purge, roll_back, target,
+        wanted, why,
     },
     needs::{Needs, along, named_dependents, needs},
     resolve::{Resolved, is_choice_installed, resolve},
@@ -195,21 +196,22 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Arc<Install>) -> R
     let mut ledger = Ledger::of(install);
     ledger.revoke(install.spec.deletion_policy == DeletionPolicy::Purge, Timestamp::now());
     let mut install = install.clone();
-    let waits = match modules_away(context, &writer, key, &mut install, &mut ledger).await? {
+    let called = match comes_to_all(&install, &mut ledger, &WITHDRAWAL).await {
+        Ok(()) => modules_away(context, &writer, key, &mut install, &mut ledger).await?,
+        Err(because) => Called::Waits(because, None),
+    };
+    let waits = match called {
         Called::Waits(because, at) => Some((because.message, at)),
-        Called::Done | Called::Failed(_) => {
-            ledger.enter_first(&REMOVALS, Timestamp::now());
-            match undo(context, key, &install).await {
-                Undone::Done => None,
-                Undone::Waiting(what) if is_abandoned(&install, "compute") => {
-                    let places = recorded_places(&install).iter().map(place_of_reference).collect::<Vec<_>>();
-                    let left = format!("{}; waited for {what}", places.join(", "));
-                    abandon(context, key, &install, "compute", &left).await?;
-                    None
-                }
-                Undone::Waiting(what) => Some((what, None)),
+        Called::Done | Called::Failed(_) => match remove(context, key, &install, &mut ledger).await {
+            Undone::Done => None,
+            Undone::Waiting(what) if is_abandoned(&install, "compute") => {
+                let places = recorded_places(&install).iter().map(place_of_reference).collect::<Vec<_>>();
+                let left = format!("{}; waited for {what}", places.join(", "));
+                abandon(context, key, &install, "compute", &left).await?;
+                None
             }
-        }
+            Undone::Waiting(what) => Some((what, None)),
+        },
     };
     if let Some((what, at)) = waits {
         let (because, now) = (Because::new("Uninstalling", format!("waits for {what}")), Timestamp::now());
@@ -335,6 +337,9 @@ async fn needed_still(
     Ok(Some(Outcome::Again(REFUSED_RESYNC)))
 }
 
+/// What comes before anything is called or removed.
+const WITHDRAWAL: [StageName; 2] = [StageName::CheckDependents, StageName::Former(Part::Routes)];
+
 /// What takes away what was made for an Install.
 const REMOVALS: [StageName; 4] = [
     StageName::Former(Part::Mappings),
@@ -342,6 +347,19 @@ const REMOVALS: [StageName; 4] = [
     StageName::Former(Part::Runners),
     StageName::Former(Part::Environments),
 ];
+
+/// Takes away what was made for an Install that goes.
+async fn remove(context: &Context, key: &ObjectKey, install: &Install, ledger: &mut Ledger) -> Undone {
+    if let Err(because) = comes_to_first(install, ledger, &REMOVALS).await {
+        return Undone::Waiting(because.message);
+    }
+    match undo(context, key, install).await {
+        Undone::Done => has_done(install, ledger)
+            .await
+            .map_or_else(|because| Undone::Waiting(because.message), |()| Undone::Done),
+        waiting @ Undone::Waiting(_) => waiting,
+    }
+}
 
 /// Calls the modules of an Install that goes and removes what they stored, as far as there is anybody left who could.
 async fn modules_away(
@@ -383,10 +401,11 @@ async fn modules_away(
     };
     let mut called = call_back(context, writer, &mut facts, &undoing, ledger).await?;
     if called == Called::Done && purges {
-        ledger.enter(&StageName::Purge, Timestamp::now());
-        if ledger.is_at(&StageName::Purge) {
-            called = purge(context, &facts, &undoing).await;
-        }
+        called = match comes_to(&facts.install, ledger, &StageName::Purge).await {
+            Ok(()) if ledger.is_at(&StageName::Purge) => purge(context, &facts, &undoing).await,
+            Ok(()) => Called::Done,
+            Err(because) => Called::Waits(because, None),
+        };
         if let Called::Waits(because, _) = &called
             && is_abandoned(install, "storage")
         {
@@ -457,7 +476,16 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
         } else if ledger.rolls_back().is_some() {
             back(context, &writer, &mut facts, &mut findings, &mut ledger).await?
         } else {
-            install_it(context, &writer, &mut facts, &mut findings, &mut ledger).await?
+            let course = install_it(context, &writer, &mut facts, &mut findings, &mut ledger).await;
+            match course {
+                Ok(course) => course,
+                Err(Stopped::NotWritten(error)) => return Err(error),
+                Err(Stopped::Failed(because)) => {
+                    ledger.fails(&because, facts.install.spec.on_failure, false, Timestamp::now());
+                    findings.refused(Stage::Installed, because);
+                    (Done::default(), Next::Resync(Duration::ZERO))
+                }
+            }
         };
         let recorded = match findings.refusal().map(|because| &*because.reason) {
             // Who is suspended, and what is known to be bad, does not go on answering.
@@ -482,6 +510,7 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
             release_unused(context, &facts);
         }
         let next = judge(&facts, &findings, &done, &mut ledger, next);
+        has_failed(&facts.install, &ledger, Moment::Failed).await;
         (status(&facts.install, &findings, &done, recorded, now), next)
     };
     status.routes = context.routes.of(key);
@@ -586,13 +615,33 @@ fn moves(install: &Install, done: &Done) -> bool {
         && recorded_host(install).is_some_and(|host| new != Some(&host))
 }
 
+/// Why a pass ends in the middle.
+enum Stopped {
+    /// What was about to be relied upon could not be written down.
+    NotWritten(WriteError),
+    /// A stage has failed for good.
+    Failed(Because),
+}
+
+impl From<WriteError> for Stopped {
+    fn from(error: WriteError) -> Self {
+        Self::NotWritten(error)
+    }
+}
+
+impl From<Because> for Stopped {
+    fn from(because: Because) -> Self {
+        Self::Failed(because)
+    }
+}
+
 async fn install_it(
     context: &Context,
     writer: &Writer<'_>,
     facts: &mut Facts,
     findings: &mut Findings,
     ledger: &mut Ledger,
-) -> Result<(Done, Next), WriteError> {
+) -> Result<(Done, Next), Stopped> {
     let key = facts.key.clone();
     let refused = || Ok((Done::default(), Next::Resync(REFUSED_RESYNC)));
     let mut turn = RESYNC;
@@ -617,8 +666,7 @@ async fn install_it(
         let after = again.map_or(REFUSED_RESYNC, |at| until(at, now).min(REFUSED_RESYNC));
         return Ok((Done::default(), Next::Resync(after)));
     }
-    ledger.enter(&StageName::Resolve, now);
-    ledger.enter(&StageName::Verify, now);
+    comes_to_all(&facts.install, ledger, &[StageName::Resolve, StageName::Verify]).await?;
     if resolved.verified
         && let Some(bundles) = &context.bundles
     {
@@ -634,7 +682,7 @@ async fn install_it(
             }
         }
     }
-    ledger.enter(&StageName::CheckDependencies, Timestamp::now());
+    comes_to(&facts.install, ledger, &StageName::CheckDependencies).await?;
     let needs = needs(context, facts, &resolved.published, ledger.runs());
     if let Some(because) = needs.refusal.clone() {
         let because = match facts.install.spec.dependencies {
@@ -646,14 +694,14 @@ async fn install_it(
         findings.refused(Stage::Resolved, because);
         return Ok((Done { needs: Some(needs), ..Done::default() }, Next::Resync(REFUSED_RESYNC)));
     }
-    ledger.enter(&StageName::CheckQuota, Timestamp::now());
+    comes_to(&facts.install, ledger, &StageName::CheckQuota).await?;
     let host = resolved.host.clone();
     if recorded_host(&facts.install).as_ref() != Some(&host) && !context.all_is_synced() {
         let message = format!("part of the platform cannot be read just now, and {host} may be held there");
         findings.refused(Stage::DomainReady, Because::new("NotSynced", message));
         return Ok((Done::default(), Next::Retry));
     }
-    ledger.enter(&StageName::DomainClaim, Timestamp::now());
+    comes_to(&facts.install, ledger, &StageName::DomainClaim).await?;
     if let Err(holder) = hold_host(context, facts, &host) {
         let message = if holder.cluster == key.cluster {
             format!(
@@ -667,8 +715,7 @@ async fn install_it(
         findings.refused(Stage::DomainReady, Because::new("DomainConflict", message));
         return refused();
     }
-    ledger.enter(&StageName::Environment, Timestamp::now());
-    ledger.enter(&StageName::Runner, Timestamp::now());
+    comes_to_all(&facts.install, ledger, &[StageName::Environment, StageName::Runner]).await?;
     if let Site::Cluster(place, _) = &facts.site {
         let mut status = with_place(context, facts, place);
         if status.places.len() != recorded_places(&facts.install).len() {
@@ -689,6 +736,9 @@ async fn install_it(
         findings.refused(Stage::Installed, because);
         return Ok((Done { host: Some(held), needs: Some(needs), ..Done::default() }, next));
     }
+    if matches!(prepared, Prepared::There(_)) {
+        comes_to(&facts.install, ledger, &StageName::Publish).await?;
+    }
     let published = match &prepared {
         Prepared::There(_) => true,
         // What answers there already goes on until the runner is ready, and nobody is answered whose modules are not.
@@ -701,7 +751,6 @@ async fn install_it(
     }
     let (answers, next) = match prepared {
         Prepared::There(runner) => {
-            ledger.enter(&StageName::Publish, Timestamp::now());
             // Whoever asks may be answered by another replica.
             if recorded_status(&facts.install).routes != context.routes.of(&key) {
                 record(context, writer, facts, ledger).await?;
@@ -720,6 +769,15 @@ async fn install_it(
     if moves(&facts.install, &done) {
         return Ok((done, next));
     }
+    if done.answers.is_some() {
+        has_done(&facts.install, ledger).await?;
+        let modules = done.host.iter().flat_map(|held| modules_of(&held.resolved.published)).collect();
+        ledger.reached(modules, Timestamp::now());
+        if let Err(because) = is_in_any(&facts.install, ledger).await {
+            ledger.waits(&because);
+            return Ok((done, Next::Retry));
+        }
+    }
     let mut left = Undone::Done;
     if let Site::Cluster(place, _) = &facts.site
         && (done.answers.is_some() || is_in_its_own_way(context, facts, place, &host))
@@ -728,9 +786,11 @@ async fn install_it(
         (done.places, left) = (Some(places), undone);
     }
     context.routes.keep_only(&key, &host);
-    if done.answers.is_some() {
-        let modules = done.host.iter().flat_map(|held| modules_of(&held.resolved.published)).collect();
-        ledger.reached(modules, Timestamp::now());
+    if left == Undone::Done
+        && done.answers.is_some()
+        && let Err(because) = has_done(&facts.install, ledger).await
+    {
+        left = Undone::Waiting(because.message);
     }
     if let Undone::Waiting(what) = left {
         tracing::debug!(install = %key, what, "what it left behind waits");
@@ -823,10 +883,10 @@ async fn ready_it(
     resolved: &Resolved,
     runner: &RunnerReference,
     ledger: &mut Ledger,
-) -> Result<Option<(Because, Next)>, WriteError> {
+) -> Result<Option<(Because, Next)>, Stopped> {
     let mut called = prepared(context, facts, resolved, runner, ledger).await;
     if called == Called::Done {
-        ledger.enter(&StageName::DomainMapping, Timestamp::now());
+        comes_to(&facts.install, ledger, &StageName::DomainMapping).await?;
         called = call_all(context, writer, facts, resolved, runner, ledger).await?;
     }
     Ok(match called {

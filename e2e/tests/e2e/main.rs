@@ -17,6 +17,7 @@ mod demo;
 mod dependencies;
 mod environment;
 mod events;
+mod faults;
 mod flows;
 mod guide;
 mod kube_kcp;

@@ -66,5 +66,9 @@ async fn the_samples_page_keeps_its_notes_though_its_pods_go() -> anyhow::Result
     for workspace in [&acme, &globex] {
         workspace.installs().delete("notes", &Default::default()).await?;
     }
+    // Another test that compares the cluster with what it was must not see these go.
+    for workspace in [&acme, &globex] {
+        cluster.gone(Kind::Namespace, "", &namespace(workspace)).await?;
+    }
     Ok(())
 }

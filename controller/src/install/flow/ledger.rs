@@ -302,6 +302,31 @@ impl Ledger {
         self.runs() && self.stage(name).is_some_and(is_due)
     }
 
+    /// Whether the flow has yet to come to this stage.
+    pub(in crate::install) fn has_before_it(&self, name: &StageName) -> bool {
+        self.runs() && self.stage(name).is_some_and(|stage| stage.status == StageStatus::Queued)
+    }
+
+    /// Whether the flow is in the middle of this stage.
+    pub(in crate::install) fn is_in(&self, name: &StageName) -> bool {
+        self.runs() && self.stage(name).is_some_and(|stage| stage.status == StageStatus::InProgress)
+    }
+
+    /// The stage that the flow is in the middle of.
+    pub(in crate::install) fn in_progress(&self) -> Option<&str> {
+        let flow = self.flow.as_ref().filter(|flow| is_under_way(flow))?;
+        flow.stages
+            .iter()
+            .find(|stage| stage.status == StageStatus::InProgress)
+            .map(|stage| stage.name.as_str())
+    }
+
+    /// The stage in which the flow has failed.
+    pub(in crate::install) fn failed_stage(&self) -> Option<&str> {
+        let stages = &self.flow.as_ref()?.stages;
+        stages.iter().find(|stage| stage.status == StageStatus::Failed).map(|stage| stage.name.as_str())
+    }
+
     /// The stage with this name, if the flow is at it.
     pub(in crate::install) fn stage(&self, name: &StageName) -> Option<&FlowStage> {
         let name = name.to_string();
@@ -346,13 +371,6 @@ impl Ledger {
     /// Whether the flow under way began longer ago than that.
     pub(in crate::install) fn began_before(&self, now: Timestamp, ago: SignedDuration) -> bool {
         self.flow.as_ref().is_some_and(|flow| now.duration_since(flow.started_at.0) > ago)
-    }
-
-    /// The pass comes to the first of these that the flow has.
-    pub(in crate::install) fn enter_first(&mut self, names: &[StageName], now: Timestamp) {
-        if let Some(first) = names.iter().find(|name| self.stage(name).is_some()) {
-            self.enter(first, now);
-        }
     }
 
     /// The flow has failed in the stage that it is at. `again`: it is no fault of the extension's, and worth another flow.

@@ -7,7 +7,11 @@ use annex_core::{InstallIdentity, flow::StageName};
 use jiff::Timestamp;
 use rand::Rng as _;
 
-use super::{ledger::Ledger, target::changed};
+use super::{
+    ledger::Ledger,
+    step::{begins, has_done, is_in},
+    target::changed,
+};
 use crate::{
     api_writes::WriteError,
     conditions::Because,
@@ -99,7 +103,9 @@ pub(in crate::install) async fn call_all(
         if now.duration_since(began) > IN_A_PASS {
             return Ok(go_on(now));
         }
-        ledger.enter(&stage, now);
+        if let Err(because) = begins(&facts.install, ledger, &stage).await {
+            return Ok(Called::Failed(because));
+        }
         let lifecycle = resolved.published.spec.lifecycle.as_ref();
         let (action, handler) = match former {
             None => ("install", lifecycle.and_then(|lifecycle| lifecycle.install.as_deref())),
@@ -113,6 +119,9 @@ pub(in crate::install) async fn call_all(
             if written.is_none_or(|written| now.duration_since(written) > UNWRITTEN) {
                 record_call(context, writer, facts, ledger).await?;
                 written = Some(now);
+            }
+            if let Err(because) = is_in(&facts.install, ledger, &stage).await {
+                return Ok(Called::Failed(because));
             }
             let change = Change {
                 action,
@@ -159,7 +168,9 @@ pub(in crate::install) async fn call_back(
         if now.duration_since(began) > IN_A_PASS {
             return Ok(go_on(now));
         }
-        ledger.enter(&stage, now);
+        if let Err(because) = begins(&facts.install, ledger, &stage).await {
+            return Ok(Called::Waits(because, None));
+        }
         let (action, handler) = match former {
             None => ("uninstall", lifecycle.uninstall.as_deref()),
             Some(_) => ("upgrade", lifecycle.upgrade.as_deref()),
@@ -172,6 +183,9 @@ pub(in crate::install) async fn call_back(
             if written.is_none_or(|written| now.duration_since(written) > UNWRITTEN) {
                 record_call(context, writer, facts, ledger).await?;
                 written = Some(now);
+            }
+            if let Err(because) = is_in(&facts.install, ledger, &stage).await {
+                return Ok(Called::Waits(because, None));
             }
             let change = Change {
                 action,
@@ -194,6 +208,9 @@ pub(in crate::install) async fn call_back(
                 }
                 Verdict::Failed(because) => failed = Some(because),
             }
+        }
+        if let Err(because) = has_done(&facts.install, ledger).await {
+            return Ok(Called::Waits(because, None));
         }
         // What could not be undone is not called again: it is as it is.
         ledger.called(&module.name, former);

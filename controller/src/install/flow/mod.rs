@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | what is wanted, as the plan's own values; what is there is in [`annex_apis::held`] | `target` | yes |
 //! | which stages there are, how far each is, and how the flow ends | `ledger` | yes |
+//! | a pass comes to a stage, where tests can have it fail | `step` | yes |
 //! | the handlers of an extension's modules are called | `lifecycle` | no |
 //! | what a flow that failed did is undone | `rollback` | no |
 //!
@@ -11,12 +12,16 @@
 //! looks first and changes what differs, so that a pass which begins anew after a crash does nothing twice that matters. Where all is as it
 //! is wanted there is no flow, and the same steps repair what has drifted.
 
+#[cfg(feature = "fault-injection")]
+mod faults;
 mod ledger;
 mod lifecycle;
 mod rollback;
+mod step;
 mod target;
 
 pub(super) use ledger::{Course, Ledger, Wants, why};
 pub(super) use lifecycle::{Called, Undoing, call_all, call_back, prepared, purge};
 pub(super) use rollback::{Back, roll_back};
+pub(super) use step::{Moment, comes_to, comes_to_all, comes_to_first, has_done, has_failed, is_in_any};
 pub(super) use target::{place_name, target, wanted};

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{
     ledger::Ledger,
     lifecycle::{Called, Undoing, call_back, purge},
+    step::{Moment, has_failed},
 };
 use crate::{
     api_writes::WriteError,
@@ -48,6 +49,7 @@ pub(in crate::install) async fn roll_back(
     } else {
         silence(context, &key);
     }
+    has_failed(&facts.install, ledger, Moment::Undo).await;
     if let Called::Waits(because, at) = modules_back(context, writer, facts, ledger, now).await? {
         return Ok(Back::Waits(because, at));
     }
