@@ -1,12 +1,10 @@
 //! Flows that stop and fail where a test wants it: the controller of a test's environment is built with its feature `fault-injection`.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, path::PathBuf};
 
+use annex_apis::Install;
 use anyhow::Context as _;
+use kube::ResourceExt as _;
 use tokio::task::block_in_place;
 use xtask::Part;
 
@@ -56,8 +54,14 @@ impl Fault {
     /// What an Install says in [`FAULTS_ANNOTATION`] so that this happens.
     #[must_use]
     pub fn annotation(&self) -> String {
-        let hold = format!("{}:{:?}:hold", self.stage, self.moment);
+        let hold = format!("{}:hold", self.point());
         if self.fate == Fate::Finishes { hold } else { format!("{hold},{}:In:fail", self.stage) }
+    }
+
+    /// Where the controller dies, by the name that it has there.
+    #[must_use]
+    pub fn point(&self) -> String {
+        format!("{}:{:?}", self.stage, self.moment)
     }
 
     /// Every case of these stages, which are all those of a flow. Of those that only take away what was there before there is one alone that
@@ -116,23 +120,22 @@ impl<'a> Faults<'a> {
         Ok(faults)
     }
 
-    /// Returns once each of these, by uid, generation, and fault, is held at its point.
+    /// Returns once each of these Installs, as it was changed last, is held at its point.
     ///
     /// # Errors
     /// Some are not; which, is said.
-    pub async fn hold(&self, faults: &[(String, i64, Fault)]) -> anyhow::Result<()> {
-        let wanted: BTreeSet<PathBuf> = faults
-            .iter()
-            .map(|(uid, generation, fault)| marker(self.folder.path(), uid, *generation, fault))
-            .collect();
-        let missing = || -> anyhow::Result<Vec<PathBuf>> {
-            Ok(wanted.iter().filter(|path| !path.exists()).cloned().collect())
-        };
-        let all = until("all are held", || async { Ok(missing()?.is_empty().then_some(())) }).await;
-        all.with_context(|| format!("not held: {:?}", missing().unwrap_or_default()))?;
-        let held = fs::read_dir(self.folder.path())?.count();
-        anyhow::ensure!(held >= wanted.len(), "{held} are held, and {} are to be", wanted.len());
-        Ok(())
+    pub async fn hold(&self, points: &[(Install, String)]) -> anyhow::Result<()> {
+        let wanted: BTreeSet<PathBuf> =
+            points.iter().map(|(install, point)| self.marker(install, point)).collect();
+        let missing = || -> Vec<&PathBuf> { wanted.iter().filter(|path| !path.exists()).collect() };
+        let all = until("all are held", || async { Ok(missing().is_empty().then_some(())) }).await;
+        all.with_context(|| format!("not held: {:?}", missing()))
+    }
+
+    fn marker(&self, install: &Install, point: &str) -> PathBuf {
+        let (uid, generation) =
+            (install.uid().unwrap_or_default(), install.metadata.generation.unwrap_or_default());
+        self.folder.path().join(format!("{uid}.{generation}.{}", point.replace('/', "+")))
     }
 
     /// The controller dies as it is, and another begins.
@@ -153,9 +156,4 @@ impl Drop for Faults<'_> {
         let restarted = block_in_place(|| self.world.stack.start(Part::Controller));
         assert!(restarted.is_ok() || std::thread::panicking(), "{restarted:?}");
     }
-}
-
-fn marker(folder: &Path, uid: &str, generation: i64, fault: &Fault) -> PathBuf {
-    let stage = fault.stage.replace('/', "+");
-    folder.join(format!("{uid}.{generation}.{stage}:{:?}", fault.moment))
 }

@@ -142,6 +142,19 @@ async fn who_insists_takes_away_what_is_needed_and_what_needed_it_says_so() -> a
     assert!(message(&house).contains("version 1.0.0 goes on"), "{}", message(&house));
     workspace.install("again", "com.example.ground", json!({})).await?;
     workspace.installed("house").await?;
+
+    // By force, without a word to anybody.
+    until("it is gone though the controller holds it", || async {
+        let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+        let freed = workspace.installs().patch("again", &PatchParams::default(), &free).await.err();
+        workspace.installs().delete("again", &DeleteParams::default()).await.ok();
+        let is_gone = workspace.installs().get_opt("again").await?.is_none();
+        Ok((is_gone || freed.is_some()).then_some(()))
+    })
+    .await?;
+    workspace.refused("house", "DependencyMissing").await?;
+    workspace.install("again", "com.example.ground", json!({})).await?;
+    workspace.installed("house").await?;
     without(&workspace, &["again", "house"]).await
 }
 

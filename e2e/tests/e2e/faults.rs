@@ -206,16 +206,9 @@ async fn each<T>(cases: &[Case], what: impl AsyncFn(&Case) -> anyhow::Result<T>)
     stream::iter(cases).map(|case| what(case)).buffered(AT_A_TIME).try_collect().await
 }
 
-/// Where the controller is to die, by the Install as kcp knows it.
-fn held(cases: &[Case], installs: &[Install]) -> Vec<(String, i64, Fault)> {
-    let held = cases.iter().zip(installs).map(|(case, install)| {
-        (
-            install.uid().unwrap_or_default(),
-            install.metadata.generation.unwrap_or_default(),
-            case.fault.clone(),
-        )
-    });
-    held.collect()
+/// Where the controller is to die in each.
+fn held(cases: &[Case], installs: Vec<Install>) -> Vec<(Install, String)> {
+    installs.into_iter().zip(cases).map(|(install, case)| (install, case.fault.point())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -251,7 +244,7 @@ async fn every_stage_fails_and_the_controller_dies_before_in_and_after_it() -> a
 
     let faults = Faults::begin(world)?;
     let asked = each(&cases, async |case| case.asks_for(OLD).await).await?;
-    faults.hold(&held(&cases, &asked)).await?;
+    faults.hold(&held(&cases, asked)).await?;
     faults.crash()?;
     each(&cases, async |case| case.ended(None, OLD).await).await?;
     let failed: Vec<Case> = cases.into_iter().filter(Case::fails).collect();
@@ -260,7 +253,7 @@ async fn every_stage_fails_and_the_controller_dies_before_in_and_after_it() -> a
     let cases = Case::all(&upgrade_stages, &workspaces);
     assert!(cases.len() > 50, "{} cases of {upgrade_stages:?}", cases.len());
     let asked = each(&cases, async |case| case.asks_for(NEW).await).await?;
-    faults.hold(&held(&cases, &asked)).await?;
+    faults.hold(&held(&cases, asked)).await?;
     // Nobody notices, whatever stage it is that the controller hangs in.
     each(&cases, async |case| {
         let caller = case.caller().await?.context("it answers")?;
@@ -298,7 +291,7 @@ async fn every_stage_fails_and_the_controller_dies_before_in_and_after_it() -> a
         deleted.left().context("it waits for its finalizer")
     })
     .await?;
-    faults.hold(&held(&cases, &asked)).await?;
+    faults.hold(&held(&cases, asked)).await?;
     faults.crash()?;
     let all = workspaces.iter().map(|workspace| async move {
         // Nothing that was to happen in an earlier flow happens in this one.

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A version of an extension whose code is the engine's guest, with these modules (name and version) and this handler for upgrades.
-async fn published(
+pub(crate) async fn published(
     world: &World,
     name: &str,
     version: &str,
@@ -43,15 +43,15 @@ async fn published(
     publish_guest(&alice(world).await?, manifest).await
 }
 
-fn caller(install: &Install) -> anyhow::Result<Caller> {
+pub(crate) fn caller(install: &Install) -> anyhow::Result<Caller> {
     Caller::of(install.status.as_ref().and_then(|status| status.url.as_ref()).context("a URL")?)
 }
 
-fn status(install: &Install) -> &InstallStatus {
+pub(crate) fn status(install: &Install) -> &InstallStatus {
     install.status.as_ref().expect("a status")
 }
 
-fn flow(install: &Install) -> &Flow {
+pub(crate) fn flow(install: &Install) -> &Flow {
     status(install).flow.as_ref().expect("a flow")
 }
 
@@ -60,7 +60,7 @@ fn stages(install: &Install) -> Vec<(&str, StageStatus)> {
 }
 
 /// The Install once it has this version, and is Ready for the generation that it has now.
-async fn has(workspace: &Workspace, name: &str, version: &str) -> anyhow::Result<Install> {
+pub(crate) async fn has(workspace: &Workspace, name: &str, version: &str) -> anyhow::Result<Install> {
     let install = workspace.installed(name).await?;
     assert_eq!(status(&install).installed_version.as_deref(), Some(version));
     Ok(install)

@@ -5,10 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use annex_apis::Install;
+use annex_apis::{ABANDON_ANNOTATION, Install, Tenant};
 use annex_e2e::{Cluster, Kind, World, condition, publish, until, when};
 use futures::future::try_join_all;
-use kube::{ResourceExt as _, api::DeleteParams, runtime::wait::await_condition};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams},
+    runtime::wait::await_condition,
+};
 use serde_json::json;
 use xtask::{Component, Part};
 
@@ -93,6 +97,7 @@ async fn a_cluster_that_is_out_of_reach_and_back() -> anyhow::Result<()> {
     let (world, cluster, _turn) = alone().await?;
     let (stays, host) = hello(world, "alice", "kn-away-stays").await?;
     let (goes, gone_host) = hello(world, "alice", "kn-away-goes").await?;
+    let (forsaken, _) = hello(world, "alice", "kn-away-forsaken").await?;
     let comes = world.user("alice").await?.tenant("kn-away-comes").await?;
 
     let outage = Outage::begin(world)?;
@@ -113,6 +118,17 @@ async fn a_cluster_that_is_out_of_reach_and_back() -> anyhow::Result<()> {
     let (status, _) = world.runner()?.lookup(&gone_host).await?;
     assert_eq!(status.as_u16(), 404, "who is deleted answers no more, whatever the cluster does");
 
+    // Who cannot wait for a cluster that may be gone for good says so, and what is left there is listed.
+    forsaken.installs().delete("hello", &DeleteParams::default()).await?;
+    when(&forsaken.installs(), "hello", "it waits for the cluster", waits).await?;
+    let abandon = json!({ "metadata": { "annotations": { ABANDON_ANNOTATION: "compute" } } });
+    forsaken.installs().patch("hello", &PatchParams::default(), &Patch::Merge(abandon)).await?;
+    await_condition(forsaken.installs(), "hello", |install: Option<&Install>| install.is_none()).await?;
+    let tenants: Api<Tenant> = Api::all(world.admin().await?.at("root:annex")?);
+    let left = tenants.get(forsaken.cluster.as_str()).await?.status.expect("a status").abandoned;
+    assert_eq!((left.len(), left[0].what.as_str()), (1, "compute"));
+    assert!(left[0].message.contains(&namespace(&forsaken)), "{left:?}");
+
     drop(outage);
     when(&stays.installs(), "hello", "Ready again", is_ready).await?;
     let installed = when(&comes.installs(), "hello", "Ready", is_ready).await?;
@@ -120,6 +136,11 @@ async fn a_cluster_that_is_out_of_reach_and_back() -> anyhow::Result<()> {
     assert_eq!(tenant_on(world, &host).await?, comes.cluster.to_string());
     await_condition(goes.installs(), "hello", |install: Option<&Install>| install.is_none()).await?;
     cluster.gone(Kind::DomainMapping, &namespace(&goes), &gone_host).await?;
+    // Whoever installs it again has what was left, and takes it away in the end.
+    forsaken.install("hello", "com.example.hello", json!({})).await?;
+    forsaken.installed("hello").await?;
+    forsaken.installs().delete("hello", &DeleteParams::default()).await?;
+    cluster.gone(Kind::Namespace, "", &namespace(&forsaken)).await?;
     Ok(())
 }
 
