@@ -193,8 +193,9 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Arc<Install>) -> R
         return Ok(waits);
     }
     silence(context, key);
-    let mut ledger = Ledger::of(install);
-    ledger.revoke(install.spec.deletion_policy == DeletionPolicy::Purge, Timestamp::now());
+    let now = Timestamp::now();
+    let mut ledger = Ledger::of(install).seen_at(now);
+    ledger.revoke(install.spec.deletion_policy == DeletionPolicy::Purge, now);
     let mut install = install.clone();
     let called = match comes_to_all(&install, &mut ledger, &WITHDRAWAL).await {
         Ok(()) => modules_away(context, &writer, key, &mut install, &mut ledger).await?,
@@ -459,8 +460,8 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
         tracing::info!(install = %key, "it is made again, as was asked");
         forget(context, &facts);
     }
-    let mut ledger = Ledger::of(&facts.install);
     let now = Timestamp::now();
+    let mut ledger = Ledger::of(&facts.install).seen_at(now);
     let installed = is_installed(&facts.install);
     let suspend = facts.install.spec.suspend && !facts.tenant.spec.suspended;
     let (mut status, next) = if suspend && installed {

@@ -23,6 +23,9 @@ const LONGEST_STAGE_MESSAGE: usize = 1024;
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(5);
 const AGAIN_AT_MOST: SignedDuration = SignedDuration::from_hours(1);
 
+/// A handler that failed is called again after this at the latest.
+pub(super) const LAST_AGAIN: Duration = Duration::from_secs(60);
+
 /// What a pass wants of the flow.
 #[derive(Clone, Debug)]
 pub(in crate::install) struct Wants {
@@ -88,6 +91,30 @@ impl Ledger {
                 place: String::new(),
             }),
         }
+    }
+
+    /// As it can be now. A clock that went ahead has left times that are still to come: a flow that began then would never have taken too
+    /// long, and what is to be tried again then would not be for as long as the clock was wrong.
+    pub(in crate::install) fn seen_at(mut self, now: Timestamp) -> Self {
+        let Some(flow) = &mut self.flow else { return self };
+        let no_later = |time: &mut Time, than: Option<Timestamp>| {
+            if let Some(than) = than.filter(|than| time.0 > *than) {
+                time.0 = than;
+            }
+        };
+        no_later(&mut flow.started_at, Some(now));
+        for stage in &mut flow.stages {
+            for time in [&mut stage.started_at, &mut stage.finished_at].into_iter().flatten() {
+                no_later(time, Some(now));
+            }
+            if let Some(time) = &mut stage.next_try_at {
+                no_later(time, now.checked_add(LAST_AGAIN).ok());
+            }
+        }
+        if let Some(time) = &mut flow.again_at {
+            no_later(time, now.checked_add(AGAIN_AT_MOST + AGAIN_AT_MOST / 4).ok());
+        }
+        self
     }
 
     /// What the status is to say of it.

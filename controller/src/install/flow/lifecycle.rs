@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rand::Rng as _;
 
 use super::{
-    ledger::Ledger,
+    ledger::{LAST_AGAIN, Ledger},
     step::{begins, has_done, is_in},
     target::changed,
 };
@@ -22,7 +22,6 @@ use crate::{
 
 /// A handler that failed is called again after this, and after twice as long each time.
 const FIRST_AGAIN: Duration = Duration::from_secs(1);
-const LAST_AGAIN: Duration = Duration::from_secs(60);
 /// So long a pass may call handlers before what they did is written down.
 const UNWRITTEN: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
 

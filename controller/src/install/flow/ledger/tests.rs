@@ -338,3 +338,39 @@ fn flows_that_never_end_do_not_fill_a_status() {
     ledger.revoke(true, at(20));
     assert!(ledger.flow().unwrap().stages.len() <= 160, "as many as the schema lets pass");
 }
+
+#[test]
+fn a_clock_that_was_ahead_holds_nothing_up_and_one_that_jumps_ahead_only_ends_what_runs() {
+    const YEAR: i64 = 365 * 86400;
+    let (before, wanted) = ([module("a", 1)], [module("a", 2)]);
+    let stage = StageName::Lifecycle("a".to_owned());
+    let because = Because::new("LifecycleFailed", "");
+    let mut install = installed(1, &before);
+
+    // Begun, and about to be tried again, in a year.
+    let mut ledger = Ledger::of(&install);
+    assert_eq!(ledger.course(&wants(2, &wanted), at(YEAR)), Course::Runs);
+    ledger.enter(&StageName::Runner, at(YEAR));
+    ledger.enter(&stage, at(YEAR));
+    ledger.tries_again(&stage, &because, Duration::from_secs(30), at(YEAR));
+    kept(&mut install, &ledger);
+    let mut ledger = Ledger::of(&install).seen_at(at(100));
+    assert_eq!(ledger.course(&wants(2, &wanted), at(100)), Course::Runs);
+    assert!(ledger.stage(&stage).unwrap().next_try_at.as_ref().unwrap().0 <= at(160));
+    assert_eq!(ledger.changing_since(), Some(at(100)), "it can take too long from now on");
+
+    // Failed in a year, to be begun again later still.
+    ledger.fails(&Because::new("Timeout", ""), OnFailure::Continue, true, at(YEAR));
+    kept(&mut install, &ledger);
+    let mut later = Ledger::of(&install).seen_at(at(200));
+    let Course::Failed(_, Some(next)) = later.course(&wants(2, &wanted), at(200)) else {
+        panic!("{later:?}")
+    };
+    assert!(next <= at(200 + 75 * 60), "{next}");
+    kept(&mut install, &later);
+    assert_eq!(Ledger::of(&install).seen_at(next).course(&wants(2, &wanted), next), Course::Runs);
+
+    // Nothing that is right is changed.
+    let right = Ledger::of(&install);
+    assert_eq!(right.clone().seen_at(next).flow(), right.flow());
+}
