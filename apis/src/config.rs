@@ -9,7 +9,7 @@ use crate::{ExtensionVersion, Install};
 /// What the platform made for the extension is below this name, whatever parameter has it.
 pub const PLATFORM_CONFIG: &str = "annex";
 
-/// The parameters of an Install, and below [`PLATFORM_CONFIG`] what the platform made for it: its version, host and URL, where it runs, what a call
+/// These parameters of an Install, and below [`PLATFORM_CONFIG`] what the platform made for it: its version, host and URL, where it runs, what a call
 /// may use, and of each extension that it depends on and that is there the version and where it is reached. It is made anew for each call: what
 /// changes is there at the next one.
 ///
@@ -17,6 +17,7 @@ pub const PLATFORM_CONFIG: &str = "annex";
 pub fn config<I: AsRef<Install>>(
     install: &Install,
     version: &ExtensionVersion,
+    parameters: BTreeMap<String, Value>,
     memory_mib: u32,
     dependency: impl Fn(&str) -> Option<I>,
 ) -> BTreeMap<String, Value> {
@@ -43,7 +44,7 @@ pub fn config<I: AsRef<Install>>(
         "limits": { "memoryMiB": memory_mib },
         "dependencies": dependencies,
     });
-    let mut config = install.spec.parameters.clone();
+    let mut config = parameters;
     config.insert(PLATFORM_CONFIG.to_owned(), platform);
     config
 }
@@ -80,7 +81,7 @@ mod tests {
             json!({ "extension": "com.example.base" }),
             json!({ "installedVersion": "1.2.0", "url": "http://t--base.apps.test/" }),
         );
-        let config = config(&own, &version, 64, |extension| {
+        let config = config(&own, &version, own.spec.parameters.clone(), 64, |extension| {
             (extension == "com.example.base").then(|| Arc::new(base.clone()))
         });
         assert_eq!(config["colour"], "blue");

@@ -181,6 +181,11 @@ pub struct InstallStatus {
     /// The `spec.version` that `installedVersion` was chosen for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installed_for: Option<String>,
+    /// The `spec.parameters` that were accepted last, which is what the extension is handed. What `parametersFrom` adds is read where it is
+    /// needed, and never here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "free_form_object")]
+    pub parameters: Option<BTreeMap<String, serde_json::Value>>,
     /// The content hash of the installed bundle, `sha256:` and 64 hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_hash: Option<String>,

@@ -20,6 +20,7 @@ mod planned;
 pub mod provider;
 mod reference;
 mod routes;
+mod secret_parameters;
 mod tenant;
 
 pub use config::{PLATFORM_CONFIG, config};
@@ -42,6 +43,7 @@ pub use needed::{as_installed, in_its_workspace, offered};
 pub use planned::{DIRECT, NoChoice, choose, enabled, held, modules_of, place_of_reference, place_of_runner};
 pub use reference::{KeyReference, NameReference};
 pub use routes::{identity, is_going, routes_of_status, tenant_id};
+pub use secret_parameters::{CREDENTIALS_OF_KCP, NoParameters, parameters_in};
 pub use tenant::{Abandoned, QuotaDefaults, Tenant, TenantSpec, TenantStatus};
 
 /// The API group of every kind in this crate.

@@ -11,10 +11,10 @@ use annex_bundle::Unpacked;
 use annex_core::{ContentHash, InstallIdentity};
 use annex_egress::OperatorList;
 use annex_gateway::{
-    App, Bodies, DIRECT_AUDIENCE, Metrics, Rights, RunnerSettings, Runners, Settings as GatewaySettings,
-    broker_router,
+    App, Bodies, DIRECT_AUDIENCE, Metrics, Parameters, Rights, RunnerSettings, Runners,
+    Settings as GatewaySettings, broker_router,
 };
-use annex_grant::KeyRing;
+use annex_grant::{KeyRing, ReplayGuard};
 use annex_service::{Followed, Tls, serve_until};
 use anyhow::{Context as _, Result, anyhow};
 use axum::Router;
@@ -271,7 +271,9 @@ fn gateway(
     Ok(App {
         workspaces: workspaces.clone(),
         callers: Callers::remembering(kcp, Duration::ZERO),
-        rights: Rights::new(workspaces, Duration::ZERO),
+        rights: Rights::new(workspaces.clone(), Duration::ZERO),
+        parameters: Parameters::new(workspaces),
+        orders: ReplayGuard::new(100),
         keys: Followed::load("the grant keys", Vec::new(), move |_| {
             KeyRing::parse(&keys).map_err(|error| error.to_string())
         })?,

@@ -53,18 +53,26 @@ pub fn packed_with(manifest: &Value, component: &[u8]) -> anyhow::Result<(Vec<u8
     Ok((archive, unpacked))
 }
 
-/// Builds, signs and publishes the sample, as its README says, by a user who may publish.
+/// Builds, signs and publishes the sample with a page, as its README says, by a user who may publish.
 ///
 /// # Errors
 /// A command fails; the error has what it said.
 pub fn publish_notes(stack: &Stack, kubeconfig: &Path) -> anyhow::Result<()> {
+    publish_sample(stack, kubeconfig, "samples/notes")
+}
+
+/// The same for the folder of any sample.
+///
+/// # Errors
+/// As there.
+pub fn publish_sample(stack: &Stack, kubeconfig: &Path, sample: &str) -> anyhow::Result<()> {
     let work = tempfile::tempdir()?;
     let key = stack.paths().publisher_key().display().to_string();
-    let sample = folder("samples/notes").display().to_string();
+    let sample = folder(sample).display().to_string();
     for args in [
-        ["bundle", &sample, "-o", "notes.tar.zst"].as_slice(),
-        &["sign", "notes.tar.zst", "--key", &key],
-        &["publish", "notes.tar.zst"],
+        ["bundle", &sample, "-o", "sample.tar.zst"].as_slice(),
+        &["sign", "sample.tar.zst", "--key", &key],
+        &["publish", "sample.tar.zst"],
     ] {
         kubectl_annex(stack, kubeconfig, work.path(), args)?;
     }

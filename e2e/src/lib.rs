@@ -8,7 +8,7 @@ mod catalog;
 mod cluster;
 mod everything;
 mod extension;
-mod faults;
+pub mod faults;
 mod lifecycle;
 mod notes_page;
 mod publisher;
@@ -23,8 +23,9 @@ pub use caller::{Caller, token_in};
 pub use catalog::{hash, publish, publish_version, withdraw};
 pub use cluster::{Cluster, Kind};
 pub use everything::Everything;
-pub use extension::{NOTES, NOTES_ENDPOINTS, component, folder, kubectl_annex, packed_with, publish_notes};
-pub use faults::{FAULTS_ANNOTATION, Fate, Fault, Faults, Moment, is_check};
+pub use extension::{
+    NOTES, NOTES_ENDPOINTS, component, folder, kubectl_annex, packed_with, publish_notes, publish_sample,
+};
 pub use lifecycle::{
     GUEST_ENDPOINTS, Load, guest_capabilities, guest_says, guest_was_told, modules, publish_guest,
 };

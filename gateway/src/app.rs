@@ -1,11 +1,11 @@
 use std::{sync::Arc, time::Duration};
 
 use annex_answering::{Callers, Catalog, Installs, Workspaces};
-use annex_grant::KeyRing;
+use annex_grant::{KeyRing, ReplayGuard};
 use annex_runner_client::Runners;
 use annex_service::Followed;
 
-use crate::{bodies::Bodies, metrics::Metrics, rights::Rights, storage::Storage};
+use crate::{bodies::Bodies, metrics::Metrics, parameters::Parameters, rights::Rights, storage::Storage};
 
 /// The parts of a gateway.
 pub struct App {
@@ -21,6 +21,10 @@ pub struct App {
     pub catalog: Catalog,
     /// What is installed.
     pub installs: Arc<Installs>,
+    /// What extensions are handed out of Secrets.
+    pub parameters: Parameters,
+    /// The orders that were carried out lately: none is a second time.
+    pub orders: ReplayGuard,
     /// What executes.
     pub runners: Runners,
     /// What extensions store, for runners that have no database of their own. None: those store nothing.

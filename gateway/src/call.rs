@@ -53,10 +53,14 @@ pub(crate) async fn call(State(app): State<Arc<App>>, request: Request) -> Respo
 async fn answer_to(app: &App, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let target = Target::parse(parts.uri.path())?;
-    let installed = admitted(app, &parts, &target).await?;
+    let mut installed = admitted(app, &parts, &target).await?;
     let endpoint = endpoint(&installed.endpoints, parts.method.as_str(), &target.path);
     endpoint.ok_or_else(no_endpoint)?;
     let headers = request_headers::passed(&parts.headers)?;
+    if let Some(takes) = &installed.takes {
+        let more = app.parameters.read(takes).await?;
+        installed.config.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
     let held = app.bodies.read(&parts.headers, body, app.settings.upload).await?;
     let http = HttpRequest {
         method: parts.method.as_str().to_owned(),

@@ -9,6 +9,7 @@ use annex_grant::Capabilities;
 use kube::ResourceExt as _;
 use kube_kcp::ObjectKey;
 
+use crate::parameters::{Takes, accepted};
 use crate::refusals::{not_ready, tenant_suspended};
 
 /// An install that answers.
@@ -25,6 +26,8 @@ pub(crate) struct Installed {
     /// MiB, within what the operator gives the tenant.
     pub(crate) memory_mb: u32,
     pub(crate) config: BTreeMap<String, serde_json::Value>,
+    /// What is handed to it besides. None: nothing.
+    pub(crate) takes: Option<Takes>,
     pub(crate) runner: Option<RunnerReference>,
 }
 
@@ -73,7 +76,8 @@ impl Installed {
             capabilities,
             timeout_ms: positive(limits.timeout_ms),
             memory_mb,
-            config: config(install, &version, memory_mb, dependency),
+            config: config(install, &version, accepted(install), memory_mb, dependency),
+            takes: Takes::of(key, install, content, version.spec.parameters_schema.as_ref()),
             runner: install.status.as_ref().and_then(|status| status.runner_ref.clone()),
         })
     }

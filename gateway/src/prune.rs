@@ -9,6 +9,7 @@ pub fn prune(install: &mut Install) {
     install.spec = InstallSpec {
         extension: spec.extension,
         parameters: spec.parameters,
+        parameters_from: spec.parameters_from,
         secrets: spec.secrets,
         granted_capabilities: spec.granted_capabilities,
         public: spec.public,
@@ -23,6 +24,7 @@ pub fn prune(install: &mut Install) {
         let before = std::mem::take(status);
         *status = InstallStatus {
             routes: before.routes,
+            parameters: before.parameters,
             host: before.host,
             content_hash: before.content_hash,
             installed_version: before.installed_version,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use annex_answering::{Callers, Catalog, Installs, clients};
 use annex_apis::provider::EXPORT_NAME;
-use annex_grant::KeyRing;
+use annex_grant::{KeyRing, ReplayGuard};
 use annex_runner_client::{RunnerSettings, Runners};
 use annex_service::{Certificates, Followed, Operations, Shutdown, Status, serve};
 use annex_storage::{Store, StoreOptions, StoreUrl};
@@ -20,6 +20,7 @@ use crate::{
     bodies::Bodies,
     http::{broker_router, router},
     metrics::Metrics,
+    parameters::Parameters,
     prune::prune,
     rights::Rights,
     storage::Storage,
@@ -31,6 +32,8 @@ const SHARD_PATIENCE: Duration = Duration::from_secs(60);
 const SKEW: Duration = Duration::from_secs(5);
 /// 10 MiB over 3 Mbit/s.
 const UPLOAD: Duration = Duration::from_secs(30);
+/// Orders of which it is remembered that they were carried out, for as long as their grants live: half a minute.
+const ORDERS: usize = 100_000;
 
 /// Runs until the process is asked to end.
 ///
@@ -67,7 +70,9 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let app = Arc::new(App {
         workspaces: workspaces.clone(),
         callers: Callers::remembering(connection.home(), remembered),
-        rights: Rights::new(workspaces, remembered),
+        rights: Rights::new(workspaces.clone(), remembered),
+        parameters: Parameters::new(workspaces),
+        orders: ReplayGuard::new(ORDERS),
         keys,
         catalog: Catalog::default(),
         installs: Installs::of(&virtual_workspace),

@@ -74,8 +74,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<String, Failure> {
 /// Reads the manifest of a project.
 pub(crate) fn manifest(dir: &Path) -> Result<Manifest, Failure> {
     let path = dir.join("manifest.json");
-    Manifest::from_json(&files::read(&path, MAX_MANIFEST)?)
-        .map_err(|error| Failure::refused(error.code(), format!("{}: {error}", path.display())))
+    let manifest = Manifest::from_json(&files::read(&path, MAX_MANIFEST)?)
+        .map_err(|error| Failure::refused(error.code(), format!("{}: {error}", path.display())))?;
+    if let Some(schema) = manifest.parameters_schema.clone() {
+        annex_parameters::check_schema(&schema.into()).map_err(|why| {
+            let message = format!("{}: parametersSchema: {why}", path.display());
+            Failure::refused("ParametersSchemaInvalid", message)
+        })?;
+    }
+    Ok(manifest)
 }
 
 /// Where the code is.

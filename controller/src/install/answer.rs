@@ -6,13 +6,13 @@ use kube_kcp::ClusterName;
 
 use super::{
     conditions::{Because, Findings, Stage},
-    facts::{Facts, is_asked_again},
+    facts::{Facts, is_asked_again, recorded_host},
     resolve::Resolved,
-    site::Site,
+    site::{Site, site_named},
     undo::others,
 };
 use crate::{
-    compute::{Place, Tenancy, Trouble},
+    compute::{Place, State, Tenancy, Trouble},
     context::Context,
     runner::ProbeError,
 };
@@ -74,6 +74,40 @@ pub(super) async fn answers(
     findings.passed(Stage::RunnerReady, Because::new("RunnerReady", "Knative says that the runner is ready"));
     findings.passed(Stage::Installed, installed(resolved));
     true
+}
+
+/// Makes again what is missing of what answers, where a change of it has been refused. Nothing is said of it: why the change was refused is what
+/// its author has to know.
+pub(super) async fn repair(context: &Context, facts: &Facts) {
+    let (key, install) = (&facts.key, &facts.install);
+    let runner = install.status.as_ref().and_then(|status| status.runner_ref.as_ref());
+    let environment = runner.and_then(|runner| runner.environment.as_deref());
+    let (Site::Cluster(place, State::Known), Some(host)) =
+        (site_named(context, key, environment), recorded_host(install))
+    else {
+        return;
+    };
+    let (uid, others) = (install.uid().unwrap_or_default(), others(context, key));
+    let whose = Tenancy { cluster: &key.cluster, install: &uid, others: &others };
+    let runners = place.ensure_runners(&key.cluster).await;
+    let domain = match place.has_namespace(&key.cluster) {
+        true => place.ensure_domain(whose, &host).await,
+        false => Ok(()),
+    };
+    for trouble in [runners, domain].into_iter().filter_map(Result::err) {
+        tracing::debug!(install = %key, ?trouble, "what goes on is not as it should be");
+    }
+}
+
+/// Has the runners there through which an Install is called that goes: whoever took them away, without them it could not be.
+pub(super) async fn keep_runners(context: &Context, facts: &Facts) {
+    let runner = facts.install.status.as_ref().and_then(|status| status.runner_ref.as_ref());
+    let environment = runner.and_then(|runner| runner.environment.as_deref());
+    if let Site::Cluster(place, State::Known) = site_named(context, &facts.key, environment)
+        && let Err(trouble) = place.ensure_runners(&facts.key.cluster).await
+    {
+        tracing::debug!(install = %facts.key, ?trouble, "its runners are not as they should be");
+    }
 }
 
 async fn on_cluster(

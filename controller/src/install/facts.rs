@@ -5,11 +5,15 @@ use annex_core::{ContentHash, HostName, InstallIdentity};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use kube::ResourceExt as _;
 use kube_kcp::ObjectKey;
+use serde_json::Value;
 
-use super::site::{Site, site};
+use super::{
+    secret_parameters::{self, Parameters},
+    site::{Site, site},
+};
 use crate::{
-    catalog::Catalog, compute::State, conditions::Because, context::Context, handlers::DEFAULT_MEMORY_MIB,
-    triggers::rank,
+    api_writes::WriteError, catalog::Catalog, compute::State, conditions::Because, context::Context,
+    handlers::DEFAULT_MEMORY_MIB, triggers::rank,
 };
 
 /// Everything that deciding about an Install needs, read from the indexes in one go.
@@ -33,6 +37,8 @@ pub(super) struct Facts {
     pub(super) pinned: Option<Because>,
     /// The Installs of the workspace that this one's status names as what it needs.
     pub(super) dependencies: Vec<Arc<Install>>,
+    /// What the extension is to be handed. The error is why there is something in a Secret that it cannot be.
+    pub(super) parameters: Result<Parameters, Because>,
     /// As many Installs as the tenant may have come before this one: so many.
     pub(super) quota_full: Option<i32>,
 }
@@ -94,6 +100,7 @@ pub(super) fn gather(context: &Context, key: &ObjectKey, install: Arc<Install>) 
         pinned: None,
         dependencies: dependencies(context, key, &install),
         quota_full: quota_full(context, key, &install, &tenant),
+        parameters: Ok(Parameters(spec.parameters.clone())),
         key: key.clone(),
         install,
         tenant,
@@ -116,15 +123,27 @@ impl Facts {
         })
     }
 
+    /// Reads what the Install takes out of Secrets.
+    pub(super) async fn read_secrets(&mut self, context: &Context) -> Result<(), WriteError> {
+        if !self.install.spec.parameters_from.is_empty() {
+            self.parameters = secret_parameters::read(context, &self.key, &self.install.spec).await?;
+        }
+        Ok(())
+    }
+
     /// What a lifecycle handler of this version is handed as its configuration.
-    pub(super) fn config(&self, version: &ExtensionVersion) -> BTreeMap<String, serde_json::Value> {
+    pub(super) fn config(&self, version: &ExtensionVersion) -> BTreeMap<String, Value> {
         let limits = version.spec.limits.as_ref();
         let memory = limits.and_then(|limits| u32::try_from(limits.memory_mib?).ok());
         let found =
             |extension: &str| self.dependencies.iter().find(|there| there.spec.extension == extension);
-        annex_apis::config(&self.install, version, memory.unwrap_or(DEFAULT_MEMORY_MIB), |extension| {
-            found(extension).cloned()
-        })
+        // Who goes is called all the same, though the Secrets may have gone before.
+        let parameters = match &self.parameters {
+            Ok(parameters) => parameters.0.clone(),
+            Err(_) => self.install.spec.parameters.clone(),
+        };
+        let memory = memory.unwrap_or(DEFAULT_MEMORY_MIB);
+        annex_apis::config(&self.install, version, parameters, memory, |extension| found(extension).cloned())
     }
 
     /// How long a flow may take.

@@ -15,7 +15,7 @@ use kube::{Api, ResourceExt as _, api::PostParams};
 use kube_kcp::{ObjectKey, Outcome};
 
 use super::{
-    answer::{Prepared, answers, prepare, runner_at},
+    answer::{Prepared, answers, keep_runners, prepare, repair, runner_at},
     conditions::{Because, Findings, Stage},
     facts::{
         Facts, NotYet, dereference, gather, is_asked_again, is_installed, recorded_host, route_of_status,
@@ -385,6 +385,9 @@ async fn modules_away(
             return Ok(Called::Waits(listing, None));
         }
     };
+    if let Err(error) = facts.read_secrets(context).await {
+        tracing::warn!(install = %key, %error, "its extension is called without what it takes out of Secrets");
+    }
     let recorded = install.status.as_ref().and_then(|status| status.runner_ref.clone());
     let runner = recorded.or_else(|| runner_at(&facts.site, &key.cluster));
     let version = facts.published(&content);
@@ -400,6 +403,9 @@ async fn modules_away(
         purge: purges,
         gives_up: is_abandoned(install, "handlers") || ledger.began_before(Timestamp::now(), facts.timeout()),
     };
+    if !ledger.modules().is_empty() || (purges && ledger.is_at(&StageName::Purge)) {
+        keep_runners(context, &facts).await;
+    }
     let mut called = call_back(context, writer, &mut facts, &undoing, ledger).await?;
     if called == Called::Done && purges {
         called = match comes_to(&facts.install, ledger, &StageName::Purge).await {
@@ -448,6 +454,7 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
         Err(NotYet::NoTenant) => return Ok(Outcome::Failed),
         Err(NotYet::Listing) => return Ok(NOT_LISTED_YET),
     };
+    facts.read_secrets(context).await?;
     let writer = Writer { client: context.workspaces.client(&key.cluster)?, writes: &context.writes };
     // Before anything is held that a deletion must give back.
     let held = facts.install.finalizers().iter().any(|finalizer| finalizer == INSTALL_FINALIZER);
@@ -501,7 +508,11 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
             }
             Some(_) if moves(&facts.install, &done) => Recorded::Answers,
             Some(_) if !done.published && (installed || done.host.is_none()) => {
-                keep_answering(context, &facts)
+                let recorded = keep_answering(context, &facts);
+                if matches!(recorded, Recorded::Answers) && done.host.is_none() {
+                    repair(context, &facts).await;
+                }
+                recorded
             }
             Some(_) => Recorded::Silent,
             None => Recorded::Answers,

@@ -6,7 +6,6 @@ use annex_core::{DomainRoot, ExtensionName, HostName, InstallIdentity, compute_d
 use super::{
     conditions::{Because, Findings, Stage},
     facts::Facts,
-    parameters,
     site::Site,
 };
 use crate::compute::State;
@@ -140,9 +139,6 @@ fn version(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
         ));
     }
     let chosen = choose(facts)?;
-    let parameters = parameters::merge(&spec.parameters, []);
-    parameters::check(chosen.spec.parameters_schema.as_ref(), &parameters)
-        .map_err(|why| Because::new("ParametersInvalid", why))?;
     if !facts.missing_secrets.is_empty() {
         return Err(Because::new(
             "SecretNotFound",
@@ -152,6 +148,9 @@ fn version(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
             ),
         ));
     }
+    let parameters = facts.parameters.clone()?.0.into_iter().collect();
+    annex_parameters::check(chosen.spec.parameters_schema.as_ref(), &parameters)
+        .map_err(|why| Because::new("ParametersInvalid", why))?;
     Ok(chosen)
 }
 

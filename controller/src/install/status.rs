@@ -70,6 +70,7 @@ pub(super) fn status(
         if let Some(runner) = &done.answers {
             status.installed_version = Some(resolved.version.clone());
             status.installed_for = Some(install.spec.version.clone());
+            status.parameters = Some(install.spec.parameters.clone());
             status.content_hash = Some(resolved.identity.content_hash.to_string());
             status.runner_ref = Some(runner.clone());
         }

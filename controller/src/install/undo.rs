@@ -105,15 +105,18 @@ async fn leave(context: &Context, key: &ObjectKey, install: &Install, reference:
         environments: reference.environment.is_some().then_some(&key.namespace),
     };
     let used = async {
-        let used = runners.are_used(context, &uid).await?;
-        if used {
+        if !runners.are_used(context, &uid).await? {
+            return Ok(false);
+        }
+        {
             let mut left = context.left.lock();
             let places = left.entry(uid.clone()).or_default();
             if !places.contains(reference) {
                 places.push(reference.clone());
             }
         }
-        Ok(used)
+        // Of two that leave them to each other at the same time the one who says so last sees that the other has.
+        runners.are_used(context, &uid).await
     };
     told(&place, place.remove_runners(&key.cluster, &reference.namespace, used).await)
 }

@@ -1,6 +1,6 @@
 //! Who runs where: the runners of a workspace stay as long as an Install of it uses them.
 
-use annex_apis::{Install, PlaceReference};
+use annex_apis::{FlowAction, FlowStage, INSTALL_FINALIZER, Install, PlaceReference, StageStatus};
 use kube::{ResourceExt as _, core::DeserializeGuard};
 use kube_kcp::{ClusterName, ObjectKey};
 
@@ -76,7 +76,20 @@ impl Runners<'_> {
 }
 
 fn counts(install: &Install, except: &str) -> bool {
-    install.metadata.deletion_timestamp.is_none() && install.uid().as_deref() != Some(except)
+    let is_there = install.metadata.deletion_timestamp.is_none() || needs_them_to_go(install);
+    is_there && install.uid().as_deref() != Some(except)
+}
+
+/// Whether an Install that is being deleted has still to be called, or to have removed what it stored, or answers because others need it:
+/// without runners it could not go.
+fn needs_them_to_go(install: &Install) -> bool {
+    let is_held = install.finalizers().iter().any(|finalizer| finalizer == INSTALL_FINALIZER);
+    let flow = install.status.as_ref().and_then(|status| status.flow.as_ref());
+    let is_to_come = |stage: &FlowStage| {
+        let calls = stage.name == "Purge" || stage.name.starts_with("Lifecycle/");
+        calls && matches!(stage.status, StageStatus::Queued | StageStatus::InProgress)
+    };
+    is_held && flow.is_none_or(|flow| flow.action != FlowAction::Revoke || flow.stages.iter().any(is_to_come))
 }
 
 #[cfg(test)]
@@ -99,6 +112,9 @@ mod tests {
         .unwrap();
         install.spec.environment_ref =
             environment.map(|name| annex_apis::NameReference { name: name.to_owned() });
+        if metadata["held"] == true {
+            install.metadata.finalizers = Some(vec![INSTALL_FINALIZER.to_owned()]);
+        }
         if metadata["going"] == true {
             install.metadata.deletion_timestamp =
                 serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
@@ -134,6 +150,29 @@ mod tests {
         assert!(!are_used(other(json!({ "going": true }), recorded()), &there).await);
         assert!(!are_used(other(json!({}), refused()), &there).await, "it was refused, and made nothing");
         assert!(are_used(other(json!({}), json!(null)), &there).await, "nobody has looked at it yet");
+
+        // Who goes needs them until it was called, and has nothing stored any more.
+        let held = || json!({ "going": true, "held": true });
+        assert!(are_used(other(held(), recorded()), &there).await, "nobody has begun to take it away");
+        let revoked = |stage: &str, status: &str| {
+            let stages =
+                json!([{ "name": "Withdraw", "status": "FINISHED" }, { "name": stage, "status": status }]);
+            json!({ "observedGeneration": 1, "places": [there],
+                "flow": { "id": "i", "action": "Revoke", "status": "IN_PROGRESS", "startedAt": "2026-01-01T00:00:00Z", "stages": stages } })
+        };
+        for (stage, status, used) in [
+            ("Lifecycle/a", "QUEUED", true),
+            ("Purge", "IN_PROGRESS", true),
+            ("Purge", "FINISHED", false),
+            ("Lifecycle/a", "FAILED", false),
+            ("RemoveRunner", "IN_PROGRESS", false),
+        ] {
+            assert_eq!(
+                are_used(other(held(), revoked(stage, status)), &there).await,
+                used,
+                "{stage} {status}"
+            );
+        }
         assert!(
             are_used(other(json!({}), json!({ "observedGeneration": 0 })), &there).await,
             "it has changed"

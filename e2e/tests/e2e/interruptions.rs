@@ -3,7 +3,9 @@
 
 use annex_apis::{ExtensionVersion, Install, StageStatus};
 use annex_e2e::{
-    FAULTS_ANNOTATION, Faults, GUEST_ENDPOINTS, Workspace, guest_says, guest_was_told,
+    GUEST_ENDPOINTS, Workspace,
+    faults::{FAULTS_ANNOTATION, Faults},
+    guest_says, guest_was_told,
     replica::{CONTROLLER_LISTENERS, Replica, another_leads, leader, says, signal},
     until, when,
 };

@@ -24,6 +24,7 @@ mod interruptions;
 mod kube_kcp;
 mod managed_environments;
 mod pages;
+mod parameters;
 mod policies;
 mod provider;
 mod refusals;

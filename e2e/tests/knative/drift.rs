@@ -29,6 +29,23 @@ async fn what_is_deleted_by_hand_comes_back() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_goes_on_comes_back_though_a_change_of_it_is_refused() -> anyhow::Result<()> {
+    let (world, cluster, _turn) = shared().await?;
+    let (workspace, host) = hello(world, "alice", "kn-refused").await?;
+    let namespace = namespace(&workspace);
+    workspace.change("hello", json!({ "version": "=99.0.0" })).await?;
+    workspace.refused("hello", "NoMatchingVersion").await?;
+    for (kind, name) in [(Kind::DomainMapping, host.as_str()), (Kind::Service, "runner")] {
+        let uid = cluster.get(kind, &namespace, name).await?.expect("it is there").uid();
+        cluster.delete(kind, &namespace, name).await?;
+        cluster.when(kind, &namespace, name, "is made again", |object| object.uid() != uid).await?;
+    }
+    assert_eq!(tenant_on(world, &host).await?, workspace.cluster.to_string());
+    workspace.refused("hello", "NoMatchingVersion").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_deleted_by_hand_comes_back_with_everything() -> anyhow::Result<()> {
     let (world, cluster, _turn) = shared().await?;
     let (workspace, host) = hello(world, "alice", "kn-namespace").await?;

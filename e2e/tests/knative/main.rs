@@ -20,6 +20,7 @@ mod drift;
 mod elsewhere;
 mod environment;
 mod faults;
+mod faults_in_flows;
 mod flows;
 mod guard;
 mod overlay;

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use annex_answering::Refusal;
 use annex_apis::{FlowAction, FlowStage, Install, StageStatus, is_going, tenant_id};
-use annex_grant::{BROKER_AUDIENCE, Expected, Grant, TOKEN_HEADER, UnixMillis};
+use annex_grant::{BROKER_AUDIENCE, Expected, Grant, TOKEN_HEADER, UnixMillis, admit};
 use axum::{body::Body, http::HeaderMap};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -61,15 +61,34 @@ impl Needed {
 
 /// What was signed for the broker.
 fn verified(app: &App, headers: &HeaderMap) -> Result<Grant, Refusal> {
-    let refused = || Refusal::unauthenticated("this needs the grant of a call that is under way");
-    let token = headers.get(TOKEN_HEADER).and_then(|value| value.to_str().ok()).ok_or_else(refused)?;
+    let token = token(headers)?;
+    with_expected(app, |expected| app.keys.get().verify(token, expected))
+}
+
+/// The same for exactly this body, and for the first time.
+fn admitted(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<Grant, Refusal> {
+    let token = token(headers)?;
+    with_expected(app, |expected| admit(token, body, &app.keys.get(), expected, &app.orders))
+}
+
+fn token(headers: &HeaderMap) -> Result<&str, Refusal> {
+    headers.get(TOKEN_HEADER).and_then(|value| value.to_str().ok()).ok_or_else(ungranted)
+}
+
+fn ungranted() -> Refusal {
+    Refusal::unauthenticated("this needs the grant of a call that is under way")
+}
+
+fn with_expected(
+    app: &App,
+    verify: impl FnOnce(Expected<'_>) -> Result<Grant, annex_grant::Refusal>,
+) -> Result<Grant, Refusal> {
     let audience = BROKER_AUDIENCE.parse().map_err(|_| Refusal::internal())?;
     let now = UnixMillis::from(std::time::SystemTime::now());
     // Both ends of it have the same keys.
-    let expected = Expected { audience: &audience, now, skew: app.settings.skew };
-    app.keys.get().verify(token, expected).map_err(|refusal| {
+    verify(Expected { audience: &audience, now, skew: app.settings.skew }).map_err(|refusal| {
         tracing::warn!(code = refusal.code(), "a grant is refused");
-        refused()
+        ungranted()
     })
 }
 

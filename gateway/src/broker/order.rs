@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use annex_answering::Refusal;
-use annex_grant::{BodyDigest, LARGEST_ORDER, Order};
+use annex_grant::{LARGEST_ORDER, Order};
 use axum::{
     extract::{Request, State},
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
 
-use super::{question, verified};
+use super::{admitted, question, verified};
 use crate::app::App;
 
 /// `POST /v1/orders`. Who brings it is not asked: whose storage it is, and that it is to be removed, the controller has signed.
@@ -23,13 +23,11 @@ pub(crate) async fn order(State(app): State<Arc<App>>, request: Request) -> Resp
 
 async fn carry_out(app: &App, request: Request) -> Result<(), Refusal> {
     let (parts, body) = request.into_parts();
-    let grant = verified(app, &parts.headers)?;
+    verified(app, &parts.headers)?;
     let bytes = question(body, LARGEST_ORDER, app.settings.upload).await?;
     let refused = || Refusal::unauthenticated("this needs a grant for this very order");
-    // What a call has brought for its storage must not be taken for an order to remove it.
-    if BodyDigest::of(&bytes) != grant.body {
-        return Err(refused());
-    }
+    // What a call has brought for its storage must not be taken for an order to remove it, nor one order for another later.
+    let grant = admitted(app, &parts.headers, &bytes).map_err(|_| refused())?;
     let order: Order =
         serde_json::from_slice(&bytes).map_err(|_| Refusal::malformed("the body is no order"))?;
     if !order.agrees(&grant) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use annex_answering::{Refusal, questions::ask};
-use annex_apis::MANAGED_ENVIRONMENT_SECRET_TYPE;
+use annex_apis::CREDENTIALS_OF_KCP;
 use annex_grant::{Base64Bytes, SECRETS_CAPABILITY, SecretAnswer, SecretQuestion};
 use axum::{
     Json,
@@ -20,9 +20,6 @@ use crate::app::App;
 const LARGEST_QUESTION: usize = 4 << 10;
 /// All values of a Secret. kcp keeps up to 1 MiB; what is read at each call should be small.
 const LARGEST_SECRET: usize = 256 << 10;
-/// What opens kcp, a guest does not get, even if its Install names it.
-const NEVER: &[&str] = &[MANAGED_ENVIRONMENT_SECRET_TYPE, "kubernetes.io/service-account-token"];
-
 const NEEDED: Needed = Needed {
     capability: SECRETS_CAPABILITY,
     otherwise: "this is no secret that the Install lets its extension read",
@@ -60,7 +57,7 @@ async fn answer_to(app: &App, request: Request) -> Result<SecretAnswer, Refusal>
             "the Secret is not there, or lacks the label annex.sh/managed=true",
         )
     })?;
-    if secret.type_.as_deref().is_some_and(|type_| NEVER.contains(&type_)) {
+    if secret.type_.as_deref().is_some_and(|type_| CREDENTIALS_OF_KCP.contains(&type_)) {
         return Err(NEEDED.not_granted());
     }
     let data = secret.data.unwrap_or_default();

@@ -168,3 +168,33 @@ async fn an_install_on_knative_is_called_at_its_own_runner_with_a_grant_for_that
     assert_eq!(world.get("/notes", "alice").await.refusal(), (502, "ExtensionFailed".into()));
     assert_eq!(world.runner.seen().len(), 1);
 }
+
+/// Whatever a manifest says: a version may have been published before such endpoints were refused.
+#[tokio::test]
+async fn handlers_of_an_extensions_life_are_called_by_nobody_outside() {
+    let world = World::new().await;
+    world.publish(|version| {
+        version["spec"]["endpoints"] = json!([
+            { "method": "POST", "path": "/.annex/lifecycle/setup", "handler": "h" },
+            { "method": "POST", "path": "/{*rest}", "handler": "h" },
+        ]);
+        version["spec"]["lifecycle"] = json!({ "install": "setup" });
+    });
+    for path in [
+        "/.annex/lifecycle/setup",
+        "/.annex",
+        "/%2eannex/lifecycle/setup",
+        "/.ANNEX/lifecycle/setup",
+        "/%2E%41nnex/lifecycle/setup",
+    ] {
+        let answer = world.send(to("POST", path, HOST, "alice").body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, 404, "{path}");
+    }
+    for path in ["//.annex/lifecycle/setup", "/a/../.annex/lifecycle/setup", "/%2f.annex/lifecycle/setup"] {
+        let answer = world.send(to("POST", path, HOST, "alice").body(Body::empty()).unwrap()).await;
+        assert!((400..=404).contains(&answer.status), "{path}: {}", answer.status);
+    }
+    assert!(world.runner.seen().is_empty());
+    let answer = world.send(to("POST", "/annex/.annex", HOST, "alice").body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status, 200, "only the first segment is the platform's");
+}

@@ -13,6 +13,7 @@ mod admission;
 mod calls;
 mod failures;
 mod orders;
+mod parameters;
 mod secrets;
 mod storage;
 mod support;

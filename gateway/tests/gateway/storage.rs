@@ -136,7 +136,7 @@ fn grant(change: impl FnOnce(&mut Grant)) -> Grant {
         content: HASH.parse().unwrap(),
         capabilities: Capabilities::of([KV_CAPABILITY, SECRETS_CAPABILITY]).unwrap(),
         limits: Limits { timeout_ms: 1000, memory_mb: 64, fuel: None },
-        nonce: Nonce([7; 16]),
+        nonce: Nonce(uuid::Uuid::new_v4().into_bytes()),
         issued: now,
         expires: now.after(Duration::from_secs(30)),
         body: BodyDigest::of(b""),

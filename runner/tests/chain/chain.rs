@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use annex_answering::{Callers, Catalog, Installs, Workspaces};
 use annex_apis::{ExtensionVersion, Install, Tenant};
-use annex_gateway::{App, Bodies, Metrics, Rights, RunnerSettings, Runners, Settings, broker_router, router};
-use annex_grant::KeyRing;
+use annex_gateway::{
+    App, Bodies, Metrics, Parameters, Rights, RunnerSettings, Runners, Settings, broker_router, router,
+};
+use annex_grant::{KeyRing, ReplayGuard};
 use annex_service::{Followed, Tls, serve_until};
 use axum::Router;
 use kube_kcp::{Index, ObjectKey, ShardUrl};
@@ -210,7 +212,9 @@ fn app(kcp: &Kcp, keys: Vec<(String, Vec<u8>)>, tap: &Tap, installs: Vec<(Object
     App {
         workspaces: workspaces.clone(),
         callers: Callers::remembering(kcp.client("provider"), Duration::from_secs(5)),
-        rights: Rights::new(workspaces, Duration::from_secs(5)),
+        rights: Rights::new(workspaces.clone(), Duration::from_secs(5)),
+        parameters: Parameters::new(workspaces),
+        orders: ReplayGuard::new(100),
         keys: Followed::load("the keys", Vec::new(), move |_| Ok(KeyRing::parse(&keys).unwrap())).unwrap(),
         catalog,
         installs: Arc::new(known),

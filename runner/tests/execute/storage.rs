@@ -6,9 +6,9 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use annex_answering::{Callers, Catalog, Installs, Workspaces};
 use annex_apis::{Install, Tenant};
 use annex_gateway::{
-    App, Bodies, Metrics, Rights, RunnerSettings, Runners, Settings, Storage, broker_router,
+    App, Bodies, Metrics, Parameters, Rights, RunnerSettings, Runners, Settings, Storage, broker_router,
 };
-use annex_grant::{BROKER_AUDIENCE, Grant, LONGEST_LIFE, Order};
+use annex_grant::{BROKER_AUDIENCE, Grant, LONGEST_LIFE, Order, ReplayGuard};
 use annex_service::{Followed, Tls, serve_until};
 use annex_storage::{Store, StoreOptions};
 use kube_kcp::{Index, ObjectKey};
@@ -91,7 +91,9 @@ fn app(store: Store) -> App {
     App {
         workspaces: Arc::clone(&workspaces),
         callers: Callers::remembering(nobody(), Duration::ZERO),
-        rights: Rights::new(workspaces, Duration::ZERO),
+        rights: Rights::new(workspaces.clone(), Duration::ZERO),
+        parameters: Parameters::new(workspaces),
+        orders: ReplayGuard::new(100),
         keys: Followed::load("the keys", Vec::new(), |_| Ok(keys())).unwrap(),
         catalog,
         installs,

@@ -96,6 +96,7 @@ pub(in crate::install) async fn call_all(
     }
     let (before, wanted) = (ledger.modules().to_vec(), modules_of(&resolved.published));
     let (mut written, began) = (None, Timestamp::now());
+    let lifecycle = resolved.published.spec.lifecycle.clone().unwrap_or_default();
     for (former, module) in changed(&before, &wanted) {
         let stage = StageName::Lifecycle(module.name.clone());
         let now = Timestamp::now();
@@ -105,23 +106,11 @@ pub(in crate::install) async fn call_all(
         if let Err(because) = begins(&facts.install, ledger, &stage).await {
             return Ok(Called::Failed(because));
         }
-        let lifecycle = resolved.published.spec.lifecycle.as_ref();
         let (action, handler) = match former {
-            None => ("install", lifecycle.and_then(|lifecycle| lifecycle.install.as_deref())),
-            Some(_) => ("upgrade", lifecycle.and_then(|lifecycle| lifecycle.upgrade.as_deref())),
+            None => ("install", lifecycle.install.as_deref()),
+            Some(_) => ("upgrade", lifecycle.upgrade.as_deref()),
         };
         if let Some(handler) = handler {
-            if let Some(waits) = not_yet(ledger, &stage, now) {
-                return Ok(waits);
-            }
-            // Before an effect outside. What follows within moments is written with it: handlers may be called twice.
-            if written.is_none_or(|written| now.duration_since(written) > UNWRITTEN) {
-                record_call(context, writer, facts, ledger).await?;
-                written = Some(now);
-            }
-            if let Err(because) = is_in(&facts.install, ledger, &stage).await {
-                return Ok(Called::Failed(because));
-            }
             let change = Change {
                 action,
                 module: &module.name,
@@ -129,17 +118,13 @@ pub(in crate::install) async fn call_all(
                 to: Some(&module.version),
                 purge: false,
             };
-            let callee = callee(facts, &resolved.identity, &resolved.published, runner);
-            let asked = ask(context, &callee, handler, &change).await;
-            let tried = ledger.stage(&stage).map_or(0, |stage| stage.retries);
-            match verdict(asked, (tried, facts.install.spec.retries), handler, &change) {
-                Verdict::Done => {}
-                Verdict::Away(because) => return Ok(Called::Waits(because, None)),
-                Verdict::Again(because, after) => {
-                    let at = ledger.tries_again(&stage, &because, after, Timestamp::now());
-                    return Ok(Called::Waits(because, at));
-                }
-                Verdict::Failed(because) => return Ok(Called::Failed(because)),
+            let (identity, version) = (&resolved.identity, &*resolved.published);
+            let turn = Turn { stage: &stage, handler, change, identity, version, runner };
+            match turn.take(context, writer, facts, ledger, &mut written).await? {
+                Taken::Done => {}
+                Taken::Waits(because, at) => return Ok(Called::Waits(because, at)),
+                Taken::Away(because) => return Ok(Called::Waits(because, None)),
+                Taken::Failed(because) => return Ok(Called::Failed(because)),
             }
         }
         ledger.called(&module.name, Some(module));
@@ -176,16 +161,6 @@ pub(in crate::install) async fn call_back(
         };
         let mut failed = None;
         if let Some(handler) = handler {
-            if let Some(waits) = not_yet(ledger, &stage, now) {
-                return Ok(waits);
-            }
-            if written.is_none_or(|written| now.duration_since(written) > UNWRITTEN) {
-                record_call(context, writer, facts, ledger).await?;
-                written = Some(now);
-            }
-            if let Err(because) = is_in(&facts.install, ledger, &stage).await {
-                return Ok(Called::Waits(because, None));
-            }
             let change = Change {
                 action,
                 module: &module.name,
@@ -193,19 +168,15 @@ pub(in crate::install) async fn call_back(
                 to: former.map(|former| former.version.as_str()),
                 purge: of.purge,
             };
-            let callee = callee(facts, of.identity, of.version, of.runner);
-            let asked = ask(context, &callee, handler, &change).await;
-            let tried = ledger.stage(&stage).map_or(0, |stage| stage.retries);
-            match verdict(asked, (tried, facts.install.spec.retries), handler, &change) {
-                Verdict::Done => {}
+            let (identity, version, runner) = (of.identity, of.version, of.runner);
+            let turn = Turn { stage: &stage, handler, change, identity, version, runner };
+            match turn.take(context, writer, facts, ledger, &mut written).await? {
+                Taken::Done => {}
+                Taken::Waits(because, at) => return Ok(Called::Waits(because, at)),
                 // Nobody is kept waiting for ever for an extension that has to go.
-                Verdict::Away(because) if of.gives_up => failed = Some(because),
-                Verdict::Away(because) => return Ok(Called::Waits(because, None)),
-                Verdict::Again(because, after) => {
-                    let at = ledger.tries_again(&stage, &because, after, Timestamp::now());
-                    return Ok(Called::Waits(because, at));
-                }
-                Verdict::Failed(because) => failed = Some(because),
+                Taken::Away(because) if of.gives_up => failed = Some(because),
+                Taken::Away(because) => return Ok(Called::Waits(because, None)),
+                Taken::Failed(because) => failed = Some(because),
             }
         }
         if let Err(because) = has_done(&facts.install, ledger).await {
@@ -254,29 +225,82 @@ fn go_on(now: Timestamp) -> Called {
     )
 }
 
-/// The handler is not called before the time that was set when it last failed.
-fn not_yet(ledger: &Ledger, stage: &StageName, now: Timestamp) -> Option<Called> {
+/// One handler's turn to be called.
+struct Turn<'a> {
+    stage: &'a StageName,
+    handler: &'a str,
+    change: Change<'a>,
+    identity: &'a InstallIdentity,
+    version: &'a ExtensionVersion,
+    runner: &'a RunnerReference,
+}
+
+/// What became of it.
+enum Taken {
+    Done,
+    /// It is not called now: not before this time.
+    Waits(Because, Option<Timestamp>),
+    /// It cannot be called, which is no fault of the extension's and not counted.
+    Away(Because),
+    /// For good.
+    Failed(Because),
+}
+
+impl Turn<'_> {
+    /// Calls the handler, if it is time. `written` is when in this pass it was last written down that handlers are being called.
+    async fn take(
+        &self,
+        context: &Context,
+        writer: &Writer<'_>,
+        facts: &mut Facts,
+        ledger: &mut Ledger,
+        written: &mut Option<Timestamp>,
+    ) -> Result<Taken, WriteError> {
+        let now = Timestamp::now();
+        if let Some((because, at)) = not_yet(ledger, self.stage, now) {
+            return Ok(Taken::Waits(because, Some(at)));
+        }
+        // Before an effect outside. What follows within moments is written with it: handlers may be called twice.
+        if written.is_none_or(|written| now.duration_since(written) > UNWRITTEN) {
+            record_call(context, writer, facts, ledger).await?;
+            *written = Some(now);
+        }
+        if let Err(because) = is_in(&facts.install, ledger, self.stage).await {
+            return Ok(Taken::Failed(because));
+        }
+        let asked = self.ask(context, facts).await;
+        let tried = ledger.stage(self.stage).map_or(0, |stage| stage.retries);
+        Ok(match verdict(asked, (tried, facts.install.spec.retries), self.handler, &self.change) {
+            Verdict::Done => Taken::Done,
+            Verdict::Away(because) => Taken::Away(because),
+            Verdict::Again(because, after) => {
+                let at = ledger.tries_again(self.stage, &because, after, Timestamp::now());
+                Taken::Waits(because, at)
+            }
+            Verdict::Failed(because) => Taken::Failed(because),
+        })
+    }
+
+    async fn ask(&self, context: &Context, facts: &Facts) -> Result<(), NotDone> {
+        let Some(handlers) = &context.handlers else {
+            return Err(NotDone::NoWay(
+                "the platform is not set up to call extensions when they are installed".to_owned(),
+            ));
+        };
+        let callee = callee(facts, self.identity, self.version, self.runner);
+        handlers.call(&callee, self.handler, &self.change).await
+    }
+}
+
+/// The handler is not called before the time that was set when it last failed: which, and why it failed.
+fn not_yet(ledger: &Ledger, stage: &StageName, now: Timestamp) -> Option<(Because, Timestamp)> {
     let stage = ledger.stage(stage)?;
     let at = stage.next_try_at.as_ref().map(|at| at.0).filter(|at| *at > now)?;
     let because = Because {
         reason: stage.reason.clone().unwrap_or_default().into(),
         message: stage.message.clone().unwrap_or_default(),
     };
-    Some(Called::Waits(because, Some(at)))
-}
-
-async fn ask(
-    context: &Context,
-    callee: &Callee<'_>,
-    handler: &str,
-    change: &Change<'_>,
-) -> Result<(), NotDone> {
-    match &context.handlers {
-        Some(handlers) => handlers.call(callee, handler, change).await,
-        None => Err(NotDone::NoWay(
-            "the platform is not set up to call extensions when they are installed".to_owned(),
-        )),
-    }
+    Some((because, at))
 }
 
 /// What to make of an answer.

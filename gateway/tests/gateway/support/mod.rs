@@ -8,9 +8,10 @@ use std::{sync::Arc, time::Duration};
 use annex_answering::{Callers, Catalog, Installs, Workspaces};
 use annex_apis::{ExtensionVersion, Install, Tenant};
 use annex_gateway::{
-    App, Bodies, Metrics, Rights, RunnerSettings, Runners, Settings, Storage, broker_router, router,
+    App, Bodies, Metrics, Parameters, Rights, RunnerSettings, Runners, Settings, Storage, broker_router,
+    router,
 };
-use annex_grant::KeyRing;
+use annex_grant::{KeyRing, ReplayGuard};
 use annex_service::Followed;
 use annex_storage::Store;
 use axum::{
@@ -124,7 +125,9 @@ impl World {
         let app = App {
             workspaces: workspaces.clone(),
             callers: Callers::remembering(kcp.client("provider"), REMEMBERED),
-            rights: Rights::new(workspaces, REMEMBERED),
+            rights: Rights::new(workspaces.clone(), REMEMBERED),
+            parameters: Parameters::new(workspaces),
+            orders: ReplayGuard::new(100),
             keys: Followed::load("the keys", Vec::new(), move |_| Ok(ring(&files))).unwrap(),
             catalog,
             installs: Arc::new(Installs::new(index.clone(), move || options.synced)),

@@ -16,10 +16,10 @@ const MAX_FAILURE: usize = 140;
 /// Up to which length a message says what a schema has: values, or a pattern.
 const MAX_QUOTE: usize = 60;
 
-pub(super) const UNSATISFIED: &str = "parameters do not satisfy the version's schema";
+pub(crate) const UNSATISFIED: &str = "parameters do not satisfy the version's schema";
 
 /// The first few failures.
-pub(super) fn of_parameters<'e>(errors: impl Iterator<Item = ValidationError<'e>>) -> String {
+pub(crate) fn of_parameters<'e>(errors: impl Iterator<Item = ValidationError<'e>>) -> String {
     let mut told: Vec<String> = Vec::new();
     let mut more = 0_usize;
     for failure in errors.flat_map(|error| failures(&error)) {
@@ -36,13 +36,13 @@ pub(super) fn of_parameters<'e>(errors: impl Iterator<Item = ValidationError<'e>
 }
 
 /// Why it is no schema. What it has is the publisher's, and published.
-pub(super) fn of_schema(error: &ValidationError) -> String {
+pub(crate) fn of_schema(error: &ValidationError) -> String {
     let place = Some(error.instance_path().as_str()).filter(|place| !place.is_empty()).unwrap_or("all of it");
     shorten(&format!("the version's schema is none: {place}: {error}"))
 }
 
 /// At most 512 characters, on one line: names and patterns may have anything in them.
-pub(super) fn shorten(message: &str) -> String {
+pub(crate) fn shorten(message: &str) -> String {
     cut(message, MAX_MESSAGE)
 }
 

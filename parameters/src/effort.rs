@@ -23,7 +23,7 @@ const MAX_NESTED: usize = 128;
 const MAX_STEPS: usize = 1 << 17;
 
 /// How many failures there may be. Each is some hundred bytes and the way to it.
-pub(super) const MAX_FAILURES: usize = 1 << 14;
+pub(crate) const MAX_FAILURES: usize = 1 << 14;
 
 /// How many characters of a text or a name are one more step.
 const CHARACTERS: usize = 64;
@@ -32,13 +32,13 @@ const CHARACTERS: usize = 64;
 const PATTERN: usize = 1 << 10;
 
 /// Where a schema says what it is called. Elsewhere than at its root it begins a schema of its own, in which references lead somewhere else.
-pub(super) const NAMES: [&str; 2] = ["$id", "id"];
+pub(crate) const NAMES: [&str; 2] = ["$id", "id"];
 
 /// Whether a value is small enough.
 ///
 /// # Errors
 /// What it is too much of.
-pub(super) fn limit(value: &Value, max_depth: usize, max_size: usize) -> Result<(), String> {
+pub(crate) fn limit(value: &Value, max_depth: usize, max_size: usize) -> Result<(), String> {
     // Before anything that would follow it without a limit.
     if !is_within(value, max_depth) {
         return Err(format!("nested deeper than {max_depth}"));
@@ -62,7 +62,7 @@ fn is_within(value: &Value, depth: usize) -> bool {
 ///
 /// # Errors
 /// What is wrong with the schema.
-pub(super) fn of_compiling(schema: &Value) -> Result<(), String> {
+pub(crate) fn of_compiling(schema: &Value) -> Result<(), String> {
     limit(schema, MAX_DEPTH, MAX_SCHEMA).map_err(|large| format!("is {large}"))?;
     let mut effort = Effort::of(schema);
     effort.ways(schema, 0)?;
@@ -73,7 +73,7 @@ pub(super) fn of_compiling(schema: &Value) -> Result<(), String> {
 ///
 /// # Errors
 /// What is wrong with the schema; with these parameters, at least.
-pub(super) fn of_checking(schema: &Value, parameters: &Value) -> Result<usize, String> {
+pub(crate) fn of_checking(schema: &Value, parameters: &Value) -> Result<usize, String> {
     let mut effort = Effort::of(schema);
     effort.check(schema, parameters, 0, 0)?;
     Ok(effort.failures)

@@ -1,5 +1,7 @@
 //! Flows that stop and fail where a test wants it: the controller of a test's environment is built with its feature `fault-injection`.
 
+mod case;
+
 use std::{collections::BTreeSet, path::PathBuf};
 
 use annex_apis::Install;
@@ -8,6 +10,7 @@ use kube::ResourceExt as _;
 use tokio::task::block_in_place;
 use xtask::Part;
 
+pub use self::case::{Case, NEW, OLD, each_case, publish_both, spec_of};
 use crate::{World, until};
 
 /// In this annotation an Install says what is to happen to its flow.
@@ -130,6 +133,15 @@ impl<'a> Faults<'a> {
         let missing = || -> Vec<&PathBuf> { wanted.iter().filter(|path| !path.exists()).collect() };
         let all = until("all are held", || async { Ok(missing().is_empty().then_some(())) }).await;
         all.with_context(|| format!("not held: {:?}", missing()))
+    }
+
+    /// Returns once the Installs of all these cases, as they were changed last, are held.
+    ///
+    /// # Errors
+    /// As [`Faults::hold`].
+    pub async fn hold_all(&self, cases: &[Case], installs: Vec<Install>) -> anyhow::Result<()> {
+        let points = installs.into_iter().zip(cases).map(|(install, case)| (install, case.fault.point()));
+        self.hold(&points.collect::<Vec<_>>()).await
     }
 
     fn marker(&self, install: &Install, point: &str) -> PathBuf {

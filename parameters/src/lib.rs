@@ -1,12 +1,12 @@
-//! Whether an install's parameters are what the version's JSON Schema wants.
+//! Whether an Install's parameters are what the version's JSON Schema wants, and whether a schema is one that they can be checked against.
 //!
-//! Pure. The schema is a publisher's and the parameters are a tenant's, and both are hostile: what checking them takes is counted before it is
+//! Pure, and asked by whoever takes a schema or hands parameters on: `kubectl annex` and the registry before a version is published, the
+//! controller before it is installed, the gateway where parameters come out of Secrets. The schema is a publisher's and the parameters are a tenant's, and both are hostile: what checking them takes is counted before it is
 //! done. Parameters may come from Secrets, so no message has a value of theirs, only where it is and what is wanted there.
 
 mod effort;
 mod failures;
 
-use std::collections::BTreeMap;
 use std::panic::catch_unwind;
 
 use jsonschema::{PatternOptions, ValidationError, Validator};
@@ -22,32 +22,35 @@ const MAX_DEPTH: usize = 32;
 /// is a large one; and what matching takes grows with its size.
 const MAX_PATTERN: usize = 128 << 10;
 
-/// The parameters of an Install: its own, and over them what it takes from elsewhere, the later over the earlier. What is in both is replaced
-/// as a whole.
-pub(super) fn merge(
-    parameters: &BTreeMap<String, Value>,
-    from: impl IntoIterator<Item = Map<String, Value>>,
-) -> Map<String, Value> {
-    let own = parameters.iter().map(|(name, value)| (name.clone(), value.clone()));
-    own.chain(from.into_iter().flatten()).collect()
-}
-
 /// Whether the parameters satisfy the schema; without one everything does, up to a size. Nothing outside the schema is read. The draft is the one
 /// that `$schema` names, or else 2020-12; `format` is only a remark, as that draft has it; a pattern has no look-around and no back references.
 ///
 /// # Errors
 /// What is wrong, in at most 512 characters: with the parameters, without any of their values, or with the schema.
-pub(super) fn check(schema: Option<&Value>, parameters: &Map<String, Value>) -> Result<(), String> {
+pub fn check(schema: Option<&Value>, parameters: &Map<String, Value>) -> Result<(), String> {
     let parameters = Value::Object(parameters.clone());
     effort::limit(&parameters, MAX_DEPTH, MAX_PARAMETERS)
         .map_err(|large| format!("parameters are {large}"))?;
     let Some(schema) = schema else { return Ok(()) };
-    let wrong_schema = |reason: String| failures::shorten(&format!("the version's schema {reason}"));
     effort::of_compiling(schema).map_err(wrong_schema)?;
     let failures = effort::of_checking(schema, &parameters).map_err(wrong_schema)?;
     // A schema that makes the library panic must end this check and not the controller.
     let verdict = catch_unwind(|| judge(schema, &parameters, failures));
     verdict.unwrap_or_else(|_| Err(wrong_schema("cannot be used".to_owned())))
+}
+
+/// Whether parameters can be checked against the schema at all.
+///
+/// # Errors
+/// What is wrong with it, in at most 512 characters.
+pub fn check_schema(schema: &Value) -> Result<(), String> {
+    effort::of_compiling(schema).map_err(wrong_schema)?;
+    let compiled = catch_unwind(|| compile(schema).map(drop).map_err(|error| failures::of_schema(&error)));
+    compiled.unwrap_or_else(|_| Err(wrong_schema("cannot be used".to_owned())))
+}
+
+fn wrong_schema(reason: String) -> String {
+    failures::shorten(&format!("the version's schema {reason}"))
 }
 
 fn judge(schema: &Value, parameters: &Value, failures: usize) -> Result<(), String> {
@@ -95,14 +98,6 @@ mod tests {
     }
 
     const TOO_LONG: &str = "the version's schema takes too long to check these parameters against";
-
-    #[test]
-    fn later_ones_win_as_a_whole() {
-        let own = BTreeMap::from([("a".to_owned(), json!({"x": 1})), ("b".to_owned(), json!(1))]);
-        let from = [json!({"a": {"y": 2}, "c": 1}), json!({"c": 2})].map(object);
-        assert_eq!(merge(&own, from), object(json!({"a": {"y": 2}, "b": 1, "c": 2})));
-        assert_eq!(merge(&own, []), object(json!({"a": {"x": 1}, "b": 1})));
-    }
 
     #[test]
     fn what_satisfies_the_schema_is_taken_and_without_one_everything_is() {
