@@ -23,6 +23,8 @@ pub enum Bench {
     Seed,
     /// How many installs get ready in a second, and what each costs
     Install,
+    /// What an upgrade that changes one module of five writes and calls beside a reinstall, and how many flows end in a second
+    Flows,
     /// What Annex adds to the time until a domain answers through Envoy
     Knative,
     /// What kube-kcp costs, and what a noisy workspace costs the others
@@ -39,6 +41,7 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
     let name = match bench {
         Bench::Seed => "seed",
         Bench::Install => "install",
+        Bench::Flows => "flows",
         Bench::Knative => "knative",
         Bench::Kcp => "kcp",
         Bench::Bundle => "bundle",

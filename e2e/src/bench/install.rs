@@ -117,7 +117,7 @@ async fn watch_ready(workspace: &Workspace) -> anyhow::Result<BTreeMap<(String, 
 
 /// Returns once the controller has written nothing for a while: what belongs to the workspaces must not be counted with the
 /// Installs, and what belongs to the Installs must not be missed.
-async fn settle(world: &World) -> anyhow::Result<()> {
+pub(crate) async fn settle(world: &World) -> anyhow::Result<()> {
     let mut last = Writes::read(world).await?;
     let mut quiet = 0;
     let mut ticks = tokio::time::interval(Duration::from_millis(500));
@@ -132,13 +132,13 @@ async fn settle(world: &World) -> anyhow::Result<()> {
 
 /// The controller's writes, tries that failed included, as its metrics count them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Writes {
-    all: f64,
+pub(crate) struct Writes {
+    pub(crate) all: f64,
     status: f64,
 }
 
 impl Writes {
-    async fn read(world: &World) -> anyhow::Result<Self> {
+    pub(crate) async fn read(world: &World) -> anyhow::Result<Self> {
         let text =
             world.runner()?.text(&format!("{}/metrics", world.stack.ops_url(Part::Controller))).await?;
         let mut writes = Self::default();

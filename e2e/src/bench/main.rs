@@ -2,6 +2,7 @@
 
 mod bundle;
 mod figures;
+mod flows;
 mod install;
 mod kcp;
 mod knative;
@@ -17,6 +18,8 @@ enum Bench {
     Seed,
     /// How fast Installs become Ready, and at how many writes.
     Install,
+    /// What an upgrade costs beside a reinstall.
+    Flows,
     /// What Annex adds to the time until a domain answers through Envoy.
     Knative,
     /// What kube-kcp costs, and what a noisy workspace costs the others.
@@ -35,6 +38,7 @@ async fn main() -> anyhow::Result<()> {
     match Bench::parse() {
         Bench::Seed => seed::run().await,
         Bench::Install => install::run().await,
+        Bench::Flows => flows::run().await,
         Bench::Knative => knative::run().await,
         Bench::Kcp => kcp::run().await,
         Bench::Bundle(arguments) => bundle::run(&arguments),
