@@ -34,6 +34,13 @@ struct Tenant {
 
 /// The sample extension, by the name in its manifest.
 const SAMPLE: &str = "com.example.notes";
+/// What is published: the folder, and a name for its archive. The guide for tenants goes through the versions of the second.
+const SAMPLES: [(&str, &str); 4] = [
+    ("samples/notes", "notes"),
+    ("samples/steps/1.0.0", "steps-1.0.0"),
+    ("samples/steps/1.1.0", "steps-1.1.0"),
+    ("samples/steps/1.2.0", "steps-1.2.0"),
+];
 /// What the first tenant writes, and no other reads.
 const NOTE: &str = "The others do not see this";
 
@@ -50,7 +57,7 @@ pub fn run(settings: &Settings) -> Result<()> {
     let shell = Shell::new(&stack)?;
     shell.introduce();
 
-    let publishes = publish_sample(&shell, &stack)?;
+    let publishes = publish_samples(&shell, &stack)?;
 
     let (mut answers, mut pages) = (Vec::new(), Vec::new());
     for Tenant { user, workspace } in &TENANTS {
@@ -124,26 +131,28 @@ pub fn run(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Has the operator publish the sample, which the environment's own key signs. False: nobody can here, and the demo goes on without it.
-fn publish_sample(shell: &Shell, stack: &Stack) -> Result<bool> {
+/// Has the operator publish the samples, which the environment's own key signs. False: nobody can here, and the demo goes on without them.
+fn publish_samples(shell: &Shell, stack: &Stack) -> Result<bool> {
     let administrator = stack.paths().kcp_kubeconfig();
     if !Endpoint::has_token(&administrator)? {
         say(
-            "\n# The sample extension is left out: the administrator of this kcp has no token, and the registry asks for one.",
+            "\n# The sample extensions are left out: the administrator of this kcp has no token, and the registry asks for one.",
         );
         return Ok(false);
     }
-    say("\n# The operator publishes the sample extension: built, signed, and checked by the registry.");
+    say("\n# The operator publishes the sample extensions: built, signed, and checked by the registry.");
     private_file::folder(&stack.paths().sample())?;
     let key = shell.path(&stack.paths().publisher_key());
-    let archive = shell.path(&stack.paths().sample().join("notes.tar.zst"));
-    shell.run(&format!("kubectl annex bundle samples/notes -o {archive}"))?;
-    shell.run(&format!("kubectl annex sign {archive} --key {key}"))?;
-    shell.run(&format!(
-        "kubectl annex publish {archive} --registry {} --kubeconfig {} --context annex",
-        stack.registry_url()?,
-        shell.path(&administrator)
-    ))?;
+    for (folder, name) in SAMPLES {
+        let archive = shell.path(&stack.paths().sample().join(format!("{name}.tar.zst")));
+        shell.run(&format!("kubectl annex bundle {folder} -o {archive}"))?;
+        shell.run(&format!("kubectl annex sign {archive} --key {key}"))?;
+        shell.run(&format!(
+            "kubectl annex publish {archive} --registry {} --kubeconfig {} --context annex",
+            stack.registry_url()?,
+            shell.path(&administrator)
+        ))?;
+    }
     Ok(true)
 }
 
@@ -313,6 +322,10 @@ fn next_steps(shell: &Shell, stack: &Stack, pages: &[String]) -> String {
             format!("{alice} --context acme -n annex get sa,secrets,roles"),
         ),
         ("what happened, in order", format!("{alice} --context acme get events --sort-by=.lastTimestamp")),
+        (
+            "upgrades, and what becomes of one that fails: docs/tenant-guide.md has them step by step",
+            format!("kubectl annex history install/hello -n default --kubeconfig {config} --context acme"),
+        ),
         (
             "delete the install: its domain answers no more",
             format!("{alice} --context acme delete install hello"),

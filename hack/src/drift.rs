@@ -15,10 +15,11 @@ const FOLDER: &str = "manifests/provider";
 /// What editors check an extension's manifest with.
 const SCHEMA: &str = "docs/manifest.schema.json";
 /// What a sample holds a copy of, so that its folder can be copied by itself: the original, and the copy.
-const COPIES: [(&str, &str); 4] = [
+const COPIES: [(&str, &str); 5] = [
     ("engine/wit/host.wit", "samples/capabilities/guest/wit/host.wit"),
     ("engine/wit/host.wit", "samples/hello-js/wit/deps/annex-host/host.wit"),
     ("engine/wit/host.wit", "samples/notes/guest/wit/host.wit"),
+    ("engine/wit/host.wit", "samples/steps/guest/wit/host.wit"),
     ("embed/src/annex-extension.js", "samples/notes/ui/annex-extension.js"),
 ];
 

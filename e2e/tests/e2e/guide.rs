@@ -1,6 +1,6 @@
 use std::{ffi::OsString, path::Path, process::Command};
 
-use annex_e2e::{World, publish_notes, until};
+use annex_e2e::{World, publish_sample, until};
 use anyhow::Context as _;
 use serde_json::json;
 
@@ -13,7 +13,10 @@ async fn every_command_of_the_tenant_guide_works() -> anyhow::Result<()> {
     // The guide makes the workspace itself.
     world.admin().await?.without("acme").await?;
     // As `cargo xtask demo` has done where a person reads it.
-    tokio::task::block_in_place(|| publish_notes(&world.stack, &world.stack.paths().kcp_kubeconfig()))?;
+    let administrator = world.stack.paths().kcp_kubeconfig();
+    for sample in ["samples/notes", "samples/steps/1.0.0", "samples/steps/1.1.0", "samples/steps/1.2.0"] {
+        tokio::task::block_in_place(|| publish_sample(&world.stack, &administrator, sample))?;
+    }
     Guide::new(world, "tenant-guide.md")?.follow(&[]).await
 }
 
