@@ -153,7 +153,7 @@ impl Context {
     }
 
     /// A labelled Secret came, changed or went: environments that name it are looked at, and of Installs those to which it came
-    /// or from which it went.
+    /// or from which it went, and those that take parameters out of it.
     pub(crate) fn secret_changed(&self, change: &Change<PartialObjectMeta<Secret>>) {
         self.seeded_changed(change);
         let at = change.key();
@@ -162,13 +162,11 @@ impl Context {
                 self.environments.queue.add(key);
             }
         }
-        if let Change::Applied { previous: Some(_), .. } = change {
-            return;
-        }
+        let was_there = matches!(change, Change::Applied { previous: Some(_), .. });
         for (key, install) in self.tenants.installs.in_cluster(&at.cluster) {
-            let named = install.spec.secrets.iter().any(|secret| secret.name == at.name)
-                || install.spec.parameters_from.iter().any(|from| from.name == at.name);
-            if named && key.namespace == at.namespace {
+            let may_read = install.spec.secrets.iter().any(|secret| secret.name == at.name);
+            let takes = install.spec.parameters_from.iter().any(|from| from.name == at.name);
+            if (takes || may_read && !was_there) && key.namespace == at.namespace {
                 self.queue.add(Key::Install(key));
             }
         }
