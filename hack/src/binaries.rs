@@ -127,12 +127,21 @@ pub(crate) fn build_static(
     release: bool,
 ) -> Result<BTreeMap<String, PathBuf>> {
     add_static_target(checkout)?;
+    run(static_build(checkout, packages, release))
+        .context("the programs for images do not compile: see above")
+}
+
+/// What builds them.
+pub(crate) fn static_build(checkout: &Checkout, packages: &[&str], release: bool) -> Command {
     let mut args = vec!["--bins", "--target", STATIC_TARGET];
     args.extend(packages.iter().flat_map(|package| ["--package", package]));
     if release {
         args.push("--release");
     }
-    build(checkout, &args).context("the programs for images do not compile: see above")
+    let mut command = cargo_build(checkout, &args);
+    // Nobody who builds for this machine waits for it, nor it for them.
+    command.arg("--target-dir").arg(checkout.join("target/static"));
+    command
 }
 
 /// Has rustup install what [`build_static`] builds for.
@@ -163,9 +172,17 @@ fn build_as_tests(checkout: &Checkout, targets: &[&str]) -> Result<BTreeMap<Stri
 
 /// Names and paths of the programs that `cargo build` with these arguments makes.
 fn build(checkout: &Checkout, args: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+    run(cargo_build(checkout, args))
+}
+
+fn cargo_build(checkout: &Checkout, args: &[&str]) -> Command {
     let mut command = checkout.cargo();
     // The messages say where the programs are, whatever target directory a person has configured.
     command.args(["build", "--message-format=json-render-diagnostics"]).args(args);
+    command
+}
+
+fn run(mut command: Command) -> Result<BTreeMap<String, PathBuf>> {
     let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
     if !output.status.success() {
         bail!("cargo build ended with {}", output.status);

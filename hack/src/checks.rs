@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
+use crate::ahead::Ahead;
 use crate::checkout::Checkout;
 use crate::compute::machine;
 use crate::interrupt::Interrupts;
@@ -135,6 +136,8 @@ pub(crate) fn run(only: &[Check], skip: &[Check], require: &[Check]) -> Result<(
     let interrupts = Interrupts::catch()?;
     let chosen = |check: &Check| (only.is_empty() || only.contains(check)) && !skip.contains(check);
     let mut times: Vec<(Check, Duration)> = Vec::new();
+    let needs_images = chosen(&Check::Knative) && Check::Knative.objection().is_none();
+    let mut ahead = None;
     let mut skipped = Vec::new();
     for check in Check::value_variants().iter().copied().filter(chosen) {
         if let Some(needs) = check.objection() {
@@ -146,6 +149,11 @@ pub(crate) fn run(only: &[Check], skip: &[Check], require: &[Check]) -> Result<(
         }
         say(&format!("\n== {}", check.name()));
         let started = Instant::now();
+        match check {
+            Check::E2e if needs_images => ahead = Ahead::images(&checkout).ok(),
+            Check::Knative => drop(ahead.take().map(Ahead::wait)),
+            _ => {}
+        }
         let outcome = check.run(&checkout, &interrupts);
         if let Err(error) = outcome {
             print_times(&times);

@@ -47,7 +47,8 @@ impl Interrupts {
     }
 }
 
-fn end_group(child: &mut Child) {
+/// Ends a process that leads a group, and all that are in it.
+pub(crate) fn end_group(child: &mut Child) {
     const GRACE: Duration = Duration::from_secs(5);
     let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return };
     let _ = kill_process_group(group, Signal::TERM);

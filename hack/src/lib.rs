@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod progress;
 
+mod ahead;
 mod bench;
 mod binaries;
 mod checkout;
