@@ -103,7 +103,7 @@ impl<'s> Effort<'s> {
     }
 
     fn spend(&mut self, steps: usize) -> Result<(), String> {
-        self.left = self.left.checked_sub(steps).ok_or("takes too long to check these parameters against")?;
+        self.left = self.left.checked_sub(steps).ok_or("takes too long to check parameters against")?;
         Ok(())
     }
 

@@ -45,6 +45,8 @@ pub fn check(schema: Option<&Value>, parameters: &Map<String, Value>) -> Result<
 /// What is wrong with it, in at most 512 characters.
 pub fn check_schema(schema: &Value) -> Result<(), String> {
     effort::of_compiling(schema).map_err(wrong_schema)?;
+    // No parameters take less than none: where these take too long, all do.
+    effort::of_checking(schema, &Value::Object(Map::new())).map_err(wrong_schema)?;
     let compiled = catch_unwind(|| compile(schema).map(drop).map_err(|error| failures::of_schema(&error)));
     compiled.unwrap_or_else(|_| Err(wrong_schema("cannot be used".to_owned())))
 }
@@ -97,7 +99,7 @@ mod tests {
         say(schema, parameters).unwrap_err()
     }
 
-    const TOO_LONG: &str = "the version's schema takes too long to check these parameters against";
+    const TOO_LONG: &str = "the version's schema takes too long to check parameters against";
 
     #[test]
     fn what_satisfies_the_schema_is_taken_and_without_one_everything_is() {
@@ -216,6 +218,17 @@ mod tests {
             assert!(message.chars().count() <= 512, "{message}");
             assert!(!message.contains(['\n', '\r', '\u{7}', '\u{1b}', '\u{202e}']), "{message}");
         }
+    }
+
+    #[test]
+    fn a_schema_that_no_parameters_can_be_checked_against_is_refused_by_itself() {
+        let options: Vec<usize> = (0..25_000).collect();
+        let refer = json!({"$ref": "#/$defs/a"});
+        let wide = json!({"$defs": {"a": {"enum": options}}, "allOf": vec![refer; 6]});
+        assert_eq!(refused(wide.clone(), json!({})), TOO_LONG);
+        assert_eq!(check_schema(&wide), Err(TOO_LONG.to_owned()));
+        let deeper = json!({"additionalProperties": wide["allOf"][0], "$defs": wide["$defs"]});
+        assert_eq!(check_schema(&deeper), Ok(()), "there are parameters that it takes");
     }
 
     #[test]

@@ -71,7 +71,6 @@ async fn publish_as(app: &App, headers: &HeaderMap, body: Body) -> Result<Publis
         }
     };
     let (verified, archive) = verify(app, &signature, archive).await?;
-    check_parameters_schema(&verified).await?;
     let kept = keep(app, &verified, &signature, archive).await?;
     let created_extension = match admitted.extension {
         Some(_) => false,
@@ -96,18 +95,6 @@ async fn publish_as(app: &App, headers: &HeaderMap, body: Body) -> Result<Publis
         app.mended.notify_one();
     }
     Ok(Published { version, kept, created, created_extension })
-}
-
-/// What no parameters can be checked against, nobody could install.
-async fn check_parameters_schema(verified: &Verified) -> Result<(), Refusal> {
-    let Some(schema) = verified.unpacked.manifest.parameters_schema.clone() else { return Ok(()) };
-    // It may take a while.
-    let checked = tokio::task::spawn_blocking(|| annex_parameters::check_schema(&schema.into())).await;
-    let unusable = |why: String| {
-        let message = format!("parametersSchema of the manifest: {why}");
-        Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "ParametersSchemaInvalid", message)
-    };
-    checked.map_err(|_| Refusal::internal())?.map_err(unusable)
 }
 
 /// Who may publish what, as far as that is known from the signature.

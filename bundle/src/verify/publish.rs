@@ -10,6 +10,7 @@ use crate::archive::{ArchiveError, Unpacked, unpack};
 use crate::denylist::{DeniedThing, Denylist};
 use crate::digest::{KeyId, SignatureDigest};
 use crate::limits::Limits;
+use crate::manifest::Manifest;
 use crate::shown::shown;
 use crate::signature::{Envelope, STATEMENT_TYPE, Statement};
 use crate::sink::Sink;
@@ -63,7 +64,7 @@ pub struct Verified {
 }
 
 /// Reads an archive once and says whether it may be published. The signature is looked at first: what nobody signed is not even
-/// decompressed.
+/// decompressed. Last comes what is of interest to whoever would install it: whether parameters can be checked against the manifest's schema.
 ///
 /// `signature` is the signature file, `None` or empty where there is none. The files go to `sink`, which is to forget them
 /// unless this returns `Ok`.
@@ -77,7 +78,16 @@ pub fn verify_at_publish(
     sink: impl Sink,
 ) -> Result<Verified, Refusal> {
     let signed = check_signature(signature, policy.trust, policy.denylist, policy.now)?;
-    read_signed(archive, signed, policy.limits, sink)
+    let verified = read_signed(archive, signed, policy.limits, sink)?;
+    check_parameters_schema(&verified.unpacked.manifest)?;
+    Ok(verified)
+}
+
+/// Nobody could install what no parameters can be checked against. It is not asked again at a load: a later release may take less than the
+/// one that published it, and what runs must go on.
+fn check_parameters_schema(manifest: &Manifest) -> Result<(), Refusal> {
+    let Some(schema) = manifest.parameters_schema.clone() else { return Ok(()) };
+    annex_parameters::check_schema(&schema.into()).map_err(|why| Refusal::ParametersSchemaInvalid { why })
 }
 
 /// The first half of [`verify_at_publish`]: whether whoever signed is trusted at that time, and nothing that was signed is denied. For those who

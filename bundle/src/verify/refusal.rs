@@ -95,6 +95,12 @@ pub enum Refusal {
         /// Which field.
         field: &'static str,
     },
+    /// Its parameters could not be checked against their schema, whatever they are.
+    #[error("parametersSchema of the manifest: {why}")]
+    ParametersSchemaInvalid {
+        /// What is wrong with the schema.
+        why: String,
+    },
     /// There is no receipt.
     #[error("the registry has issued no receipt for the bundle")]
     NoReceipt,
@@ -136,6 +142,7 @@ codes!(Refusal {
     Denied => "Denied",
     DigestMismatch => "DigestMismatch",
     ManifestMismatch => "ManifestMismatch",
+    ParametersSchemaInvalid => "ParametersSchemaInvalid",
     NoReceipt => "NoReceipt",
     ReceiptInvalid => "ReceiptInvalid",
     UntrustedReceipt => "UntrustedReceipt",

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::support::pki::{authority, chain, leaf, root};
 use crate::support::{
-    Bundle, bundle, bundle_by, code, key, now, pinned, publish, publish_with, time, trusted,
+    Bundle, bundle, bundle_by, bundle_with_schema, code, key, now, pinned, publish, publish_with, time,
+    trusted,
 };
 
 /// A bundle that was published.
@@ -84,6 +85,26 @@ fn what_was_published_is_loaded() {
     assert_eq!(loaded.verified.unpacked, published.bundle.unpacked);
     assert_eq!(loaded.receipt.published_at, now());
     assert_eq!(loaded.receipt.publisher.as_str(), "example.com");
+}
+
+#[test]
+fn what_was_published_before_its_schema_was_asked_for_is_loaded() {
+    let (publisher, bundle) = (key(), bundle_with_schema(&json!({"type": "text"})));
+    let signature = bundle.signed(&publisher);
+    let published = Published { signature, bundle, ..published_by(&publisher, self::bundle()) };
+    assert_eq!(
+        code(publish(&published.bundle.archive, &published.signature, &published.trust)),
+        "ParametersSchemaInvalid"
+    );
+    let content = published.bundle.unpacked.content_hash.to_string();
+    let archive = published.bundle.unpacked.archive.to_string();
+    let digest = annex_bundle::SignatureDigest::of(&published.signature).to_string();
+    let published = published.with_receipt(|receipt| {
+        receipt["contentHash"] = json!(content);
+        receipt["archive"] = json!(archive);
+        receipt["signature"] = json!(digest);
+    });
+    assert_eq!(published.load().unwrap().verified.unpacked, published.bundle.unpacked);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::support::tars::{tar, with, zstd};
 use crate::support::{
-    MANIFEST, bundle, bundle_by, bundle_of, code, files, key, now, pinned, publish, publish_with, time,
-    trusted,
+    MANIFEST, bundle, bundle_by, bundle_of, bundle_with_schema, code, files, key, now, pinned, publish,
+    publish_with, time, trusted,
 };
 
 /// The signature file with something changed.
@@ -423,4 +423,33 @@ fn a_bundle_that_is_none_is_refused_however_well_it_is_signed() {
     let archive = zstd(&tar(&entries));
     assert_eq!(code(publish(&archive, &lie(&archive), &trusted(&key))), "InvalidField");
     assert!(signature.len() < 64 << 10);
+}
+
+#[test]
+fn a_schema_that_no_parameters_can_be_checked_against_is_not_published() {
+    let key = key();
+    let verdict = |schema: &Value| {
+        let bundle = bundle_with_schema(schema);
+        publish(&bundle.archive, &bundle.signed(&key), &trusted(&key)).map(drop)
+    };
+    let full: Value = serde_json::from_str(include_str!("manifest.full.json")).unwrap();
+    let recursive =
+        json!({"$defs": {"a": {"additionalProperties": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"});
+    for schema in [&json!({}), &full["parametersSchema"], &recursive] {
+        assert!(verdict(schema).is_ok(), "{schema}");
+    }
+    for schema in [
+        json!({"type": "text"}),
+        json!({"$ref": "#/$defs/none"}),
+        json!({"not": {"$id": "https://example.com/a"}}),
+        json!({"allOf": [{"$ref": "#"}]}),
+    ] {
+        let refusal = verdict(&schema).unwrap_err();
+        assert_eq!(refusal.code(), "ParametersSchemaInvalid", "{schema}");
+        assert!(refusal.to_string().starts_with("parametersSchema of the manifest: "), "{refusal}");
+    }
+    // Who signed is asked before what.
+    let bundle = bundle_with_schema(&json!({"type": "text"}));
+    let signature = bundle.signed(&key);
+    assert_eq!(code(publish(&bundle.archive, &signature, &TrustBundle::default())), "UntrustedSigner");
 }

@@ -7,7 +7,7 @@ use axum::{
     body::Body,
     http::{Method, Request},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Bundle, Options, World, form::Form, hello, key, trusting, until};
 
@@ -253,6 +253,89 @@ async fn each_bad_bundle_has_its_own_code() {
     assert_eq!(world.published(&bundle).await.refusal(), (422, "Denied".into()));
     assert!(world.stored().is_empty());
     assert!(world.kcp.get("extensions", "com.example.hello").is_none());
+}
+
+/// What an author reads of each kind of schema that no install could be checked against.
+#[tokio::test]
+async fn a_schema_that_no_parameters_can_be_checked_against_is_refused_and_says_why() {
+    let world = World::new().await;
+    let with = |schema: &Value| {
+        let manifest = json!({
+            "name": "com.example.hello", "publisher": "example.com", "version": "1.2.3",
+            "ui": { "entry": "ui/index.html" }, "parametersSchema": schema,
+        });
+        Bundle::with(&manifest, "one")
+    };
+    // Each refers to the next one as `link` says.
+    let chain = |length: usize, link: fn(Value) -> Value| {
+        let defs: serde_json::Map<String, Value> = (0..length)
+            .map(|number| (format!("a{number}"), link(json!({ "$ref": format!("#/$defs/a{}", number + 1) }))))
+            .chain([(format!("a{length}"), json!({ "type": "object" }))])
+            .collect();
+        json!({ "$defs": defs, "$ref": "#/$defs/a0" })
+    };
+    let options: Vec<usize> = (0..25_000).collect();
+    let patterns: Vec<Value> = (0..200).map(|number| json!({ "pattern": format!("^{number}$") })).collect();
+    let too_long = "takes too long to check parameters against";
+    for (what, schema, why) in [
+        ("no type", json!({ "type": "text" }), "the version's schema is none: /type"),
+        ("no list", json!({ "required": "port" }), "the version's schema is none: /required"),
+        ("no draft", json!({ "$schema": "https://example.com/schema" }), "the version's schema is none"),
+        ("no pattern", json!({ "pattern": "(" }), "the version's schema is none: /pattern"),
+        ("a look-ahead", json!({ "pattern": "^(?=a)a$" }), "the version's schema is none: /pattern"),
+        ("a back reference", json!({ "pattern": "^(a)\\1$" }), "the version's schema is none: /pattern"),
+        (
+            "a large pattern",
+            json!({ "pattern": "((a{99}){99}){99}" }),
+            "the version's schema is none: /pattern",
+        ),
+        ("many patterns", json!({ "anyOf": patterns }), too_long),
+        ("a name in it", json!({ "$anchor": "a", "not": { "$ref": "#a" } }), "by other than a pointer"),
+        (
+            "another document by another word",
+            json!({ "not": { "$recursiveRef": "https://example.com/s" } }),
+            "by other than a pointer",
+        ),
+        ("nowhere", json!({ "$ref": "#/$defs/none" }), "which is nowhere in it"),
+        (
+            "a schema of its own",
+            json!({ "not": { "$id": "https://example.com/a" } }),
+            "which only the whole may have",
+        ),
+        ("itself", json!({ "allOf": [{ "$ref": "#" }] }), "more than 128 schemas within each other"),
+        ("a long chain", chain(200, |next| next), "more than 128 schemas within each other"),
+        (
+            "to compile for ever",
+            chain(40, |next| json!({ "properties": { "a": next, "b": next } })),
+            too_long,
+        ),
+        (
+            "to check for ever",
+            json!({ "$defs": { "a": { "enum": options } }, "allOf": vec![json!({ "$ref": "#/$defs/a" }); 6] }),
+            too_long,
+        ),
+    ] {
+        let refused = world.published(&with(&schema)).await;
+        assert_eq!(refused.refusal(), (422, "ParametersSchemaInvalid".into()), "{what}");
+        let message = refused.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.starts_with("parametersSchema of the manifest: "), "{what}: {message}");
+        assert!(message.contains(why) && message.chars().count() < 600, "{what}: {message}");
+    }
+    assert!(world.stored().is_empty());
+    assert!(world.kcp.get("extensions", "com.example.hello").is_none());
+    assert!(world.kcp.get("extensionversions", "com.example.hello-1.2.3").is_none());
+
+    let _judging = world.judging();
+    let usable = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "https://example.com/parameters",
+        "type": "object", "additionalProperties": false,
+        "$defs": { "tree": { "additionalProperties": { "$ref": "#/$defs/tree" } } },
+        "properties": { "port": { "type": "integer", "maximum": 65535 }, "tree": { "$ref": "#/$defs/tree" } },
+    });
+    let published = world.published(&with(&usable)).await;
+    assert_eq!(published.status, 201, "{:?}", published.json());
+    let version = world.kcp.get("extensionversions", "com.example.hello-1.2.3").unwrap();
+    assert_eq!(version["spec"]["parametersSchema"], usable);
 }
 
 #[tokio::test]

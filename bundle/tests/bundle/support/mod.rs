@@ -67,6 +67,16 @@ pub fn bundle_by(publisher: &str) -> Bundle {
     bundle_of(&files)
 }
 
+/// The bundle, with a schema for its parameters.
+pub fn bundle_with_schema(schema: &serde_json::Value) -> Bundle {
+    let mut manifest: serde_json::Value = serde_json::from_str(MANIFEST).unwrap();
+    manifest["parametersSchema"] = schema.clone();
+    let manifest = manifest.to_string();
+    let mut files = files();
+    files[0].1 = manifest.as_bytes();
+    bundle_of(&files)
+}
+
 impl Bundle {
     pub fn signed(&self, key: &SigningKey) -> Vec<u8> {
         sign(&self.unpacked, key, &[], now()).unwrap()
