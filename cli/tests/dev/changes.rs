@@ -94,7 +94,7 @@ fn what_is_wrong_from_the_beginning_is_told_and_waited_for() {
     let mut dev = Dev::begin(project.path(), &["--parameter", "colour=green"]);
     dev.says("nothing answers yet");
     project.write("manifest.json", manifest.as_bytes());
-    dev.says("the parameter /colour: ");
+    dev.says("the version's schema: /colour ");
     let other = manifest.replace("\"red\"", "\"green\"");
     assert_ne!(manifest, other);
     project.write("manifest.json", other.as_bytes());
