@@ -6,6 +6,7 @@ mod conditions;
 mod facts;
 mod flow;
 mod needs;
+mod parameters;
 mod reconcile;
 mod resolve;
 mod secret_parameters;

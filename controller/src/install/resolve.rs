@@ -6,6 +6,7 @@ use annex_core::{DomainRoot, ExtensionName, HostName, InstallIdentity, compute_d
 use super::{
     conditions::{Because, Findings, Stage},
     facts::Facts,
+    parameters,
     site::Site,
 };
 use crate::compute::State;
@@ -148,8 +149,8 @@ fn version(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
             ),
         ));
     }
-    let parameters = facts.parameters.clone()?.0.into_iter().collect();
-    annex_parameters::check(chosen.spec.parameters_schema.as_ref(), &parameters)
+    let given = facts.parameters.clone()?.0.into_iter().collect();
+    parameters::check(chosen.spec.parameters_schema.as_ref(), &given)
         .map_err(|why| Because::new("ParametersInvalid", why))?;
     Ok(chosen)
 }
