@@ -26,6 +26,7 @@ use crate::{
     app::App,
     endpoints::{endpoint, is_public},
     installed::Installed,
+    metrics::Asked,
     refusals::{
         bad_gateway, may_not_call, needs_identity, no_endpoint, not_installed, not_ready, runner_elsewhere,
         runner_unavailable, timed_out,
@@ -40,10 +41,9 @@ const GRANT_MARGIN: Duration = Duration::from_secs(5);
 
 /// `ANY /api/ext/{extension}/{path…}`.
 pub(crate) async fn call(State(app): State<Arc<App>>, request: Request) -> Response {
-    let started = Instant::now();
+    let counted = app.metrics.begin(Asked::Call);
     let answered = answer_to(&app, request).await;
-    let code = answered.as_ref().map_or_else(|refusal| refusal.code, |_| "Answered");
-    app.metrics.called(code, started.elapsed());
+    counted.end(answered.as_ref().map_or_else(|refusal| refusal.code, |_| "Answered"));
     answered.unwrap_or_else(|refusal| {
         tracing::debug!(code = refusal.code, "refused");
         refusal.into_response()

@@ -1,12 +1,11 @@
 //! What is counted. Labels are codes, of which there are a fixed many.
 
-use std::time::Duration;
-
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+use tokio::time::Instant;
 
 use crate::app::App;
 
@@ -34,6 +33,51 @@ struct Code {
 struct Stored {
     operation: &'static str,
     code: &'static str,
+}
+
+/// What somebody asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asked {
+    /// A call of an extension.
+    Call,
+    /// A Secret.
+    Secret,
+    /// An operation on what an extension stores. `none` until it is known: who is not let in has asked for nothing.
+    Storage(&'static str),
+}
+
+/// Something under way. Dropped without an end, whoever asked has gone: the server then drops what answers.
+pub(crate) struct Counted<'m> {
+    metrics: &'m Metrics,
+    pub(crate) asked: Asked,
+    since: Instant,
+    code: &'static str,
+}
+
+impl Counted<'_> {
+    /// How it ended: a code of the API, or one word for what went well.
+    pub(crate) fn end(mut self, code: &'static str) {
+        self.code = code;
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let (metrics, code, seconds) = (self.metrics, self.code, self.since.elapsed().as_secs_f64());
+        match self.asked {
+            Asked::Call => {
+                metrics.calls.get_or_create(&Code { code }).inc();
+                metrics.seconds.observe(seconds);
+            }
+            Asked::Secret => {
+                metrics.secrets.get_or_create(&Code { code }).inc();
+            }
+            Asked::Storage(operation) => {
+                metrics.storage.get_or_create(&Stored { operation, code }).inc();
+                metrics.storage_seconds.observe(seconds);
+            }
+        }
+    }
 }
 
 impl Default for Metrics {
@@ -80,18 +124,9 @@ impl Metrics {
         metrics
     }
 
-    pub(crate) fn called(&self, code: &'static str, took: Duration) {
-        self.calls.get_or_create(&Code { code }).inc();
-        self.seconds.observe(took.as_secs_f64());
-    }
-
-    pub(crate) fn secret_asked(&self, code: &'static str) {
-        self.secrets.get_or_create(&Code { code }).inc();
-    }
-
-    pub(crate) fn stored(&self, operation: &'static str, code: &'static str, took: Duration) {
-        self.storage.get_or_create(&Stored { operation, code }).inc();
-        self.storage_seconds.observe(took.as_secs_f64());
+    /// Counts something that begins.
+    pub(crate) fn begin(&self, asked: Asked) -> Counted<'_> {
+        Counted { metrics: self, asked, since: Instant::now(), code: "Abandoned" }
     }
 
     /// Brings those up to date that are read and not counted.

@@ -3,6 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::{Needed, question};
+use crate::{
+    app::App,
+    metrics::{Asked, Counted},
+};
 use annex_answering::Refusal;
 use annex_core::{CallContext, Kv as _, KvError, MAX_KEY_BYTES, MAX_LISTED_KEYS, MAX_VALUE_BYTES};
 use annex_grant::{
@@ -16,10 +21,6 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use tokio::time::Instant;
-
-use super::{Needed, question};
-use crate::app::App;
 
 /// How long a question may take to come. The store's own time comes on top, and both are less than a runner waits.
 const QUESTION_WITHIN: Duration = Duration::from_secs(5);
@@ -29,19 +30,16 @@ const NEEDED: Needed =
 
 /// `POST /v1/kv`.
 pub(crate) async fn kv(State(app): State<Arc<App>>, request: Request) -> Response {
-    let started = Instant::now();
-    // Until it is known: who is not let in has asked for nothing.
-    let mut operation = "none";
-    let answered = answer_to(&app, request, &mut operation).await;
-    let code = answered.as_ref().map_or_else(|refusal| refusal.code, |_| "Answered");
-    app.metrics.stored(operation, code, started.elapsed());
+    let mut counted = app.metrics.begin(Asked::Storage("none"));
+    let answered = answer_to(&app, request, &mut counted).await;
+    counted.end(answered.as_ref().map_or_else(|refusal| refusal.code, |_| "Answered"));
     match answered {
         Ok(answer) => ([("cache-control", "no-store")], Json(answer)).into_response(),
         Err(refusal) => refusal.into_response(),
     }
 }
 
-async fn answer_to(app: &App, request: Request, operation: &mut &'static str) -> Result<KvAnswer, Refusal> {
+async fn answer_to(app: &App, request: Request, counted: &mut Counted<'_>) -> Result<KvAnswer, Refusal> {
     let (parts, body) = request.into_parts();
     let grant = NEEDED.granted(app, &parts.headers)?;
     NEEDED.still_granted(app, &grant)?;
@@ -53,7 +51,7 @@ async fn answer_to(app: &App, request: Request, operation: &mut &'static str) ->
     let question: KvQuestion = serde_json::from_slice(&bytes)
         .map_err(|_| Refusal::malformed(r#"the body is no question such as {"get": {"key": "a"}}"#))?;
     drop(bytes);
-    *operation = question.operation();
+    counted.asked = Asked::Storage(question.operation());
     check(&question)?;
     let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
     answer(storage.store(), &context(&grant, &request_id), question).await.map_err(refused)

@@ -11,17 +11,23 @@ use axum::{
 };
 
 use super::{admitted, question, verified};
-use crate::app::App;
+use crate::{
+    app::App,
+    metrics::{Asked, Counted},
+};
 
 /// `POST /v1/orders`. Who brings it is not asked: whose storage it is, and that it is to be removed, the controller has signed.
 pub(crate) async fn order(State(app): State<Arc<App>>, request: Request) -> Response {
-    match carry_out(&app, request).await {
+    let mut counted = app.metrics.begin(Asked::Storage("none"));
+    let carried_out = carry_out(&app, request, &mut counted).await;
+    counted.end(carried_out.as_ref().map_or_else(|refusal| refusal.code, |()| "Answered"));
+    match carried_out {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(refusal) => refusal.into_response(),
     }
 }
 
-async fn carry_out(app: &App, request: Request) -> Result<(), Refusal> {
+async fn carry_out(app: &App, request: Request, counted: &mut Counted<'_>) -> Result<(), Refusal> {
     let (parts, body) = request.into_parts();
     verified(app, &parts.headers)?;
     let bytes = question(body, LARGEST_ORDER, app.settings.upload).await?;
@@ -36,6 +42,7 @@ async fn carry_out(app: &App, request: Request) -> Result<(), Refusal> {
     let Order::Purge(context) = &order else {
         return Err(Refusal::malformed("nothing is prepared here"));
     };
+    counted.asked = Asked::Storage("purge");
     // Where there is no store, nothing was ever stored.
     let Some(storage) = &app.storage else { return Ok(()) };
     let removed = storage.store().delete_all(&grant.tenant, &grant.extension).await;

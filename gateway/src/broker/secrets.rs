@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 
 use super::{Needed, question};
-use crate::app::App;
+use crate::{app::App, metrics::Asked};
 
 const LARGEST_QUESTION: usize = 4 << 10;
 /// All values of a Secret. kcp keeps up to 1 MiB; what is read at each call should be small.
@@ -27,8 +27,9 @@ const NEEDED: Needed = Needed {
 
 /// `POST /v1/secrets`.
 pub(crate) async fn secret(State(app): State<Arc<App>>, request: Request) -> Response {
+    let counted = app.metrics.begin(Asked::Secret);
     let answered = answer_to(&app, request).await;
-    app.metrics.secret_asked(answered.as_ref().map_or_else(|refusal| refusal.code, |_| "Read"));
+    counted.end(answered.as_ref().map_or_else(|refusal| refusal.code, |_| "Read"));
     match answered {
         Ok(secret) => ([("cache-control", "no-store")], Json(secret)).into_response(),
         Err(refusal) => refusal.into_response(),

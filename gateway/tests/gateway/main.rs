@@ -11,6 +11,7 @@
 
 mod admission;
 mod calls;
+mod connections;
 mod failures;
 mod orders;
 mod parameters;

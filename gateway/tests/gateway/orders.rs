@@ -141,3 +141,36 @@ async fn where_there_is_no_store_nothing_has_to_go() {
     assert_eq!(send(&world, &signed(&stored, &body, |_| {}), &body).await.status, 204);
     assert_eq!(send(&world, "", &body).await.refusal(), refused(401, "Unauthenticated"));
 }
+
+#[tokio::test]
+async fn of_those_who_bring_one_order_at_the_same_time_one_has_it_carried_out() {
+    let stored = Stored::new().await;
+    let (world, body) = (&stored.world, purge());
+    stored.told(&set("a", "kept until then")).await;
+    let token = signed(&stored, &body, |_| {});
+    let answers = futures::future::join_all((0..20).map(|_| send(world, &token, &body))).await;
+    let (done, others): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 204);
+    assert_eq!(done.len(), 1, "{answers:?}");
+    for other in others {
+        assert_eq!(other.refusal(), refused(401, "Unauthenticated"));
+    }
+    assert_eq!(world.counted(r#"storage_operations_total{operation="purge",code="Answered"}"#), 1);
+    // Whoever is not let in has ordered nothing.
+    assert_eq!(world.counted(r#"storage_operations_total{operation="none",code="Unauthenticated"}"#), 19);
+}
+
+#[tokio::test]
+async fn an_order_that_the_database_does_not_take_says_so_and_needs_another_grant() {
+    let stored = Stored::new().await;
+    let (world, body) = (&stored.world, purge());
+    stored.store.close().await;
+    let token = signed(&stored, &body, |_| {});
+    let answer = send(world, &token, &body).await;
+    assert_eq!(answer.refusal(), refused(503, "StorageUnavailable"));
+    assert!(!answer.header("retry-after").is_empty());
+    assert!(!answer.text().contains("sqlite"), "{answer:?}");
+    assert_eq!(send(world, &token, &body).await.refusal(), refused(401, "Unauthenticated"));
+    let again = signed(&stored, &body, |_| {});
+    assert_eq!(send(world, &again, &body).await.refusal(), refused(503, "StorageUnavailable"));
+    assert_eq!(world.counted(r#"storage_operations_total{operation="purge",code="StorageUnavailable"}"#), 2);
+}

@@ -25,7 +25,7 @@ const OTHER: &str = "com.example.other";
 
 pub struct Stored {
     pub world: World,
-    store: Store,
+    pub store: Store,
     /// What came with a call for the broker.
     pub token: String,
     _database: Database,
@@ -121,9 +121,13 @@ impl Stored {
 
     /// A token for the broker, of whatever the gateway would sign.
     pub fn signed(&self, change: impl FnOnce(&mut Grant)) -> String {
-        let grant = grant(change);
-        self.world.app.keys.get().sign(&grant).unwrap().as_str().to_owned()
+        signed_by(&self.world, change)
     }
+}
+
+/// The same of any world.
+pub fn signed_by(world: &World, change: impl FnOnce(&mut Grant)) -> String {
+    world.app.keys.get().sign(&grant(change)).unwrap().as_str().to_owned()
 }
 
 fn grant(change: impl FnOnce(&mut Grant)) -> Grant {

@@ -3,7 +3,7 @@
 pub mod kcp;
 pub mod runner;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use annex_answering::{Callers, Catalog, Installs, Workspaces};
 use annex_apis::{ExtensionVersion, Install, Tenant};
@@ -12,7 +12,7 @@ use annex_gateway::{
     router,
 };
 use annex_grant::{KeyRing, ReplayGuard};
-use annex_service::Followed;
+use annex_service::{Followed, Tls, serve_until};
 use annex_storage::Store;
 use axum::{
     body::Body,
@@ -20,7 +20,9 @@ use axum::{
 };
 use http_body_util::BodyExt as _;
 use kube_kcp::{Index, ObjectKey, ShardUrl};
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 
 use kcp::Kcp;
@@ -41,6 +43,13 @@ pub struct World {
     pub kcp: Kcp,
     pub runner: Runner,
     index: Arc<Index<Install>>,
+    registry: Registry,
+}
+
+/// Where a world is reached over a network.
+pub struct Listening {
+    pub api: SocketAddr,
+    pub broker: SocketAddr,
 }
 
 #[derive(Debug)]
@@ -122,6 +131,7 @@ impl World {
             ..RunnerSettings::default()
         };
         let runners = Runners::new(&runners).unwrap();
+        let mut registry = Registry::default();
         let app = App {
             workspaces: workspaces.clone(),
             callers: Callers::remembering(kcp.client("provider"), REMEMBERED),
@@ -140,9 +150,9 @@ impl World {
                 default_memory_mb: 64,
                 skew: Duration::from_secs(5),
             },
-            metrics: Metrics::default(),
+            metrics: Metrics::register(&mut registry),
         };
-        let world = Self { app: Arc::new(app), kcp, runner, index };
+        let world = Self { app: Arc::new(app), kcp, runner, index, registry };
         for tenant in ["acme", "globex"] {
             world.app.catalog.tenants.put(Tenant::new(tenant, Default::default()));
         }
@@ -197,6 +207,28 @@ impl World {
         let shard: ShardUrl = "https://shard.test:6443/services/apiexport/x/annex.sh".parse().unwrap();
         self.app.installs.changed(&self.index.apply(&shard, key.clone(), install));
         key
+    }
+
+    /// How often a counter has counted: `calls_total{code="Answered"}`.
+    pub fn counted(&self, counter: &str) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        let values = text.lines().filter_map(|line| line.strip_prefix(counter)?.strip_prefix(' '));
+        values.map(|value| value.parse::<u64>().unwrap()).sum()
+    }
+
+    /// Serves the API, and what runners ask, on addresses of this machine.
+    pub async fn listen(&self) -> Listening {
+        let serve = async |router: axum::Router| {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            tokio::spawn(serve_until(listener, Tls::default(), router, std::future::pending()));
+            address
+        };
+        Listening {
+            api: serve(router(self.app.clone())).await,
+            broker: serve(broker_router(self.app.clone())).await,
+        }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
