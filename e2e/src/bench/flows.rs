@@ -1,272 +1,238 @@
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use annex_apis::{Install, RETRY_ANNOTATION};
+use annex_apis::{Install, StageStatus};
 use annex_e2e::{
-    Caller, GUEST_ENDPOINTS, Publisher, Workspace, World, condition, guest_capabilities, guest_was_told,
-    modules, publish_guest, when,
+    Caller, GUEST_ENDPOINTS, Publisher, Workspace, World, guest_capabilities, guest_was_told, modules,
+    publish_guest, when,
 };
 use anyhow::{Context as _, ensure};
-use futures::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
-use kube::{
-    ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
-    runtime::{WatchStreamExt as _, watcher},
-};
-use serde_json::{Value, json};
-use xtask::Part;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use kube::api::DeleteParams;
+use serde_json::json;
 
 use crate::{
+    counted::{Counted, resident_mib},
     figures::{milliseconds, percentile, rounded},
-    install::{Writes, settle},
+    many::{self, Took, name},
 };
 
+/// One workspace has one Install of each extension.
 const WORKSPACES: usize = 50;
 const INSTALLS_EACH: usize = 20;
-const AT_A_TIME: usize = 20;
-/// As long as all flows of a phase may take together.
-const PATIENCE: Duration = Duration::from_secs(900);
 
-/// The parts of version 1.0.0 and, one of them another, of 1.1.0.
-const OLD: [(&str, &str); 5] =
-    [("a", "1.0.0"), ("b", "1.0.0"), ("c", "1.0.0"), ("d", "1.0.0"), ("e", "1.0.0")];
-const NEW: [(&str, &str); 5] =
-    [("a", "1.0.0"), ("b", "1.0.0"), ("c", "1.1.0"), ("d", "1.0.0"), ("e", "1.0.0")];
+const OLD: &str = "1.0.0";
+const NEW: &str = "1.1.0";
+/// Of which one is another in the new version.
+const MODULES: [&str; 5] = ["a", "b", "c", "d", "e"];
+const CHANGED: &str = "c";
+
+/// Flows of one Install alone.
+const ALONE: usize = 100;
+/// As many flows as an Install's history can hold, and how many it holds unless somebody says otherwise.
+const LONGEST_HISTORY: usize = 20;
+const HISTORY: usize = 5;
 
 /// Measures what flows cost: a thousand installs of five modules, an upgrade that changes one of them, and the same by uninstalling and
-/// installing anew.
+/// installing anew. Then one Install goes back and forth, with nothing beside it.
 pub(crate) async fn run() -> anyhow::Result<()> {
     let world = tokio::task::block_in_place(|| World::up(true))?;
-    let publisher = Publisher::with_kubeconfig(&world.stack, &world.stack.paths().kcp_kubeconfig())?;
-    for number in 0..INSTALLS_EACH {
-        for (version, parts) in [("1.0.0", &OLD), ("1.1.0", &NEW)] {
-            publish_guest(&publisher, manifest(&extension(number), version, parts)).await?;
-        }
-    }
-    let admin = world.admin().await?;
-    let workspaces: Vec<Workspace> = stream::iter(0..WORKSPACES)
-        .map(|number| {
-            let admin = &admin;
-            async move { admin.tenant(&format!("f{number}")).await }
-        })
-        .buffered(8)
-        .try_collect()
-        .await?;
-    println!("{WORKSPACES} workspaces are Ready, {INSTALLS_EACH} extensions are published in two versions");
-    settle(&world).await?;
+    publish(&world).await?;
+    let workspaces = many::tenants(&world.admin().await?, WORKSPACES).await?;
+    let bench = Bench { world: &world, workspaces: &workspaces };
 
-    let first = measured(&world, "installed", "1.0.0", &workspaces, async |workspace, number| {
-        workspace.install(&name(number), &extension(number), spec("1.0.0")).await.map(drop)
-    })
-    .await?;
-    let upgrade = measured(&world, "upgraded", "1.1.0", &workspaces, async |workspace, number| {
-        workspace.change(&name(number), json!({ "version": "=1.1.0" })).await.map(drop)
-    })
-    .await?;
-    sampled(&workspaces).await?;
+    let install = bench.phase("installed", bench.installs(OLD)).await?;
+    let upgrade = bench.phase("upgraded", bench.upgrades()).await?;
+    let mut told: Vec<_> = MODULES.iter().map(|module| row("install", module, "-", OLD)).collect();
+    told.push(row("upgrade", CHANGED, OLD, NEW));
+    bench.were_told(&told).await?;
 
-    let before = Cost::read(&world).await?;
-    let began = Instant::now();
-    stream::iter(pairs(&workspaces))
-        .map(|(workspace, number)| async move {
-            workspace.installs().delete(&name(number), &DeleteParams::default()).await?;
-            anyhow::Ok(())
-        })
-        .buffer_unordered(AT_A_TIME)
-        .try_collect::<()>()
-        .await?;
-    try_join_all(workspaces.iter().map(none_left)).await?;
-    let uninstalled = began.elapsed();
-    println!("all are uninstalled, after {uninstalled:.1?}");
-    let again = measured(&world, "installed anew", "1.1.0", &workspaces, async |workspace, number| {
-        workspace.install(&name(number), &extension(number), spec("1.1.0")).await.map(drop)
-    })
-    .await?;
-    let reinstall = Cost::read(&world).await?.since(&before);
+    let uninstall = bench.phase("uninstalled", bench.deletions()).await?;
+    let anew = bench.phase("installed anew", bench.installs(NEW)).await?;
+    told.extend(MODULES.iter().rev().map(|module| row("uninstall", module, new(module), "-")));
+    told.extend(MODULES.iter().map(|module| row("install", module, "-", new(module))));
+    bench.were_told(&told).await?;
 
-    let installs = f64::from(u32::try_from(WORKSPACES * INSTALLS_EACH)?);
-    let size = fullest_status(workspaces.first().context("a workspace")?).await?;
+    let rss = resident_mib(&world)?;
+    let alone = alone(workspaces.first().context("a workspace")?).await?;
+    let (writes, calls) = (uninstall.writes() + anew.writes(), uninstall.calls() + anew.calls());
     println!(
         "{}",
         json!({
             "bench": "flows",
             "installs": WORKSPACES * INSTALLS_EACH,
-            "modules": OLD.len(),
-            "upgrade_write_ratio": rounded(upgrade.cost.all() / reinstall.all()),
-            "upgrade_write_ratio_of_install": rounded(upgrade.cost.all() / first.cost.all()),
-            "writes_per_upgrade": rounded(upgrade.cost.writes / installs),
-            "calls_per_upgrade": rounded(upgrade.cost.calls / installs),
-            "writes_per_install": rounded(first.cost.writes / installs),
-            "calls_per_install": rounded(first.cost.calls / installs),
-            "writes_per_reinstall": rounded(reinstall.writes / installs),
-            "calls_per_reinstall": rounded(reinstall.calls / installs),
-            "installs_per_s": rounded(installs / first.took.as_secs_f64()),
-            "upgrades_per_s": rounded(installs / upgrade.took.as_secs_f64()),
-            "reinstalls_per_s": rounded(installs / (uninstalled + again.took).as_secs_f64()),
-            "upgrade_p50_ms": milliseconds(percentile(&upgrade.times, 0.5)),
-            "upgrade_p99_ms": milliseconds(percentile(&upgrade.times, 0.99)),
-            "status_bytes": size,
+            "modules": MODULES.len(),
+            "upgrade_write_ratio": rounded((upgrade.writes() + upgrade.calls()) / (writes + calls)),
+            "writes_per_upgrade": rounded(upgrade.writes()),
+            "calls_per_upgrade": rounded(upgrade.calls()),
+            "writes_per_install": rounded(install.writes()),
+            "calls_per_install": rounded(install.calls()),
+            "writes_per_reinstall": rounded(writes),
+            "calls_per_reinstall": rounded(calls),
+            "installs_per_s": rounded(1.0 / install.seconds()),
+            "upgrades_per_s": rounded(1.0 / upgrade.seconds()),
+            "reinstalls_per_s": rounded(1.0 / (uninstall.seconds() + anew.seconds())),
+            "upgrade_p50_ms": milliseconds(percentile(&upgrade.took.each, 0.5)),
+            "upgrade_p99_ms": milliseconds(percentile(&upgrade.took.each, 0.99)),
+            "alone_p50_ms": milliseconds(percentile(&alone.each, 0.5)),
+            "alone_p99_ms": milliseconds(percentile(&alone.each, 0.99)),
+            "status_bytes": alone.bytes,
+            "status_bytes_most": alone.most_bytes,
+            "rss_mib": rounded(rss),
         })
     );
     Ok(())
 }
 
-fn name(number: usize) -> String {
-    format!("i{number}")
+struct Bench<'a> {
+    world: &'a World,
+    workspaces: &'a [Workspace],
+}
+
+/// What was asked of all Installs.
+struct Phase {
+    took: Took,
+    counted: Counted,
+    installs: f64,
+}
+
+/// Each Install's share.
+impl Phase {
+    fn writes(&self) -> f64 {
+        self.counted.writes() / self.installs
+    }
+
+    /// Of lifecycle handlers: while all of this is measured nobody else calls.
+    fn calls(&self) -> f64 {
+        self.counted.calls() / self.installs
+    }
+
+    fn seconds(&self) -> f64 {
+        self.took.all.as_secs_f64() / self.installs
+    }
+}
+
+impl Bench<'_> {
+    async fn phase(
+        &self,
+        what: &str,
+        work: impl Future<Output = anyhow::Result<Took>>,
+    ) -> anyhow::Result<Phase> {
+        let before = Counted::settled(self.world).await?;
+        let took = work.await.with_context(|| format!("not all were {what}"))?;
+        let counted = Counted::settled(self.world).await?.since(&before);
+        ensure!(took.each.len() == WORKSPACES * INSTALLS_EACH, "{} were {what}", took.each.len());
+        println!("{} are {what}, after {:.1?}{}", took.each.len(), took.all, counted.series());
+        Ok(Phase { installs: f64::from(u32::try_from(took.each.len())?), took, counted })
+    }
+
+    async fn installs(&self, version: &str) -> anyhow::Result<Took> {
+        let order = async |workspace: &Workspace, number: usize| {
+            let spec = json!({ "version": format!("={version}"), "public": GUEST_ENDPOINTS });
+            workspace.install(&name(number), &extension(number), spec).await.map(drop)
+        };
+        many::reach(self.workspaces, INSTALLS_EACH, order, |install| has(install, version)).await
+    }
+
+    async fn upgrades(&self) -> anyhow::Result<Took> {
+        let order = async |workspace: &Workspace, number: usize| {
+            workspace.change(&name(number), json!({ "version": format!("={NEW}") })).await.map(drop)
+        };
+        many::reach(self.workspaces, INSTALLS_EACH, order, |install| has(install, NEW)).await
+    }
+
+    async fn deletions(&self) -> anyhow::Result<Took> {
+        let order = async |workspace: &Workspace, number: usize| {
+            workspace.installs().delete(&name(number), &DeleteParams::default()).await?;
+            Ok(())
+        };
+        many::leave(self.workspaces, INSTALLS_EACH, order).await
+    }
+
+    /// One of each workspace was told what it had to be told, and nothing else: otherwise what was counted would say nothing. Where what a
+    /// handler did could not be written down it is called once more, which is counted as well.
+    async fn were_told(&self, expected: &[[String; 4]]) -> anyhow::Result<()> {
+        let samples = stream::iter(self.workspaces.iter().enumerate());
+        let asked = samples.map(|(index, workspace)| async move {
+            let number = index % INSTALLS_EACH;
+            let install = workspace.installs().get(&name(number)).await?;
+            let url = install.status.and_then(|status| status.url).context("a URL")?;
+            let mut told = guest_was_told(&Caller::of(&url)?, &extension(number)).await?;
+            told.dedup();
+            ensure!(told == expected, "{}: {told:?} instead of {expected:?}", workspace.path);
+            Ok(())
+        });
+        asked.buffer_unordered(4).try_collect().await
+    }
+}
+
+/// What came of one Install that nothing else is done beside.
+#[derive(Default)]
+struct Alone {
+    each: Vec<Duration>,
+    bytes: usize,
+    most_bytes: usize,
+}
+
+/// Has one Install go back and forth, and looks at how long each flow takes and how large its status becomes.
+async fn alone(workspace: &Workspace) -> anyhow::Result<Alone> {
+    let name = name(0);
+    workspace.change(&name, json!({ "historyLimit": LONGEST_HISTORY })).await?;
+    let mut alone = Alone::default();
+    for version in [OLD, NEW].into_iter().cycle().take(ALONE) {
+        let began = Instant::now();
+        workspace.change(&name, json!({ "version": format!("={version}") })).await?;
+        let is = |install: &Install| has(install, version);
+        let install = when(&workspace.installs(), &name, version, is).await?;
+        alone.each.push(began.elapsed());
+        let status = install.status.context("a status")?;
+        let bytes = serde_json::to_vec(&status)?.len();
+        if status.history.len() <= HISTORY {
+            alone.bytes = alone.bytes.max(bytes);
+        }
+        alone.most_bytes = alone.most_bytes.max(bytes);
+    }
+    Ok(alone)
+}
+
+/// Whether it has this version, and the flow to it has ended.
+fn has(install: &Install, version: &str) -> bool {
+    many::is_ready(install)
+        && install.status.as_ref().is_some_and(|status| {
+            let flow = status.flow.as_ref();
+            status.installed_version.as_deref() == Some(version)
+                && flow.is_some_and(|flow| flow.status == StageStatus::Finished)
+        })
 }
 
 fn extension(number: usize) -> String {
     format!("com.example.flow{number}")
 }
 
-fn spec(version: &str) -> Value {
-    json!({ "version": format!("={version}"), "public": GUEST_ENDPOINTS })
+/// A module's version in the new version.
+fn new(module: &str) -> &'static str {
+    if module == CHANGED { NEW } else { OLD }
 }
 
-fn manifest(name: &str, version: &str, parts: &[(&str, &str)]) -> Value {
-    json!({
-        "name": name, "publisher": "example.com", "version": version, "modules": modules(parts),
-        "lifecycle": { "install": "note", "upgrade": "note", "uninstall": "note" },
-        "capabilities": guest_capabilities(),
-    })
+/// What a handler is told.
+fn row(action: &str, module: &str, from: &str, to: &str) -> [String; 4] {
+    [action, module, from, to].map(str::to_owned)
 }
 
-fn pairs(workspaces: &[Workspace]) -> impl Iterator<Item = (&Workspace, usize)> {
-    workspaces.iter().flat_map(|workspace| (0..INSTALLS_EACH).map(move |number| (workspace, number)))
-}
-
-/// What was done: writes of the controller, tries that failed included, and calls of lifecycle handlers, as the runner has counted them.
-#[derive(Clone, Copy, Debug)]
-struct Cost {
-    writes: f64,
-    calls: f64,
-}
-
-impl Cost {
-    async fn read(world: &World) -> anyhow::Result<Self> {
-        let text = world.runner()?.text(&format!("{}/metrics", world.stack.ops_url(Part::Runner))).await?;
-        let lines = text.lines().filter(|line| line.starts_with("annex_runner_calls_total{"));
-        let calls = lines.map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<f64>()?));
-        Ok(Self { writes: Writes::read(world).await?.all, calls: calls.sum::<anyhow::Result<f64>>()? })
-    }
-
-    fn since(self, before: &Self) -> Self {
-        Self { writes: self.writes - before.writes, calls: self.calls - before.calls }
-    }
-
-    fn all(&self) -> f64 {
-        self.writes + self.calls
-    }
-}
-
-struct Measured {
-    took: Duration,
-    times: Vec<Duration>,
-    cost: Cost,
-}
-
-/// Asks for something of every Install, and returns once all are Ready with this version, and nothing is written any more.
-async fn measured(
-    world: &World,
-    what: &str,
-    version: &str,
-    workspaces: &[Workspace],
-    ask: impl AsyncFn(&Workspace, usize) -> anyhow::Result<()>,
-) -> anyhow::Result<Measured> {
-    let before = Cost::read(world).await?;
-    let began = Instant::now();
-    let ready = try_join_all(workspaces.iter().map(|workspace| ready(workspace, version)));
-    let ask = &ask;
-    let asked = stream::iter(pairs(workspaces))
-        .map(|(workspace, number)| async move {
-            let at = Instant::now();
-            ask(workspace, number).await?;
-            anyhow::Ok(((workspace.cluster.to_string(), name(number)), at))
-        })
-        .buffer_unordered(AT_A_TIME)
-        .try_collect::<BTreeMap<_, _>>();
-    let (ready, asked) = tokio::time::timeout(PATIENCE, async { tokio::try_join!(ready, asked) })
-        .await
-        .with_context(|| format!("not all were {what} in time"))??;
-    let took = began.elapsed();
-    settle(world).await?;
-    let cost = Cost::read(world).await?.since(&before);
-    let ready: BTreeMap<_, _> = ready.into_iter().flatten().collect();
-    let times: Vec<Duration> =
-        ready.iter().filter_map(|(key, at)| Some(at.saturating_duration_since(*asked.get(key)?))).collect();
-    ensure!(times.len() == WORKSPACES * INSTALLS_EACH, "{} were {what}", times.len());
-    println!("{} are {what}, after {took:.1?}: {} writes, {} calls", times.len(), cost.writes, cost.calls);
-    Ok(Measured { took, times, cost })
-}
-
-/// When each Install of a workspace was first seen Ready with this version.
-async fn ready(workspace: &Workspace, version: &str) -> anyhow::Result<BTreeMap<(String, String), Instant>> {
-    let mut ready = BTreeMap::new();
-    let mut changes =
-        watcher(workspace.installs(), watcher::Config::default()).default_backoff().applied_objects().boxed();
-    while ready.len() < INSTALLS_EACH {
-        let install: Install = changes.try_next().await?.context("the watch has ended")?;
-        let has =
-            install.status.as_ref().and_then(|status| status.installed_version.as_deref()) == Some(version);
-        if has && condition(&install, "Ready").is_some_and(|ready| ready.status == "True") {
-            ready.entry((workspace.cluster.to_string(), install.name_any())).or_insert_with(Instant::now);
+async fn publish(world: &World) -> anyhow::Result<()> {
+    let publisher = Publisher::with_kubeconfig(&world.stack, &world.stack.paths().kcp_kubeconfig())?;
+    let versions =
+        [(OLD, MODULES.map(|module| (module, OLD))), (NEW, MODULES.map(|module| (module, new(module))))];
+    for number in 0..INSTALLS_EACH {
+        for (version, parts) in &versions {
+            let manifest = json!({
+                "name": extension(number), "publisher": "example.com", "version": version,
+                "modules": modules(parts),
+                "lifecycle": { "install": "note", "upgrade": "note", "uninstall": "note" },
+                "capabilities": guest_capabilities(),
+            });
+            publish_guest(&publisher, manifest).await?;
         }
     }
-    Ok(ready)
-}
-
-async fn none_left(workspace: &Workspace) -> anyhow::Result<()> {
-    let installs = workspace.installs();
-    let none = async {
-        // Each look is a list: as seldom as it does not matter.
-        let mut ticks = tokio::time::interval(Duration::from_millis(500));
-        while !installs.list_metadata(&ListParams::default().limit(1)).await?.items.is_empty() {
-            ticks.tick().await;
-        }
-        anyhow::Ok(())
-    };
-    tokio::time::timeout(PATIENCE, none).await.context("not all were uninstalled in time")?
-}
-
-/// One of each workspace was told what it had to be told, and nothing twice: otherwise what was counted would say nothing.
-async fn sampled(workspaces: &[Workspace]) -> anyhow::Result<()> {
-    for (number, workspace) in workspaces.iter().enumerate() {
-        let number = number % INSTALLS_EACH;
-        let install = workspace.installs().get(&name(number)).await?;
-        let url = install.status.and_then(|status| status.url).context("a URL")?;
-        let told = guest_was_told(&Caller::of(&url)?, &extension(number)).await?;
-        let installs = told.iter().filter(|[action, ..]| action == "install").count();
-        let upgrades: Vec<_> = told.iter().filter(|[action, ..]| action == "upgrade").collect();
-        let right =
-            installs == OLD.len() && matches!(upgrades.as_slice(), [[_, module, ..]] if module == "c");
-        ensure!(right, "{}: {told:?}", workspace.path);
-    }
+    println!("{INSTALLS_EACH} extensions are published in two versions");
     Ok(())
-}
-
-/// Bytes of the largest status, once its history is full.
-async fn fullest_status(workspace: &Workspace) -> anyhow::Result<usize> {
-    let (installs, name) = (workspace.installs(), name(0));
-    let mut largest = 0;
-    let mut install = installs.get(&name).await?;
-    let limit = usize::try_from(install.spec.history_limit)?;
-    for number in 0..=limit {
-        let version = if number % 2 == 0 { "1.0.0" } else { "1.1.0" };
-        let last = install.status.and_then(|status| Some(status.history.first()?.id.clone()));
-        let asked = json!({
-            "metadata": { "annotations": { RETRY_ANNOTATION: number.to_string() } }, "spec": { "version": format!("={version}") },
-        });
-        installs.patch(&name, &PatchParams::default(), &Patch::Merge(asked)).await?;
-        let another = |install: &Install| {
-            let first = install.status.as_ref().and_then(|status| status.history.first());
-            first.map(|record| &record.id) != last.as_ref()
-        };
-        install = when(&installs, &name, "another flow has ended", another).await?;
-        largest = largest.max(serde_json::to_vec(&install.status)?.len());
-    }
-    let recorded = install.status.map_or(0, |status| status.history.len());
-    ensure!(recorded == limit, "{recorded} flows are recorded, of {limit}");
-    Ok(largest)
 }

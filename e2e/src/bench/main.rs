@@ -1,11 +1,13 @@
 //! `cargo xtask bench NAME`: figures as ratios within one run, the last line of the output as JSON.
 
 mod bundle;
+mod counted;
 mod figures;
 mod flows;
 mod install;
 mod kcp;
 mod knative;
+mod many;
 mod runner;
 mod seed;
 
