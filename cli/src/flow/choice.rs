@@ -1,46 +1,83 @@
 //! What `retry` and `rollback` decide by. Pure.
 
-use annex_apis::{Flow, FlowAction, Install, StageStatus};
+use annex_apis::{Flow, FlowAction, FlowRecord, Install, StageStatus};
 use semver::Version;
 
 use super::words::told;
 
-/// The flow of an Install that a retry has begun again: one that has failed, or that waits until a handler is called once more. None: nothing
-/// has failed.
+/// The condition that is true where all that is asked for is there.
+const READY: &str = "Ready";
+
+/// The last flow of an Install, if it has failed.
 pub(super) fn failed(install: &Install) -> Option<&Flow> {
-    let flow = install.status.as_ref()?.flow.as_ref()?;
-    let has_failed =
-        matches!(flow.status, StageStatus::Failed | StageStatus::Cancelled | StageStatus::CancellationFailed);
-    let waits = flow.finished_at.is_none() && flow.stages.iter().any(|stage| stage.next_try_at.is_some());
-    (has_failed || waits).then_some(flow)
+    let has_failed = [StageStatus::Failed, StageStatus::Cancelled, StageStatus::CancellationFailed];
+    install.status.as_ref()?.flow.as_ref().filter(|flow| has_failed.contains(&flow.status))
 }
 
-/// What a rollback goes back to: what was asked for; or what is installed, where an upgrade from it has failed and is still asked for; or what
-/// was there before the last upgrade that got to its end.
+/// The flow of an Install that a retry has begun again: one that has failed, or that waits until a handler is called once more. None: nothing
+/// has failed, or something else was asked for since, which is there.
+pub(super) fn to_begin_again(install: &Install) -> Option<&Flow> {
+    let status = install.status.as_ref()?;
+    let waits = |flow: &Flow| {
+        flow.finished_at.is_none() && flow.stages.iter().any(|stage| stage.next_try_at.is_some())
+    };
+    let is_ready =
+        status.conditions.iter().any(|condition| condition.type_ == READY && condition.status == "True");
+    failed(install)
+        .or_else(|| status.flow.as_ref().filter(|flow| waits(flow)))
+        .filter(|flow| flow.finished_at.is_none() || !is_ready)
+}
+
+/// What a rollback goes back to: what was asked for; or what is installed, where something else is wanted in its place; or what was there
+/// before the last upgrade.
 pub(super) fn former(install: &Install, asked: Option<&Version>) -> Result<Version, String> {
     let status = install.status.as_ref();
     let installed: Option<Version> =
         status.and_then(|status| status.installed_version.as_ref()?.parse().ok());
-    let has_failed = failed(install).is_some();
+    let is_another = wants_another(install);
     let version = match (asked, &installed) {
         (Some(asked), _) => asked.clone(),
-        (None, Some(installed)) if has_failed => installed.clone(),
+        (None, Some(installed)) if is_another => installed.clone(),
         (None, _) => before_the_last(install)?,
     };
-    if installed.as_ref() == Some(&version) && !has_failed {
+    if installed.as_ref() == Some(&version) && !is_another {
         return Err(format!("{version} is what is installed; name another version with --to"));
     }
     Ok(version)
 }
 
+/// Whether something else is wanted than what is installed: it has failed, or is on its way, or has not been begun, such as a version that
+/// the catalog does not have.
+fn wants_another(install: &Install) -> bool {
+    let Some(status) = &install.status else { return false };
+    let is_asked_for = status.installed_for.as_ref().is_none_or(|version| *version == install.spec.version);
+    let is_on_its_way = |flow: &Flow| flow.to.is_some() && flow.to != status.installed_version;
+    !is_asked_for || to_begin_again(install).is_some() || under_way(install).is_some_and(is_on_its_way)
+}
+
+/// The upgrade that is under way.
+fn under_way(install: &Install) -> Option<&Flow> {
+    let flow = install.status.as_ref()?.flow.as_ref()?;
+    (flow.action == FlowAction::Upgrade && flow.finished_at.is_none()).then_some(flow)
+}
+
+/// The last upgrade got to its end, or as far as that its version answers and only something of the former one is still to be removed.
 fn before_the_last(install: &Install) -> Result<Version, String> {
     let history = install.status.as_ref().map(|status| status.history.as_slice()).unwrap_or_default();
-    let upgrade = history
-        .iter()
-        .find(|record| record.action == FlowAction::Upgrade && record.status == StageStatus::Finished)
-        .ok_or("its history has no upgrade that got to its end; name a version with --to")?;
-    let from =
-        told(upgrade.from.as_deref()).ok_or("its last upgrade does not say from which version; use --to")?;
+    let ended =
+        |record: &&FlowRecord| record.action == FlowAction::Upgrade && record.status == StageStatus::Finished;
+    let from = match under_way(install) {
+        Some(flow) => &flow.from,
+        None => match history.iter().find(ended) {
+            Some(record) => &record.from,
+            None => {
+                return Err(
+                    "its history has no upgrade that got to its end; name a version with --to".to_owned()
+                );
+            }
+        },
+    };
+    let from = told(from.as_deref()).ok_or("its last upgrade does not say from which version; use --to")?;
     from.parse()
         .map_err(|_| format!("its last upgrade says that it came from {from}, which is no version; use --to"))
 }
@@ -127,12 +164,62 @@ pub(super) mod tests {
             ("FINISHED", ended, false),
             ("IN_PROGRESS", None, false),
         ] {
-            assert_eq!(failed(&install(&flow(status, finished))).is_some(), expected, "{status}");
+            assert_eq!(to_begin_again(&install(&flow(status, finished))).is_some(), expected, "{status}");
         }
-        assert_eq!(failed(&install(&json!({}))), None);
+        assert_eq!(to_begin_again(&install(&json!({}))), None);
         let mut waits = flow("IN_PROGRESS", None);
         waits["flow"]["stages"] =
             json!([{"name": "Lifecycle/main", "status": "IN_PROGRESS", "nextTryAt": "2026-11-23T12:09:00Z"}]);
-        assert!(failed(&install(&waits)).is_some());
+        assert!(to_begin_again(&install(&waits)).is_some());
+    }
+
+    #[test]
+    fn a_failure_is_over_once_what_is_asked_for_is_there() {
+        let mut status = flow("CANCELLED", Some("2026-11-23T12:01:00Z"));
+        status["history"] =
+            json!([record("Upgrade", "CANCELLED", "2.0.0"), record("Upgrade", "FINISHED", "1.0.0")]);
+        let mut ready = json!({
+            "type": "Ready", "status": "False", "reason": "LifecycleFailed", "message": "",
+            "lastTransitionTime": "2026-11-23T12:01:00Z",
+        });
+        status["conditions"] = json!([ready]);
+        let installed = Version::new(2, 0, 0);
+        assert!(to_begin_again(&install(&status)).is_some());
+        assert_eq!(former(&install(&status), None), Ok(installed.clone()));
+        ready["status"] = json!("True");
+        status["conditions"] = json!([ready]);
+        assert_eq!(to_begin_again(&install(&status)), None);
+        assert!(failed(&install(&status)).is_some(), "a plan of the same says so");
+        assert_eq!(former(&install(&status), None), Ok(Version::new(1, 0, 0)));
+        assert!(
+            former(&install(&status), Some(&installed))
+                .unwrap_err()
+                .starts_with("2.0.0 is what is installed")
+        );
+    }
+
+    #[test]
+    fn while_something_else_is_wanted_it_is_what_is_installed() {
+        let history = json!([record("Upgrade", "FINISHED", "1.0.0")]);
+        let installed = Version::new(2, 0, 0);
+        let back = |status: &Value| former(&install(status), None);
+
+        let mut under_way = flow("IN_PROGRESS", None);
+        under_way["history"] = history.clone();
+        assert_eq!(back(&under_way), Ok(installed.clone()));
+        // The new version answers already, and something of the former one is still to be removed.
+        under_way["flow"]["from"] = json!("1.9.0");
+        under_way["flow"]["to"] = json!("2.0.0");
+        assert_eq!(back(&under_way), Ok(Version::new(1, 9, 0)));
+
+        // What is asked for is not there, such as a version that the catalog does not have.
+        let unmet = json!({"history": history, "installedFor": "=2.0.0"});
+        assert_eq!(back(&unmet), Ok(installed.clone()));
+        assert_eq!(former(&install(&unmet), Some(&installed)), Ok(installed));
+
+        let mut reprovision = flow("IN_PROGRESS", None);
+        reprovision["flow"]["action"] = json!("Reprovision");
+        reprovision["history"] = history;
+        assert_eq!(back(&reprovision), Ok(Version::new(1, 0, 0)), "that wants nothing else");
     }
 }

@@ -5,9 +5,9 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::choice::failed;
+use super::choice::to_begin_again;
 use super::words::{action, change, status, told};
-use super::workspace::{InstallArguments, Workspace, object};
+use super::workspace::{Decision, InstallArguments, Workspace, object};
 use crate::outcome::Failure;
 use crate::server::block_on;
 
@@ -19,7 +19,7 @@ Examples:
   kubectl annex retry install/notes
 
 Exit codes: 0 asked for, or nothing has failed, 1 the change is refused, 2 wrong usage, 3 the server could not be asked (not there, \
-forbidden, no connection, no kubeconfig), or the Install changed meanwhile.";
+forbidden, no connection, no kubeconfig), or the Install keeps changing.";
 
 #[derive(Debug, Args)]
 pub(crate) struct RetryArguments {
@@ -32,27 +32,30 @@ pub(crate) fn run(arguments: &RetryArguments) -> Result<String, Failure> {
     let arguments = &arguments.install;
     block_on(async {
         let workspace = Workspace::connect(&arguments.server, arguments.namespace.as_deref()).await?;
-        let install = workspace.install(&arguments.target).await?;
         let object = object(&arguments.target);
-        if install.metadata.deletion_timestamp.is_some() {
-            return Ok(format!(
-                "{object}: it is being deleted, and what fails of that is tried again by itself"
-            ));
-        }
-        let Some(begins) = begins(&install) else {
-            return Ok(format!("{object}: nothing has failed, so nothing is begun again"));
-        };
-        let annotation = json!({ RETRY_ANNOTATION: Timestamp::now().to_string() });
-        let patch = json!({"metadata": {"annotations": annotation}});
-        workspace.patch(&arguments.target, &install, patch, false).await?;
         let history = workspace.command(&["annex", "history", &object]);
-        Ok(format!("{object}: {begins}\n\nNext: see how it goes\n  {history}"))
+        let decide = |install: &Install| {
+            if install.metadata.deletion_timestamp.is_some() {
+                let said =
+                    format!("{object}: it is being deleted, and what fails of that is tried again by itself");
+                return Ok(Decision::Leave { said });
+            }
+            let Some(begins) = begins(install) else {
+                let said = format!("{object}: nothing has failed, so nothing is begun again");
+                return Ok(Decision::Leave { said });
+            };
+            let annotation = json!({ RETRY_ANNOTATION: Timestamp::now().to_string() });
+            let patch = json!({"metadata": {"annotations": annotation}});
+            let said = format!("{object}: {begins}\n\nNext: see how it goes\n  {history}");
+            Ok(Decision::Change { patch, said })
+        };
+        workspace.decide(&arguments.target, false, decide).await
     })?
 }
 
 /// What is said of the flow that is begun again. None: there is none.
 fn begins(install: &Install) -> Option<String> {
-    let flow = failed(install)?;
+    let flow = to_begin_again(install)?;
     let change = change(told(flow.from.as_deref()).as_deref(), told(flow.to.as_deref()).as_deref());
     let (action, status) = (action(flow.action), status(flow.status));
     let held = if install.spec.suspend { ", once spec.suspend is false again" } else { "" };

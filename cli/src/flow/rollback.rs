@@ -1,17 +1,19 @@
 //! `kubectl annex rollback`: back to an earlier version.
 
+use annex_apis::Install;
 use clap::Args;
 use semver::Version;
 use serde_json::json;
 
 use super::choice::former;
-use super::workspace::{DryRun, InstallArguments, Workspace, object};
+use super::workspace::{Decision, DryRun, InstallArguments, Workspace, object};
 use crate::outcome::Failure;
 use crate::server::block_on;
 
 pub(crate) const HELP: &str = "\
-Sets spec.version of the Install to exactly one version: what is installed, where an upgrade has failed; else the one before the last upgrade \
-in its history that got to its end; or what --to says. What becomes of it is an upgrade like any other, with the handlers of that version; status.history says how it went. \
+Sets spec.version of the Install to exactly one version: what --to says; or what is installed, where something else is asked for that failed, \
+is under way or cannot be; else the one before the last upgrade in its history that got to its end. What becomes of it is an upgrade like any \
+other, with the handlers of that version; status.history says how it went. \
 kubectl annex plan says beforehand what it would do.
 
 Examples:
@@ -19,7 +21,7 @@ Examples:
   kubectl annex rollback install/notes --to 1.4.2 --dry-run=server
 
 Exit codes: 0 done, or it was so already, 1 there is nothing to go back to, it is what is installed, or the change is refused, 2 wrong \
-usage, 3 the server could not be asked (not there, forbidden, no connection, no kubeconfig), or the Install changed meanwhile.";
+usage, 3 the server could not be asked (not there, forbidden, no connection, no kubeconfig), or the Install keeps changing.";
 
 #[derive(Debug, Args)]
 pub(crate) struct RollbackArguments {
@@ -38,22 +40,25 @@ pub(crate) fn run(arguments: &RollbackArguments) -> Result<String, Failure> {
     let (given, dry_run) = (&arguments.install, arguments.dry_run.is_some());
     block_on(async {
         let workspace = Workspace::connect(&given.server, given.namespace.as_deref()).await?;
-        let install = workspace.install(&given.target).await?;
         let object = object(&given.target);
-        let refused = |reason: String| Failure::Refused(format!("{object}: {reason}"));
-        if install.metadata.deletion_timestamp.is_some() {
-            return Err(refused("it is being deleted".to_owned()));
-        }
-        let requirement = format!("={}", former(&install, arguments.to.as_ref()).map_err(refused)?);
-        if install.spec.version == requirement {
-            return Ok(format!("{object}: spec.version is {requirement} already"));
-        }
-        let patch = json!({"spec": {"version": requirement}});
-        workspace.patch(&given.target, &install, patch, dry_run).await?;
-        if dry_run {
-            return Ok(format!("{object}: spec.version would be {requirement} (server dry run)"));
-        }
         let history = workspace.command(&["annex", "history", &object]);
-        Ok(format!("{object}: spec.version is now {requirement}\n\nNext: see how it goes\n  {history}"))
+        let refused = |reason: String| Failure::Refused(format!("{object}: {reason}"));
+        let decide = |install: &Install| {
+            if install.metadata.deletion_timestamp.is_some() {
+                return Err(refused("it is being deleted".to_owned()));
+            }
+            let requirement = format!("={}", former(install, arguments.to.as_ref()).map_err(refused)?);
+            if install.spec.version == requirement {
+                let said = format!("{object}: spec.version is {requirement} already");
+                return Ok(Decision::Leave { said });
+            }
+            let said = if dry_run {
+                format!("{object}: spec.version would be {requirement} (server dry run)")
+            } else {
+                format!("{object}: spec.version is now {requirement}\n\nNext: see how it goes\n  {history}")
+            };
+            Ok(Decision::Change { patch: json!({"spec": {"version": requirement}}), said })
+        };
+        workspace.decide(&given.target, dry_run, decide).await
     })?
 }

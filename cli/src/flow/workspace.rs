@@ -11,6 +11,9 @@ use crate::explain::{Kind, Kubectl, Target, missing};
 use crate::outcome::Failure;
 use crate::server::{ConfigError, ServerArguments, ServerError, TIMEOUT};
 
+/// How often a change is decided anew before a person is asked to.
+const TRIES: usize = 5;
+
 /// Which Install.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct InstallArguments {
@@ -29,6 +32,14 @@ pub(crate) struct InstallArguments {
 pub(crate) enum DryRun {
     /// The API server says whether it would take it, and keeps nothing
     Server,
+}
+
+/// What is to be done about an Install, and what is said when that is done.
+pub(super) enum Decision {
+    /// Nothing.
+    Leave { said: String },
+    /// This merge patch.
+    Change { patch: Value, said: String },
 }
 
 /// `install/NAME`, as `explain` takes it; no other kind has flows.
@@ -79,14 +90,36 @@ impl Workspace {
         }
     }
 
-    /// Changes one, if it is still as it was read: what was decided by it would be wrong of another.
-    pub(super) async fn patch(
+    /// Reads one and does what is decided of it, anew where it was changed in between: what was decided by it would be wrong of another. The
+    /// controller, too, changes one while a flow is under way.
+    pub(super) async fn decide(
+        &self,
+        target: &Target,
+        dry_run: bool,
+        decide: impl Fn(&Install) -> Result<Decision, Failure>,
+    ) -> Result<String, Failure> {
+        for _ in 0..TRIES {
+            let install = self.install(target).await?;
+            match decide(&install)? {
+                Decision::Leave { said } => return Ok(said),
+                Decision::Change { patch, said } => {
+                    if self.patch(target, &install, patch, dry_run).await? {
+                        return Ok(said);
+                    }
+                }
+            }
+        }
+        Err(Failure::Unable(format!("{} has changed meanwhile; try again", object(target))))
+    }
+
+    /// Changes one, if it is still as it was read. False: it is not.
+    async fn patch(
         &self,
         target: &Target,
         read: &Install,
         mut patch: Value,
         dry_run: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         if let (Some(fields), Some(version)) = (patch.as_object_mut(), read.resource_version()) {
             let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
             if let Some(metadata) = metadata.as_object_mut() {
@@ -95,10 +128,8 @@ impl Workspace {
         }
         let parameters = PatchParams { dry_run, ..PatchParams::default() };
         match self.in_time(self.installs().patch(target.name(), &parameters, &Patch::Merge(&patch))).await? {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                Err(Failure::Unable(format!("{} has changed meanwhile; try again", object(target))))
-            }
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
             Err(error) => Err(self.failure(error, target)),
         }
     }
