@@ -4,16 +4,16 @@ use std::{net::SocketAddr, time::Duration};
 
 use annex_grant::{BodyDigest, ORDER_PATH};
 use annex_storage::{Store, StoreOptions};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
 
 use crate::{
     storage::signed_by,
-    support::{EXTENSION, HASH, HOST, Options, UID, World},
+    support::{EXTENSION, GATEWAY, HASH, HOST, Options, UID, World},
 };
 
 /// A request of which nothing is added or made another. `body` may be less than `length`.
@@ -26,6 +26,18 @@ async fn sent(to: SocketAddr, request: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(to).await.unwrap();
     stream.write_all(request).await.unwrap();
     stream
+}
+
+/// The status of the answer, and the code of a refusal.
+async fn answer(to: SocketAddr, request: &[u8]) -> (u16, String) {
+    let mut stream = sent(to, request).await;
+    let mut text = Vec::new();
+    timeout(Duration::from_secs(30), stream.read_to_end(&mut text)).await.unwrap().unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    (status, body["code"].as_str().unwrap_or_default().to_owned())
 }
 
 /// Waits until it is so; a test that hangs is ended by its own patience.
@@ -67,7 +79,7 @@ async fn an_order_whose_runner_goes_away_is_counted() {
     } });
     let order = order.to_string();
     let token = signed_by(&world, |grant| grant.body = BodyDigest::of(order.as_bytes()));
-    let headers = [("host", "gateway.test"), ("x-annex-grant", token.as_str())];
+    let headers = [("host", GATEWAY), ("x-annex-grant", token.as_str())];
     let abandoned = |operation: &str| {
         world.counted(&format!(r#"storage_operations_total{{operation="{operation}",code="Abandoned"}}"#))
     };
@@ -85,4 +97,97 @@ async fn an_order_whose_runner_goes_away_is_counted() {
     sleep(Duration::from_millis(50)).await;
     drop(runner);
     until("it is counted, too", || world.counted("storage_duration_seconds_count") == 2).await;
+}
+
+/// The request line is sent as it is here: no client has put it in order.
+#[tokio::test]
+async fn nobody_reaches_a_handler_of_an_extensions_life_however_it_is_spelled() {
+    let world = World::new().await;
+    world.publish(|version| {
+        version["spec"]["endpoints"] = json!([
+            { "method": "POST", "path": "/.annex/lifecycle/{handler}", "handler": "h" },
+            { "method": "POST", "path": "/{*rest}", "handler": "h" },
+            { "method": "GET", "path": "/{*rest}", "handler": "h" },
+            { "method": "GET", "path": "/", "handler": "h" },
+        ]);
+        version["spec"]["lifecycle"] = json!({ "install": "setup" });
+    });
+    world.install("acme", |install| {
+        install["spec"]["public"] =
+            json!(["POST /.annex/lifecycle/{handler}", "POST /{*rest}", "GET /{*rest}"]);
+    });
+    let gateway = world.listen().await;
+    // Each way to say which workspace is meant, by somebody who may call all of it and by nobody.
+    let ways = [
+        vec![("host", HOST), ("authorization", "Bearer alice")],
+        vec![("host", HOST)],
+        vec![("host", GATEWAY), ("x-annex-workspace", "acme"), ("authorization", "Bearer alice")],
+        vec![("host", GATEWAY), ("authorization", "Bearer account-of-acme")],
+    ];
+    let ask = async |method: &str, target: &str, way: &[(&str, &str)]| {
+        let headers = [way, &[("connection", "close")]].concat();
+        answer(gateway.api, &request(method, target, &headers, 0, "")).await
+    };
+    let base = format!("/api/ext/{EXTENSION}");
+    let absolute = format!("http://{HOST}{base}");
+    for way in &ways {
+        for path in [
+            "/.annex",
+            "/.annex?x=1",
+            "/.annex/lifecycle/setup",
+            "/.annex/anything/else",
+            "/%2eannex/lifecycle/setup",
+            "/%2Eannex/lifecycle/setup",
+            "/.%61nnex/lifecycle/setup",
+            "/.anne%78/lifecycle/setup",
+            "/%2e%61%6e%6e%65%78/%6cifecycle/setup",
+            "/.ANNEX/lifecycle/setup",
+            "/.aNN%45x/lifecycle/setup",
+            "/.annex/lifecycle/setup?/../notes",
+        ] {
+            for method in ["POST", "GET"] {
+                let answer = ask(method, &format!("{base}{path}"), way).await;
+                assert_eq!(answer, (404, "NoSuchEndpoint".into()), "{method} {path} of {way:?}");
+            }
+        }
+        // What somebody on the way might make the same of is no path at all.
+        for path in [
+            "/.annex/",
+            "//.annex/lifecycle/setup",
+            "/./.annex/lifecycle/setup",
+            "/x/../.annex/lifecycle/setup",
+            "/x/%2e%2E/.annex/lifecycle/setup",
+            "/%2f.annex/lifecycle/setup",
+            "/.annex%2flifecycle%2fsetup",
+            "/.annex%5clifecycle",
+            "/.annex%00/lifecycle/setup",
+            "/.annex//lifecycle/setup",
+            "/.annex/../.annex/lifecycle/setup",
+        ] {
+            let answer = ask("POST", &format!("{base}{path}"), way).await;
+            assert_eq!(answer, (400, "MalformedRequest".into()), "{path} of {way:?}");
+        }
+        let (status, _) = ask("POST", &format!("{base}/\\.annex/lifecycle/setup"), way).await;
+        assert_eq!(status, 400, "a backslash is none of a path of HTTP");
+    }
+    let answer = ask("POST", &format!("{absolute}/.annex/lifecycle/setup"), &ways[0]).await;
+    assert_eq!(answer, (404, "NoSuchEndpoint".into()), "with the host in the request line");
+    for other in ["/api/../api/ext", "/api//ext", "/api/%65xt", "/.annex"] {
+        let (status, _) = ask("POST", &format!("{other}/{EXTENSION}/.annex/lifecycle/setup"), &ways[0]).await;
+        assert_eq!(status, 404, "{other}");
+    }
+    assert!(world.runner.seen().is_empty(), "none of it was executed");
+
+    // What only looks so is the extension's.
+    for (path, reached) in [
+        ("/annex", "/annex"),
+        ("/.annexes/x", "/.annexes/x"),
+        ("/files/.annex/x", "/files/.annex/x"),
+        ("/%252eannex/x", "/%252eannex/x"),
+    ] {
+        for way in &ways {
+            assert_eq!(ask("POST", &format!("{base}{path}"), way).await.0, 200, "{path} of {way:?}");
+            assert_eq!(world.runner.seen().pop().unwrap().request.http.path, reached);
+        }
+    }
 }
