@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::{ExtensionVersion, Install};
+use crate::{ExtensionVersion, Install, Tenant};
 
 /// What the platform made for the extension is below this name, whatever parameter has it.
 pub const PLATFORM_CONFIG: &str = "annex";
@@ -47,6 +47,16 @@ pub fn config<I: AsRef<Install>>(
     let mut config = parameters;
     config.insert(PLATFORM_CONFIG.to_owned(), platform);
     config
+}
+
+/// What a call of this version may use of memory, in MiB: what it asks for, or `default_mib`, and no more than the tenant has for a call.
+#[must_use]
+pub fn memory_mib(tenant: &Tenant, version: &ExtensionVersion, default_mib: u32) -> u32 {
+    let positive =
+        |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok()).filter(|n| *n > 0);
+    let own = version.spec.limits.as_ref().and_then(|limits| positive(limits.memory_mib));
+    let own = own.unwrap_or(default_mib);
+    positive(tenant.spec.quota.memory_mib).map_or(own, |most| own.min(most))
 }
 
 #[cfg(test)]

@@ -108,9 +108,9 @@ pub struct InstallSpec {
     /// True: leave everything as it is until this is false again. A deletion still happens.
     #[serde(default)]
     pub suspend: bool,
-    /// How many ended flows `status.history` keeps.
+    /// How many ended flows `status.history` keeps. One at least: by it a flow that failed waits longer each time, and events are told.
     #[serde(default = "default_history_limit")]
-    #[schemars(range(min = 0, max = 20))]
+    #[schemars(range(min = 1, max = 20))]
     pub history_limit: i32,
 }
 
@@ -219,7 +219,8 @@ pub struct InstallStatus {
     /// The flow under way, or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<Flow>,
-    /// Ended flows, the newest first, at most `spec.historyLimit`.
+    /// Ended flows, the newest first, at most `spec.historyLimit`, and no more than 4 KiB of them. Of all but the newest five only the reason
+    /// is kept, and not the message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub history: Vec<FlowRecord>,
@@ -371,7 +372,7 @@ pub struct FlowStage {
     /// How often a lifecycle handler was called again because it had failed.
     #[serde(default)]
     pub retries: i32,
-    /// When it is tried again. Not before, whatever happens.
+    /// When it is tried again: not before, whatever happens. While what it did is undone, when its handler was called back last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_try_at: Option<Time>,
     /// Why it is as it is, in one CamelCase word.

@@ -23,7 +23,7 @@ mod routes;
 mod secret_parameters;
 mod tenant;
 
-pub use config::{PLATFORM_CONFIG, config};
+pub use config::{PLATFORM_CONFIG, config, memory_mib};
 pub use execution_quota::{ExecutionQuota, ExecutionQuotaSpec, ExecutionQuotaStatus, QUOTA_NAME};
 pub use extension::{Extension, ExtensionSpec};
 pub use extension_version::{
@@ -40,7 +40,9 @@ pub use managed_environment::{
     ManagedEnvironmentStatus,
 };
 pub use needed::{as_installed, in_its_workspace, offered};
-pub use planned::{DIRECT, NoChoice, choose, enabled, held, modules_of, place_of_reference, place_of_runner};
+pub use planned::{
+    DIRECT, NoChoice, asked_again, choose, enabled, held, modules_of, place_of_reference, place_of_runner,
+};
 pub use reference::{KeyReference, NameReference};
 pub use routes::{identity, is_going, routes_of_status, tenant_id};
 pub use secret_parameters::{CREDENTIALS_OF_KCP, NoParameters, parameters_in};

@@ -1,12 +1,13 @@
 //! What an Install's status says that there is, and what a version has, as the plan's own values. Pure.
 
 use annex_core::flow::{Held, Module, Place};
+use annex_core::{highest, parse_requirement};
+use kube::ResourceExt as _;
 use semver::Version;
 
-use annex_core::{highest, parse_requirement};
-
 use crate::{
-    EnabledModule, ExtensionVersion, Install, InstallStatus, PlaceReference, RunnerReference, UpgradePolicy,
+    EnabledModule, ExtensionVersion, Install, InstallStatus, PlaceReference, REPROVISION_ANNOTATION,
+    RunnerReference, UpgradePolicy,
 };
 
 /// The place where one runner answers for all domains.
@@ -93,6 +94,14 @@ pub fn place_of_runner(runner: &RunnerReference) -> Place {
     }
 }
 
+/// What was asked last, and not answered yet, to be made once more: as much of the annotation [`REPROVISION_ANNOTATION`] as a status holds.
+#[must_use]
+pub fn asked_again(install: &Install) -> Option<String> {
+    let asked: String = install.annotations().get(REPROVISION_ANNOTATION)?.chars().take(256).collect();
+    let answered = install.status.as_ref().and_then(|status| status.reprovisioned.as_ref());
+    (answered != Some(&asked)).then_some(asked)
+}
+
 /// Why no version is chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoChoice {
@@ -100,6 +109,8 @@ pub enum NoChoice {
     Invalid(String),
     /// The catalog has none that satisfies it. Its newest versions, the highest first.
     NoMatch(Vec<Version>),
+    /// This one is installed and stays, and the catalog does not have it any more.
+    Withdrawn(String),
 }
 
 /// Which of an extension's versions an Install gets. With `upgradePolicy: Manual` what is installed stays, withdrawn or not, as long as nobody
@@ -120,9 +131,9 @@ pub fn choose<'a, V: AsRef<ExtensionVersion>>(
     let unchanged = status.and_then(|status| status.installed_for.as_deref()) == Some(spec.version.as_str());
     if spec.upgrade_policy == UpgradePolicy::Manual
         && unchanged
-        && let Some(kept) = versions.iter().find(is_installed)
+        && let Some(installed) = installed
     {
-        return Ok(kept);
+        return versions.iter().find(is_installed).ok_or_else(|| NoChoice::Withdrawn(installed.to_owned()));
     }
     let parsed = |version: &&'_ V| (*version).as_ref().spec.version.parse::<Version>().ok();
     let offered = versions.iter().filter(|version| !(*version).as_ref().spec.yanked || is_installed(version));

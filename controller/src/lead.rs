@@ -15,8 +15,9 @@ use crate::{
 
 /// A reconcile makes a handful of requests, each bounded by itself; this is the last resort.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
-/// The same, where a tenant's own cluster has a part: others wait for the worker, and what was done until then stays done.
-const ELSEWHERE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same, where a tenant's own cluster has a part: others wait for the worker, and what was done until then stays done. What was stored on
+/// the platform is removed in it, which may take as long as `EXT_LIFECYCLE_TIMEOUT_MS` can be: a minute.
+const ELSEWHERE_TIMEOUT: Duration = Duration::from_secs(90);
 /// Environments that are looked at at a time. Most of that is waiting for servers that are not ours.
 const ENVIRONMENTS: usize = 32;
 

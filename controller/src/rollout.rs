@@ -50,8 +50,9 @@ impl Rollout {
             return Err(NotNow::Halted(failed, tried));
         }
         let mut begun = self.begun.lock();
-        // A clock that was set back must not hold everything up until it is there again.
-        begun.retain(|at| *at <= now && now.duration_since(*at) < MINUTE);
+        // A clock that was set back must not hold everything up until it is there again. But another worker, which asked for the time a moment
+        // later, may have been here before.
+        begun.retain(|at| now.duration_since(*at).abs() < MINUTE);
         match begun.front() {
             Some(first) if begun.len() >= self.per_minute => Err(NotNow::Full(*first + MINUTE)),
             _ if self.per_minute == 0 => Err(NotNow::Full(now + MINUTE)),
@@ -131,6 +132,8 @@ mod tests {
         assert_eq!(begin(59), Err(NotNow::Full(at(60))));
         assert_eq!(begin(60), Ok(()));
         assert_eq!(begin(61), Err(NotNow::Full(at(90))));
+        // Another worker has asked for the time a moment before.
+        assert_eq!(begin(58), Err(NotNow::Full(at(90))));
         // The clock is set back by a day.
         assert_eq!(begin(-86_400), Ok(()));
         assert!(Rollout::new(0).begin(&version(json!({})), std::iter::empty(), at(0)).is_err());

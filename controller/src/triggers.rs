@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use annex_apis::{Install, ManagedEnvironment};
+use annex_apis::{INSTALL_FINALIZER, Install, ManagedEnvironment};
 use annex_initializer::NAMESPACE;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt as _, core::PartialObjectMeta};
@@ -34,7 +34,7 @@ impl Context {
         self.leads.store(true, Ordering::Release);
         for (key, install) in self.tenants.installs.all() {
             self.claim_recorded(&key, &install);
-            self.announcer.note(&key);
+            self.announcer.note(self, &key, &install);
         }
         self.restore_routes();
         self.sweep_tenants();
@@ -58,7 +58,9 @@ impl Context {
         if self.leads() {
             self.install_noted(change);
             self.wake_who_needs(change);
-            self.announcer.note(change.key());
+            if let Change::Applied { key, object, .. } = change {
+                self.announcer.note(self, key, object);
+            }
         }
         self.queue.add(Key::Install(change.key().clone()));
     }
@@ -88,12 +90,22 @@ impl Context {
     /// What the status of an Install says it holds is claimed before anything is reconciled, so that a restart gives nobody's host
     /// away.
     fn claim_recorded(&self, key: &ObjectKey, install: &Install) {
-        if install.metadata.deletion_timestamp.is_some() {
+        // Who goes holds what it has until it is gone: whoever has it after that must not find the rest of it going.
+        let is_held = install.finalizers().iter().any(|finalizer| finalizer == INSTALL_FINALIZER);
+        if install.metadata.deletion_timestamp.is_some() && !is_held {
             return;
         }
-        if install.status.as_ref().is_some_and(|status| status.installed_version.is_some()) {
+        let is_installed = install.status.as_ref().is_some_and(|status| status.installed_version.is_some());
+        // Whoever goes and never came up: its modules may have been called. Who is installed takes it from that one.
+        let has_begun = install.metadata.deletion_timestamp.is_some()
+            && install
+                .status
+                .iter()
+                .filter_map(|status| status.flow.as_ref())
+                .any(|flow| flow.target.is_some());
+        if is_installed || has_begun {
             let resource = (key.cluster.clone(), install.spec.extension.clone());
-            self.wake(self.extension_claims.claim(&resource, key, rank(install, false)).wake);
+            self.wake(self.extension_claims.claim(&resource, key, rank(install, !is_installed)).wake);
         }
         if let Some(host) = recorded_host(install) {
             self.wake(self.host_claims.claim(&host, key, rank(install, false)).wake);

@@ -1,16 +1,14 @@
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     core::{ApiResource, DynamicObject, GroupVersionKind},
     discovery::{Discovery, Scope, verbs},
-    runtime::wait::await_condition,
 };
 use serde_json::{Value, json};
 
-use crate::{Everything, PATIENCE, everything::lasting, until};
+use crate::{Everything, everything::lasting, until};
 
 /// The compute cluster, as its administrator sees it.
 #[derive(Clone)]
@@ -153,25 +151,27 @@ impl Cluster {
         Ok(())
     }
 
-    /// Deletes an object and returns once that very object is gone.
+    /// Deletes an object, if it is there, and returns once that very object is gone.
     ///
     /// # Errors
     /// The cluster refuses, or it does not go.
     pub async fn delete(&self, kind: Kind, namespace: &str, name: &str) -> anyhow::Result<()> {
         let api = self.api(kind, namespace);
-        let uid = api.get(name).await?.uid();
-        api.delete(name, &DeleteParams::default()).await?;
-        let other = |object: Option<&DynamicObject>| object.is_none_or(|object| object.uid() != uid);
-        tokio::time::timeout(PATIENCE, await_condition(api, name, other))
-            .await
-            .with_context(|| format!("{kind:?} {name} does not go"))??;
-        Ok(())
+        let Some(there) = api.get_opt(name).await? else { return Ok(()) };
+        match api.delete(name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+            deleted => drop(deleted?),
+        }
+        until(&format!("{kind:?} {name} is gone"), || async {
+            Ok(api.get_opt(name).await?.is_none_or(|now| now.uid() != there.uid()).then_some(()))
+        })
+        .await
     }
 
     /// The object once it satisfies `condition`; it may come to be only later.
     ///
     /// # Errors
-    /// It does not within [`PATIENCE`].
+    /// It does not within [`PATIENCE`](crate::PATIENCE).
     pub async fn when(
         &self,
         kind: Kind,
@@ -190,7 +190,7 @@ impl Cluster {
     /// Returns once the object is gone.
     ///
     /// # Errors
-    /// It is not within [`PATIENCE`].
+    /// It is not within [`PATIENCE`](crate::PATIENCE).
     pub async fn gone(&self, kind: Kind, namespace: &str, name: &str) -> anyhow::Result<()> {
         let api = self.api(kind, namespace);
         until(&format!("{kind:?} {namespace}/{name} is gone"), || async {

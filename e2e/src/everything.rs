@@ -30,6 +30,8 @@ pub(crate) fn lasting(object: DynamicObject) -> anyhow::Result<Value> {
     let mut value = serde_json::to_value(object)?;
     if let Some(object) = value.as_object_mut() {
         object.remove("status");
+        // Of Endpoints: which pods answer just now. It changes as Knative puts an idle revision to sleep.
+        object.remove("subsets");
     }
     if let Some(metadata) = value.pointer_mut("/metadata").and_then(Value::as_object_mut) {
         // The generation counts what else is compared, and what is changed and changed back is as it was.
@@ -40,6 +42,13 @@ pub(crate) fn lasting(object: DynamicObject) -> anyhow::Result<Value> {
     if let Some(labels) = value.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
         // The day on which a token was last used.
         labels.remove("kubernetes.io/legacy-token-last-used");
+    }
+    if let Some(annotations) = value.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        annotations.remove("endpoints.kubernetes.io/last-change-trigger-time");
+    }
+    // Without any is as with none.
+    if let Some(metadata) = value.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|_, part| part.as_object().is_none_or(|part| !part.is_empty()));
     }
     Ok(value)
 }
@@ -70,6 +79,18 @@ mod tests {
     fn one(object: Value) -> Everything {
         let object = serde_json::from_value(object).expect("an object");
         Everything([("ConfigMap default/a".to_owned(), lasting(object).expect("JSON"))].into())
+    }
+
+    #[test]
+    fn a_service_whose_pods_sleep_or_wake_is_as_it_was() {
+        let awake = one(json!({
+            "metadata": { "name": "a", "annotations": { "endpoints.kubernetes.io/last-change-trigger-time": "t" } },
+            "subsets": [{ "addresses": [{ "ip": "10.0.0.1" }] }],
+        }));
+        let asleep = one(json!({ "metadata": { "name": "a" } }));
+        assert_eq!(asleep.since(&awake), Vec::<String>::new());
+        let noted = one(json!({ "metadata": { "name": "a", "annotations": { "example.com/note": "b" } } }));
+        assert_eq!(noted.since(&awake), ["changed: ConfigMap default/a, in metadata.annotations"]);
     }
 
     #[test]

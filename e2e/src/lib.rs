@@ -14,6 +14,7 @@ mod notes_page;
 mod publisher;
 pub mod replica;
 mod runner_client;
+pub mod turns;
 mod waiting;
 mod workspaces;
 mod world;
@@ -27,7 +28,8 @@ pub use extension::{
     NOTES, NOTES_ENDPOINTS, component, folder, kubectl_annex, packed_with, publish_notes, publish_sample,
 };
 pub use lifecycle::{
-    GUEST_ENDPOINTS, Load, guest_capabilities, guest_says, guest_was_told, modules, publish_guest,
+    GUEST_ENDPOINTS, Load, guest_capabilities, guest_is_handed, guest_says, guest_was_told, modules,
+    publish_guest,
 };
 pub use notes_page::NotesPage;
 pub use publisher::{Publisher, packed};

@@ -62,14 +62,32 @@ pub async fn publish_guest(publisher: &Publisher, mut manifest: Value) -> anyhow
     Ok(())
 }
 
-/// What an endpoint of the guest says.
+/// What the gateway says of an Install as long as it has not heard of the status that says Ready, which it does by a watch of its own.
+const UNHEARD_OF: [&str; 2] = ["RunnerUnknown", "WorkspaceUnknown"];
+
+/// What an endpoint of the guest says, once the gateway has heard of its Install.
 ///
 /// # Errors
 /// It is not answered with 200.
 pub async fn guest_says(caller: &Caller, extension: &str, path: &str) -> anyhow::Result<String> {
-    let (status, body) = caller.call(Method::GET, extension, path, None).await?;
+    let (status, body) = until("the gateway has heard of it", || async {
+        let (status, body) = caller.call(Method::GET, extension, path, None).await?;
+        let early = !status.is_success() && UNHEARD_OF.iter().any(|word| body.contains(word));
+        Ok((!early).then_some((status, body)))
+    })
+    .await?;
     ensure!(status == 200, "{path}: {status} {body}");
     Ok(body)
+}
+
+/// The configuration that the guest is handed in a call.
+///
+/// # Errors
+/// It does not say.
+pub async fn guest_is_handed(caller: &Caller, extension: &str) -> anyhow::Result<Value> {
+    let said = guest_says(caller, extension, "/context").await?;
+    let (_, config) = said.split_once(" {").context("a configuration")?;
+    Ok(serde_json::from_str(&format!("{{{config}"))?)
 }
 
 /// Action, module, from and to of what the guest's lifecycle handlers were told, in the order in which they were.
@@ -95,9 +113,12 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins to call.
-    #[must_use]
-    pub fn on(caller: &Caller, extension: &str) -> Self {
+    /// Begins to call, once the first call is answered.
+    ///
+    /// # Errors
+    /// It is not.
+    pub async fn on(caller: &Caller, extension: &str) -> anyhow::Result<Self> {
+        guest_says(caller, extension, "/hello").await?;
         let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (caller, extension) = (caller.clone(), extension.to_owned());
         let task = tokio::spawn({
@@ -117,7 +138,7 @@ impl Load {
                 failures
             }
         });
-        Self { stop, calls, task }
+        Ok(Self { stop, calls, task })
     }
 
     /// Returns when so many more calls were answered, in whatever way.

@@ -5,6 +5,8 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use xtask::Settings;
 
+use crate::until;
+
 /// Asks the runner for a host, and the lookup who a host is.
 #[derive(Clone, Debug)]
 pub struct RunnerClient {
@@ -37,6 +39,17 @@ impl RunnerClient {
     /// No answer.
     pub async fn lookup(&self, host: &str) -> anyhow::Result<(StatusCode, Value)> {
         self.lookup_at(&self.registry, host).await
+    }
+
+    /// Returns once nobody is this host any more. The registry hears of what a status says by a watch of its own, a moment later.
+    ///
+    /// # Errors
+    /// Somebody still is, or no answer.
+    pub async fn is_nobodys(&self, host: &str) -> anyhow::Result<()> {
+        until(&format!("{host} is nobody's"), || async {
+            Ok((self.lookup(host).await?.0 == StatusCode::NOT_FOUND).then_some(()))
+        })
+        .await
     }
 
     /// Asks another registry than the environment's for a host.

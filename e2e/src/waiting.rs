@@ -4,8 +4,9 @@ use anyhow::{Context as _, anyhow};
 use kube::{Api, Resource, runtime::wait::await_condition};
 use serde::de::DeserializeOwned;
 
-/// How long a test waits for what should come in seconds: long, because two cores may be busy with a build.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a test waits for what should come in seconds: long, because two cores may be busy with a build, and what takes half a minute
+/// then takes four times as long.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Returns the object once it satisfies `condition`, as a watch shows it. A kind that is not served yet is waited for, too.
 ///

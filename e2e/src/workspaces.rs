@@ -158,6 +158,18 @@ impl Workspace {
         self.install_with(name, "Ready", "True", "Ready").await
     }
 
+    /// Returns once there is no Install named so.
+    ///
+    /// # Errors
+    /// It does not go.
+    pub async fn gone(&self, name: &str) -> anyhow::Result<()> {
+        let installs = self.installs();
+        until(&format!("the Install {name} is gone"), || async {
+            Ok(installs.get_opt(name).await?.is_none().then_some(()))
+        })
+        .await
+    }
+
     /// The Install once it is not Ready for this reason.
     ///
     /// # Errors

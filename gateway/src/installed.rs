@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use annex_answering::{Catalog, Refusal};
-use annex_apis::{Endpoint, Install, RunnerReference, Tenant, config, identity, is_going, routes_of_status};
+use annex_apis::{
+    Endpoint, Install, RunnerReference, Tenant, config, identity, is_going, memory_mib, routes_of_status,
+};
 use annex_core::{ContentHash, ExtensionName, InstallId, InstallIdentity, version_object_name};
 use annex_grant::Capabilities;
 use kube::ResourceExt as _;
@@ -65,8 +67,7 @@ impl Installed {
         let limits = version.spec.limits.clone().unwrap_or_default();
         let positive =
             |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok()).filter(|n| *n > 0);
-        let memory = positive(limits.memory_mib).unwrap_or(default_memory_mb);
-        let memory_mb = positive(tenant.spec.quota.memory_mib).map_or(memory, |most| memory.min(most));
+        let memory_mb = memory_mib(&tenant, &version, default_memory_mb);
         Ok(Self {
             identity,
             id,

@@ -191,6 +191,7 @@ fn runner_settings(args: &Args) -> anyhow::Result<RunnerSettings> {
         direct: args.runner_url.clone(),
         exec: args.exec_url.clone(),
         exec_connect: args.exec_connect.clone(),
+        broker: None,
         authorities,
     })
 }

@@ -146,6 +146,7 @@ pub(crate) fn launch(
                     let gateway = |port: u16| format!("http://{}:{port}", knative.gateway_host);
                     arg("--runner-gateway-url", gateway(settings.gateway_port()));
                     arg("--runner-broker-url", gateway(settings.broker_port()));
+                    arg("--broker-internal-url", gateway(settings.broker_port()));
                     inputs.push(kubeconfig);
                     // Nobody else makes claims on a development cluster.
                     env.push(("KNATIVE_AUTO_CREATE_CDC".to_owned(), "true".to_owned()));

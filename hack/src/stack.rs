@@ -32,7 +32,7 @@ use crate::{
 /// kcp needs about 20 s for a first start on two idle cores, and several times that while others compile.
 const KCP_READY: Duration = Duration::from_secs(180);
 /// A service is ready in seconds; one that waits longer for something names it.
-const SERVICE_READY: Duration = Duration::from_secs(90);
+const SERVICE_READY: Duration = Duration::from_secs(180);
 /// How often a person is told what a service waits for.
 const REPORT: Duration = Duration::from_secs(15);
 /// How long a process may take to end in order.

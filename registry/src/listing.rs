@@ -73,6 +73,8 @@ fn entry(version: &ExtensionVersion) -> Value {
         "capabilities": spec.capabilities,
         "egress": spec.egress,
         "dependencies": spec.dependencies,
+        "provides": spec.provides,
+        "requires": spec.requires,
         "deprecated": spec.deprecated,
         "yanked": spec.yanked,
         "verified": verified.map_or("Unknown", |verified| verified.status.as_str()),

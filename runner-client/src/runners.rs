@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use annex_apis::RunnerReference;
 use annex_grant::{
-    Audience, BROKER_TOKEN_HEADER, EXECUTE_PATH, ExecuteResponse, ORDER_PATH, RunnerError, RunnerErrorCode,
-    TOKEN_HEADER,
+    Audience, BROKER_AUDIENCE, BROKER_TOKEN_HEADER, EXECUTE_PATH, ExecuteResponse, ORDER_PATH, RunnerError,
+    RunnerErrorCode, TOKEN_HEADER,
 };
 use annex_service::{REQUEST_ID_HEADER, RequestId};
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -34,6 +34,8 @@ pub struct RunnerSettings {
     pub exec: String,
     /// `HOST:PORT` of an ingress that leads to all of them by their Host header. None: their names resolve.
     pub exec_connect: Option<String>,
+    /// The gateway's broker, for [`Runners::storage_of`]. None: it is not asked.
+    pub broker: Option<String>,
     /// PEM certificates that https is checked by. None: the system's.
     pub authorities: Option<Vec<u8>>,
 }
@@ -46,7 +48,9 @@ pub struct Runners {
     exec: String,
     /// What stands in for the host and port of `exec`, which then goes into the Host header.
     exec_connect: Option<Url>,
+    broker: Option<Url>,
     direct_audience: Audience,
+    broker_audience: Audience,
 }
 
 /// What a runner made of a call.
@@ -104,6 +108,7 @@ impl Runners {
         }
         // So that a mistake is told now and not at the first call.
         let exec = base(&settings.exec.replace("{namespace}", "annex")).context("--exec-url")?;
+        let broker = settings.broker.as_deref().map(base).transpose().context("--broker-internal-url")?;
         let mut builder = Client::builder()
             .user_agent(concat!("annex/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_WITHIN)
@@ -116,7 +121,9 @@ impl Runners {
         let authorities = match &settings.authorities {
             Some(pem) => Some(Certificate::from_pem_bundle(pem).context("--runner-ca-file")?),
             // Without it the client reads the system's certificates even for http, and fails where there are none.
-            None if !direct.as_ref().is_some_and(is_https) && !is_https(&exec) => Some(Vec::new()),
+            None if ![&direct, &broker].into_iter().flatten().chain([&exec]).any(is_https) => {
+                Some(Vec::new())
+            }
             None => None,
         };
         if let Some(authorities) = authorities {
@@ -134,7 +141,9 @@ impl Runners {
             direct,
             exec: settings.exec.clone(),
             exec_connect,
+            broker,
             direct_audience,
+            broker_audience: BROKER_AUDIENCE.parse()?,
         })
     }
 
@@ -162,11 +171,30 @@ impl Runners {
                 Ok(Place { url: connect, host, audience })
             }
             // One runner for all, by the URL that the operator gave.
-            Some(_) => {
-                let url = self.direct.clone().ok_or(NoPlace::Elsewhere)?;
-                Ok(Place { url, host: None, audience: self.direct_audience.clone() })
-            }
+            Some(_) => self.direct().ok_or(NoPlace::Elsewhere),
         }
+    }
+
+    /// Who removes what an install stored: its own runner, and where that is not reached from here, whoever kept it while the install ran
+    /// on the platform. An install moves, and what it stored stays.
+    ///
+    /// # Errors
+    /// It ran nowhere yet, or nobody who is reached from here has kept anything.
+    pub fn storage_of(&self, reference: Option<&RunnerReference>) -> Result<Place, NoPlace> {
+        self.of(reference).or_else(|no_place| match no_place {
+            NoPlace::Unknown => Err(no_place),
+            NoPlace::Elsewhere => self.broker().or_else(|| self.direct()).ok_or(no_place),
+        })
+    }
+
+    fn direct(&self) -> Option<Place> {
+        let url = self.direct.clone()?;
+        Some(Place { url, host: None, audience: self.direct_audience.clone() })
+    }
+
+    fn broker(&self) -> Option<Place> {
+        let url = self.broker.clone()?;
+        Some(Place { url, host: None, audience: self.broker_audience.clone() })
     }
 
     /// Has a call executed. The body is sent as it is: the grant is of these bytes.
@@ -321,6 +349,29 @@ mod tests {
         assert_eq!(place(&without, &shared), Err(NoPlace::Elsewhere));
         assert_eq!(place(&with, &shared).map(|(_, audience)| audience), Ok("direct".into()));
         assert_eq!(with.of(None), Err(NoPlace::Unknown));
+    }
+
+    #[test]
+    fn what_an_install_stored_before_it_moved_is_removed_by_who_kept_it() {
+        annex_service::install_tls_provider();
+        let place = |direct: Option<&str>, broker: Option<&str>, reference: Option<&RunnerReference>| {
+            let exec = "http://exec.{namespace}".to_owned();
+            let (direct, broker) = (direct.map(str::to_owned), broker.map(str::to_owned));
+            let settings = RunnerSettings { direct, exec, broker, ..RunnerSettings::default() };
+            let place = Runners::new(&settings).unwrap().storage_of(reference)?;
+            Ok::<_, NoPlace>((place.url.to_string(), place.audience.to_string()))
+        };
+        let (runner, broker) = (Some("http://runner:8093"), Some("http://broker:8098"));
+        let own = reference("knative", "annex-1s8uv", "runner");
+        let moved = RunnerReference { environment: Some("mine".into()), ..own.clone() };
+        let at_its_runner = Ok(("http://exec.annex-1s8uv/".into(), "annex-1s8uv/exec".into()));
+        assert_eq!(place(runner, broker, Some(&own)), at_its_runner);
+        let at_the_broker = Ok(("http://broker:8098/".into(), BROKER_AUDIENCE.to_owned()));
+        assert_eq!(place(runner, broker, Some(&moved)), at_the_broker);
+        let at_the_runner_of_all = Ok(("http://runner:8093/".into(), "direct".into()));
+        assert_eq!(place(runner, None, Some(&moved)), at_the_runner_of_all);
+        assert_eq!(place(None, None, Some(&moved)), Err(NoPlace::Elsewhere));
+        assert_eq!(place(runner, broker, None), Err(NoPlace::Unknown));
     }
 
     #[test]

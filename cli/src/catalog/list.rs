@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use annex_apis::{Dependency, Extension, ExtensionVersion};
+use annex_apis::{Dependency, Extension, ExtensionVersion, ProvidedInterface, RequiredInterface};
 use annex_core::ExtensionName;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -46,6 +46,8 @@ pub(super) struct VersionEntry {
     pub(super) capabilities: Vec<String>,
     pub(super) egress: Vec<String>,
     pub(super) dependencies: Vec<Dependency>,
+    pub(super) provides: Vec<ProvidedInterface>,
+    pub(super) requires: Vec<RequiredInterface>,
     pub(super) deprecated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deprecation_message: Option<String>,
@@ -134,6 +136,8 @@ fn version_entry(version: ExtensionVersion) -> VersionEntry {
         capabilities: version.spec.capabilities,
         egress: version.spec.egress,
         dependencies: version.spec.dependencies,
+        provides: version.spec.provides,
+        requires: version.spec.requires,
         deprecated: version.spec.deprecated,
         yanked: version.spec.yanked,
     }
@@ -176,7 +180,15 @@ mod tests {
                 version("com.example.b", "10.0.0", json!({"yanked": true})),
                 deprecated,
                 version("com.example.b", "2.0.0", json!({})),
-                version("com.example.alone", "1.0.0", json!({})),
+                version(
+                    "com.example.alone",
+                    "1.0.0",
+                    json!({
+                        "dependencies": [{"extension": "com.example.base", "version": "^1.2"}],
+                        "provides": [{"interface": "notes", "version": "2.1.0"}],
+                        "requires": [{"interface": "mail", "version": ">=1, <3", "optional": true}],
+                    }),
+                ),
             ],
         }
     }
@@ -211,5 +223,17 @@ mod tests {
         assert_eq!(last["verified"], "Unknown");
         assert_eq!(last.get("reason"), None);
         assert_eq!(last["capabilities"], json!([]));
+        let needs = |version: &serde_json::Value| {
+            ["dependencies", "provides", "requires"].map(|field| version[field].clone())
+        };
+        assert_eq!(needs(last), [json!([]), json!([]), json!([])]);
+        assert_eq!(
+            needs(&json["extensions"][0]["versions"][0]),
+            [
+                json!([{"extension": "com.example.base", "version": "^1.2", "optional": false}]),
+                json!([{"interface": "notes", "version": "2.1.0"}]),
+                json!([{"interface": "mail", "version": ">=1, <3", "optional": true}]),
+            ]
+        );
     }
 }

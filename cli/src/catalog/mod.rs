@@ -22,7 +22,8 @@ pub(crate) use table::aligned;
 pub(crate) const HELP: &str = "\
 Lists each version that an Install can choose, the newest first. VERIFIED says whether a publisher whom the platform trusts signed \
 it; one that is not can only be installed where the operator allows that. CAPABILITIES is what it asks for: an Install grants \
-them in spec.grantedCapabilities. Versions that were yanked are left out, as no new install gets them; --all shows them, too.
+them in spec.grantedCapabilities. -o wide says more, such as what it NEEDS in its workspace, by the names of extensions and of \
+interfaces, and which interfaces it PROVIDES. Versions that were yanked are left out, as no new install gets them; --all shows them, too.
 
 Examples:
   kubectl annex catalog

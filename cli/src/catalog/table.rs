@@ -6,7 +6,7 @@ use super::list::{Catalog, Entry, VersionEntry};
 use crate::printable::one_line;
 
 const COLUMNS: [&str; 6] = ["NAME", "VERSION", "PUBLISHER", "CAPABILITIES", "VERIFIED", "STATE"];
-const WIDE: [&str; 5] = ["DISPLAY NAME", "EGRESS", "REASON", "AGE", "CONTENT HASH"];
+const WIDE: [&str; 7] = ["DISPLAY NAME", "EGRESS", "NEEDS", "PROVIDES", "REASON", "AGE", "CONTENT HASH"];
 
 /// One line for each version. `now`: what ages are counted to, with more columns.
 pub(super) fn render(catalog: &Catalog, now: Option<Timestamp>) -> String {
@@ -35,6 +35,8 @@ fn row(entry: &Entry, version: &VersionEntry, now: Option<Timestamp>) -> Vec<Str
         row.extend([
             one_line(&entry.display_name),
             list(&version.egress),
+            needs(version),
+            provides(version),
             none_or(version.reason.as_deref()),
             version.published_at.map_or_else(|| "<unknown>".to_owned(), |time| age(time, now)),
             one_line(&version.content_hash),
@@ -56,6 +58,29 @@ fn state(entry: &Entry, version: &VersionEntry) -> String {
         words.push("deprecated".to_owned());
     }
     if words.is_empty() { "<none>".to_owned() } else { words.join(", ") }
+}
+
+/// Extensions, and then interfaces that any extension may have. Requirements have commas in them.
+fn needs(version: &VersionEntry) -> String {
+    let extensions = version
+        .dependencies
+        .iter()
+        .map(|needed| (needed.extension.as_str(), needed.version.as_str(), needed.optional));
+    let interfaces = version
+        .requires
+        .iter()
+        .map(|needed| (needed.interface.as_str(), needed.version.as_str(), needed.optional));
+    let needed = extensions.chain(interfaces).map(|(name, version, optional)| {
+        let optional = if optional { " (optional)" } else { "" };
+        format!("{name} {version}{optional}")
+    });
+    none_or(Some(needed.collect::<Vec<_>>().join("; ")).as_deref())
+}
+
+fn provides(version: &VersionEntry) -> String {
+    let provided =
+        version.provides.iter().map(|provided| format!("{} {}", provided.interface, provided.version));
+    none_or(Some(provided.collect::<Vec<_>>().join("; ")).as_deref())
 }
 
 fn list(items: &[String]) -> String {
@@ -99,6 +124,8 @@ pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use annex_apis::{Dependency, ProvidedInterface, RequiredInterface};
+
     use super::*;
 
     fn catalog() -> Catalog {
@@ -111,6 +138,8 @@ mod tests {
             capabilities: vec!["log".to_owned(), "storage.kv".to_owned()],
             egress: Vec::new(),
             dependencies: Vec::new(),
+            provides: Vec::new(),
+            requires: Vec::new(),
             deprecated: false,
             deprecation_message: None,
             yanked: false,
@@ -152,6 +181,42 @@ mod tests {
         let wide = render(&catalog(), Some("2026-11-05T13:00:00Z".parse().unwrap()));
         let first = wide.lines().nth(1).unwrap();
         assert!(first.contains("Notes") && first.contains("2d") && first.ends_with("sha256:00"), "{wide}");
+    }
+
+    #[test]
+    fn wide_says_what_it_needs_and_what_others_find_in_it() {
+        let mut catalog = catalog();
+        let version = &mut catalog.extensions[0].versions[0];
+        let needed = |interface: &str, version: &str, optional| RequiredInterface {
+            interface: interface.to_owned(),
+            version: version.to_owned(),
+            optional,
+        };
+        version.dependencies = vec![Dependency {
+            extension: "com.example.base".to_owned(),
+            version: "^1.2".to_owned(),
+            optional: false,
+        }];
+        version.requires = vec![needed("users", "^16", false), needed("mail", ">=1, <3\x1b[31m", true)];
+        let provided = |interface: &str| ProvidedInterface {
+            interface: interface.to_owned(),
+            version: "2.1.0".to_owned(),
+        };
+        version.provides = vec![provided("notes"), provided("tags")];
+        let wide = render(&catalog, Some("2026-11-05T13:00:00Z".parse().unwrap()));
+        let [titles, first, second] = [0, 1, 2].map(|at| wide.lines().nth(at).unwrap());
+        let column = |title: &str| titles.split_once(title).unwrap().0.chars().count();
+        let cell = |line: &str, from: &str, to: &str| {
+            let text: String = line.chars().skip(column(from)).take(column(to) - column(from)).collect();
+            text.trim_end().to_owned()
+        };
+        assert_eq!(
+            cell(first, "NEEDS", "PROVIDES"),
+            "com.example.base ^1.2; users ^16; mail >=1, <3 [31m (optional)"
+        );
+        assert_eq!(cell(first, "PROVIDES", "REASON"), "notes 2.1.0; tags 2.1.0");
+        assert_eq!(cell(second, "NEEDS", "PROVIDES"), "<none>");
+        assert_eq!(cell(second, "PROVIDES", "REASON"), "<none>");
     }
 
     #[test]

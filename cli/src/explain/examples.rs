@@ -295,8 +295,6 @@ fn one_that_is_being_deleted() {
 fn a_deletion_that_waits_says_for_what() {
     for (reason, command) in [
         ("HasDependents", "kubectl annex plan install/hello --delete -n default"),
-        ("LifecycleFailed", "kubectl annex history install/hello -n default"),
-        ("StorageNotRemoved", "kubectl get install/hello --watch -n default"),
         ("Uninstalling", "kubectl events --for install/hello -n default"),
         ("DependencyMissing", "kubectl events --for install/hello -n default"),
     ] {

@@ -70,6 +70,10 @@ impl Step<'_> {
                 "see which versions the provider's catalog has, then set spec.version to fit one",
                 &["get", "extensionversions.annex.sh"],
             ),
+            "VersionWithdrawn" => self.of_catalog(
+                "what is installed goes on; see which versions the provider's catalog has, then set spec.version to get one",
+                &["get", "extensionversions.annex.sh"],
+            ),
             "InvalidVersion" => self.edit("set spec.version to a semver requirement such as * or ^1.2"),
             "AlreadyInstalled" => self.of(
                 "find the workspace's other install of this extension and delete one of the two",
@@ -206,15 +210,12 @@ impl Step<'_> {
 
     /// What a deletion waits for is in the reason of Ready alone: the other conditions are as they were before it.
     fn let_go(&self) -> Next {
-        const WAITS: [&str; 4] =
-            ["HasDependents", "StorageNotRemoved", "RunnerUnavailable", "RunnerNotReachable"];
         match self.situation.conditions.iter().find(|condition| condition.kind == READY) {
-            Some(ready) if ready.reason == "LifecycleFailed" => self.of(
-                "see which handler failed and why; it is called again by itself",
-                &self.namespaced(&["annex", "history", &self.object()]),
+            Some(ready) if ready.reason == "HasDependents" => self.mend(ready),
+            _ => self.events(
+                "see what the deletion waits for; what is gone for good is left behind by the annotation annex.sh/abandon: compute, \
+                 handlers or storage",
             ),
-            Some(ready) if WAITS.contains(&ready.reason.as_str()) => self.mend(ready),
-            _ => self.events("see what the deletion waits for"),
         }
     }
 

@@ -1,8 +1,12 @@
 //! What `retry` and `rollback` decide by. Pure.
 
+use std::collections::BTreeMap;
+
 use annex_apis::{Flow, FlowAction, FlowRecord, Install, StageStatus};
 use semver::Version;
+use serde_json::{Value, json};
 
+use super::merge::merged;
 use super::words::told;
 
 /// The condition that is true where all that is asked for is there.
@@ -46,13 +50,30 @@ pub(super) fn former(install: &Install, asked: Option<&Version>) -> Result<Versi
     Ok(version)
 }
 
+/// The merge patch of `spec.parameters` to those that the extension is handed, where this version is what is installed and other
+/// parameters are asked for.
+pub(super) fn parameters_back(install: &Install, version: &Version) -> Option<Value> {
+    let installed = install.status.as_ref()?.installed_version.as_deref()?;
+    let accepted = accepted(install).filter(|_| installed == version.to_string())?;
+    Some(merged(&json!(install.spec.parameters), &json!(accepted)))
+}
+
+/// The parameters that the extension is handed, where others are asked for.
+fn accepted(install: &Install) -> Option<&BTreeMap<String, Value>> {
+    let accepted = install.status.as_ref()?.parameters.as_ref()?;
+    (*accepted != install.spec.parameters).then_some(accepted)
+}
+
 /// Whether something else is wanted than what is installed: it has failed, or is on its way, or has not been begun, such as a version that
-/// the catalog does not have.
+/// the catalog does not have, or parameters that it does not take.
 fn wants_another(install: &Install) -> bool {
     let Some(status) = &install.status else { return false };
     let is_asked_for = status.installed_for.as_ref().is_none_or(|version| *version == install.spec.version);
     let is_on_its_way = |flow: &Flow| flow.to.is_some() && flow.to != status.installed_version;
-    !is_asked_for || to_begin_again(install).is_some() || under_way(install).is_some_and(is_on_its_way)
+    !is_asked_for
+        || accepted(install).is_some()
+        || to_begin_again(install).is_some()
+        || under_way(install).is_some_and(is_on_its_way)
 }
 
 /// The upgrade that is under way.
@@ -84,8 +105,6 @@ fn before_the_last(install: &Install) -> Result<Version, String> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
 
     /// One with version 2.0.0, with this in its status.
@@ -135,6 +154,26 @@ pub(super) mod tests {
         let installed = Version::new(2, 0, 0);
         assert_eq!(former(&install(&status), None), Ok(installed.clone()));
         assert_eq!(former(&install(&status), Some(&installed)), Ok(installed));
+    }
+
+    #[test]
+    fn with_what_is_installed_come_the_parameters_that_it_is_handed() {
+        let status = json!({
+            "parameters": {"colour": "red", "deep": {"a": 1}}, "history": [record("Upgrade", "FINISHED", "1.0.0")],
+        });
+        let mut refused = install(&status);
+        let asked = json!({"colour": 7, "deep": {"a": 1, "b": 2}, "more": true});
+        refused.spec.parameters = serde_json::from_value(asked).unwrap();
+        let (installed, other) = (Version::new(2, 0, 0), Version::new(1, 0, 0));
+        assert_eq!(former(&refused, None), Ok(installed.clone()));
+        let back = json!({"colour": "red", "deep": {"a": 1, "b": null}, "more": null});
+        assert_eq!(parameters_back(&refused, &installed), Some(back));
+        assert_eq!(parameters_back(&refused, &other), None, "what another version takes is not known");
+
+        let mut same = install(&status);
+        same.spec.parameters = serde_json::from_value(status["parameters"].clone()).unwrap();
+        assert_eq!((former(&same, None), parameters_back(&same, &installed)), (Ok(other), None));
+        assert_eq!(parameters_back(&install(&json!({})), &installed), None, "nothing was accepted yet");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod choice;
 mod history;
+mod merge;
 mod plan;
 mod retry;
 mod rollback;

@@ -3,16 +3,16 @@
 use annex_apis::Install;
 use clap::Args;
 use semver::Version;
-use serde_json::json;
+use serde_json::{Map, json};
 
-use super::choice::former;
+use super::choice::{former, parameters_back};
 use super::workspace::{Decision, DryRun, InstallArguments, Workspace, object};
 use crate::outcome::Failure;
 use crate::server::block_on;
 
 pub(crate) const HELP: &str = "\
 Sets spec.version of the Install to exactly one version: what --to says; or what is installed, where something else is asked for that failed, \
-is under way or cannot be; else the one before the last upgrade in its history that got to its end. What becomes of it is an upgrade like any \
+is under way or cannot be, with the spec.parameters that it is handed; else the one before the last upgrade in its history that got to its end. What becomes of it is an upgrade like any \
 other, with the handlers of that version; status.history says how it went. \
 kubectl annex plan says beforehand what it would do.
 
@@ -47,17 +47,26 @@ pub(crate) fn run(arguments: &RollbackArguments) -> Result<String, Failure> {
             if install.metadata.deletion_timestamp.is_some() {
                 return Err(refused("it is being deleted".to_owned()));
             }
-            let requirement = format!("={}", former(install, arguments.to.as_ref()).map_err(refused)?);
-            if install.spec.version == requirement {
+            let version = former(install, arguments.to.as_ref()).map_err(refused)?;
+            let (requirement, parameters) = (format!("={version}"), parameters_back(install, &version));
+            if install.spec.version == requirement && parameters.is_none() {
                 let said = format!("{object}: spec.version is {requirement} already");
                 return Ok(Decision::Leave { said });
             }
+            let mut spec = Map::from_iter([("version".to_owned(), json!(requirement))]);
+            let mut with = "";
+            if let Some(parameters) = parameters {
+                spec.insert("parameters".to_owned(), parameters);
+                with = ", with the parameters that it is handed";
+            }
             let said = if dry_run {
-                format!("{object}: spec.version would be {requirement} (server dry run)")
+                format!("{object}: spec.version would be {requirement}{with} (server dry run)")
             } else {
-                format!("{object}: spec.version is now {requirement}\n\nNext: see how it goes\n  {history}")
+                format!(
+                    "{object}: spec.version is now {requirement}{with}\n\nNext: see how it goes\n  {history}"
+                )
             };
-            Ok(Decision::Change { patch: json!({"spec": {"version": requirement}}), said })
+            Ok(Decision::Change { patch: json!({ "spec": spec }), said })
         };
         workspace.decide(&given.target, dry_run, decide).await
     })?

@@ -89,9 +89,13 @@ fn modules(whose: &Whose<'_>, install: &Install, flow: &Flow) -> Vec<CloudEvent>
         FlowAction::Revoke => DISABLED,
         FlowAction::Install | FlowAction::Upgrade | FlowAction::Reprovision => ENABLED,
     };
+    // Who could not go properly has gone all the same.
+    let is_done = |stage: &FlowStage| {
+        stage.status == StageStatus::Finished
+            || flow.action == FlowAction::Revoke && stage.status == StageStatus::Failed
+    };
     let called = |stage: &FlowStage| {
-        let module =
-            stage.name.strip_prefix("Lifecycle/").filter(|_| stage.status == StageStatus::Finished)?;
+        let module = stage.name.strip_prefix("Lifecycle/").filter(|_| is_done(stage))?;
         let at = stage.finished_at.as_ref()?;
         let data = json!({ "flow": flow.id, "module": module, "extensionVersion": flow.to });
         let about = format!("module.{module}");

@@ -48,8 +48,10 @@ impl Sink {
         let answer = request.send().await.map_err(|error| NotTold::Away(error.without_url().to_string()))?;
         match answer.status() {
             status if status.is_success() => Ok(()),
-            // As Knative's brokers have it: what these say may be otherwise later.
-            status @ (StatusCode::NOT_FOUND
+            // As Knative's brokers have it: what these say may be otherwise later. So may what its operator has not allowed yet.
+            status @ (StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::NOT_FOUND
             | StatusCode::REQUEST_TIMEOUT
             | StatusCode::CONFLICT
             | StatusCode::TOO_EARLY

@@ -3,6 +3,7 @@
 use annex_apis::MANAGED_LABEL;
 use annex_bundle_client::Policy;
 use annex_core::HostName;
+use jiff::Timestamp;
 use kube_kcp::ClusterName;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -24,6 +25,9 @@ pub(super) const PLACE_LABEL: &str = "annex.sh/place";
 pub(super) const INSTALL_LABEL: &str = "annex.sh/install";
 /// A digest of what was asked for. A field that a newer Annex no longer sets makes a difference nowhere else.
 pub(super) const DESIRED_ANNOTATION: &str = "annex.sh/desired";
+/// On a revision: how often Annex has had Knative try once more what had failed, and when that was last.
+pub(super) const ATTEMPTS_ANNOTATION: &str = "annex.sh/attempts";
+pub(super) const ATTEMPTED_AT_ANNOTATION: &str = "annex.sh/attempted-at";
 /// The certificate of the domains, in each namespace that has mappings.
 pub(super) const TLS_SECRET: &str = "annex-domain-tls";
 /// The port on which a runner answers for domains.
@@ -81,6 +85,14 @@ impl Desired {
 
     fn annotated(mut self, annotation: &str, value: &str) -> Self {
         set(&mut self.body, "/metadata/annotations", annotation, json!(value));
+        self
+    }
+
+    /// Another revision of the same, as the so many-th attempt.
+    pub(super) fn attempted(mut self, attempts: u32, at: Timestamp) -> Self {
+        let annotations = "/spec/template/metadata/annotations";
+        set(&mut self.body, annotations, ATTEMPTS_ANNOTATION, json!(attempts.to_string()));
+        set(&mut self.body, annotations, ATTEMPTED_AT_ANNOTATION, json!(at.to_string()));
         self
     }
 

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicObject;
 use serde_json::{Map, Value, json};
 
-use super::observed::{READ_CONDITIONS, short};
+use super::observed::{CAUSE_OF_A_SERVICE, READ_CONDITIONS, short};
 
 /// What a field of an object takes besides its key and value.
 const FIELD: usize = 64;
@@ -43,12 +43,18 @@ fn pruned_status(status: &Value) -> Value {
     let read = conditions.into_iter().flatten().filter_map(|condition| {
         let type_ =
             READ_CONDITIONS.into_iter().find(|type_| condition.get("type").is_some_and(|is| is == *type_))?;
-        Some(json!({
+        let mut kept = json!({
             "type": type_,
             "status": text(condition, "status").unwrap_or_default(),
             "reason": text(condition, "reason").unwrap_or_default(),
             "message": text(condition, "message").unwrap_or_default(),
-        }))
+        });
+        // Since when nothing starts is asked of that one alone.
+        if let Some(kept) = kept.as_object_mut().filter(|_| type_ == CAUSE_OF_A_SERVICE) {
+            let since = text(condition, "lastTransitionTime").unwrap_or_default();
+            kept.insert("lastTransitionTime".to_owned(), json!(since));
+        }
+        Some(kept)
     });
     // The first of a type counts; a list of ten thousand of them does not.
     let conditions: Vec<Value> = read.take(READ_CONDITIONS.len()).collect();
@@ -80,7 +86,7 @@ fn weight_of(value: &Value) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compute::observed::{Condition, condition, is_false};
+    use crate::compute::observed::{Condition, condition, failed, is_false};
 
     fn pruned(object: Value) -> DynamicObject {
         let mut object: DynamicObject = serde_json::from_value(object).unwrap();
@@ -119,6 +125,16 @@ mod tests {
         assert_eq!((&*reason, message.as_str()), ("Why", "because of that"));
         assert!(is_false(&object, "DomainClaimed"));
         assert_eq!(object.metadata.annotations.unwrap().len(), 2);
+    }
+
+    #[test]
+    fn since_when_a_runner_does_not_start_is_kept() {
+        let mut service = mapping();
+        service["status"]["conditions"] = json!([{ "type": "ConfigurationsReady", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z" }]);
+        let at = |service: Value| {
+            failed(&pruned(service), jiff::Timestamp::now()).map(|failed| failed.at.to_string())
+        };
+        assert_eq!(at(service).as_deref(), Some("2026-01-01T00:00:00Z"));
     }
 
     #[test]

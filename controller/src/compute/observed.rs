@@ -2,13 +2,17 @@
 
 use std::borrow::Cow;
 
+use jiff::{SignedDuration, Timestamp};
 use kube::{ResourceExt as _, core::DynamicObject};
 use kube_kcp::ClusterName;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    desired::{CLUSTER_LABEL, DESIRED_ANNOTATION, Desired, INSTALL_LABEL},
+    desired::{
+        ATTEMPTED_AT_ANNOTATION, ATTEMPTS_ANNOTATION, CLUSTER_LABEL, DESIRED_ANNOTATION, Desired,
+        INSTALL_LABEL,
+    },
     kind::Kind,
 };
 
@@ -20,7 +24,7 @@ pub(super) const READ_CONDITIONS: [&str; 3] = ["Ready", "DomainClaimed", CAUSE_O
 
 /// Holds the revision's own words. Knative takes `Ready` from whichever of a Service's conditions became false last, and when that is
 /// the route, all it says is that a revision failed.
-const CAUSE_OF_A_SERVICE: &str = "ConfigurationsReady";
+pub(super) const CAUSE_OF_A_SERVICE: &str = "ConfigurationsReady";
 
 /// Whether an object of Knative's does what it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,13 +45,28 @@ struct Status {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct StatusCondition {
     #[serde(rename = "type")]
     type_: String,
     status: String,
     reason: String,
     message: String,
+    last_transition_time: String,
+}
+
+impl Status {
+    /// One that cannot be read says nothing, like one that is not there.
+    fn of(object: &DynamicObject) -> Self {
+        object.data.get("status").and_then(|status| Self::deserialize(status).ok()).unwrap_or_default()
+    }
+
+    /// What it says of the generation that the object has now.
+    fn current<'a>(&'a self, object: &DynamicObject, type_: &str) -> Option<&'a StatusCondition> {
+        let current =
+            self.observed_generation.is_some() && self.observed_generation == object.metadata.generation;
+        self.conditions.iter().find(|condition| current && condition.type_ == type_)
+    }
 }
 
 /// What `object` says of its condition `type_`. What it said of another generation than the one that it has now does not count.
@@ -55,12 +74,8 @@ struct StatusCondition {
 /// What is merely on its way is always told in the same words: Knative changes its own several times a second meanwhile, and each
 /// change would be a write to the tenant's workspace.
 pub(super) fn condition(object: &DynamicObject, type_: &str) -> Condition {
-    // One that cannot be read says nothing, like one that is not there.
-    let status =
-        object.data.get("status").and_then(|status| Status::deserialize(status).ok()).unwrap_or_default();
-    let current =
-        status.observed_generation.is_some() && status.observed_generation == object.metadata.generation;
-    let of = |type_: &str| status.conditions.iter().find(|condition| current && condition.type_ == type_);
+    let status = Status::of(object);
+    let of = |type_: &str| status.current(object, type_);
     match of(type_) {
         Some(found) if found.status == "True" => Condition::True,
         Some(found) if found.status == "False" => {
@@ -70,6 +85,37 @@ pub(super) fn condition(object: &DynamicObject, type_: &str) -> Condition {
         }
         _ => Condition::Not { reason: "Provisioning".into(), message: "Knative is at work on it".to_owned() },
     }
+}
+
+/// Who has not failed so long after another try has started: longer than any deadline may be.
+const STARTED_AFTER: SignedDuration = SignedDuration::from_hours(2);
+
+/// What a Knative Service is to be now has failed to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Failed {
+    /// When, or when Annex has had it tried once more since.
+    pub(super) at: Timestamp,
+    /// How often Annex has.
+    pub(super) attempts: u32,
+}
+
+/// None: it has not failed, or does not say when.
+pub(super) fn failed(service: &DynamicObject, now: Timestamp) -> Option<Failed> {
+    let status = Status::of(service);
+    let cause = status.current(service, CAUSE_OF_A_SERVICE).filter(|cause| cause.status == "False")?;
+    let failed: Timestamp = cause.last_transition_time.parse().ok()?;
+    let annotation = |name: &str| {
+        let annotations = service.data.pointer("/spec/template/metadata/annotations")?;
+        annotations.get(name)?.as_str()
+    };
+    let tried: Option<Timestamp> = annotation(ATTEMPTED_AT_ANNOTATION).and_then(|at| at.parse().ok());
+    // A clock that was ahead has left times that are still to come, and they say nothing.
+    let at = [Some(failed), tried].into_iter().flatten().filter(|at| *at <= now).max();
+    // What failed long after the last try had started in between.
+    let is_over = tried.is_some_and(|tried| failed.duration_since(tried) > STARTED_AFTER);
+    let attempts =
+        annotation(ATTEMPTS_ANNOTATION).filter(|_| !is_over).and_then(|attempts| attempts.parse().ok());
+    Some(Failed { at: at.unwrap_or(Timestamp::MIN), attempts: attempts.unwrap_or_default() })
 }
 
 /// Whether the condition is there and false, and not just unknown yet.
@@ -214,6 +260,49 @@ mod tests {
         };
         assert_eq!(said("False"), "RevisionFailed");
         assert_eq!(said("True"), "RevisionMissing");
+    }
+
+    #[test]
+    fn when_a_runner_failed_is_told_by_knative_and_by_who_tried_it_again() {
+        let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        let failed_at = |generation: i64, status: &str, failed: &str, tried: &str| {
+            let annotations = json!({ ATTEMPTED_AT_ANNOTATION: tried, ATTEMPTS_ANNOTATION: "3" });
+            let service = object(json!({
+                "metadata": { "name": "runner", "generation": 2 },
+                "spec": { "template": { "metadata": { "annotations": annotations } } },
+                "status": { "observedGeneration": generation, "conditions": [
+                    { "type": "ConfigurationsReady", "status": status, "lastTransitionTime": failed }] },
+            }));
+            super::failed(&service, now)
+                .inspect(|failed| assert_eq!(failed.attempts, 3))
+                .map(|failed| failed.at)
+        };
+        let [first, then, to_come] = ["2026-01-01T11:00:00Z", "2026-01-01T11:30:00Z", "2026-01-01T13:00:00Z"];
+        let at = |time: &str| Some(time.parse().unwrap());
+        assert_eq!(failed_at(2, "False", first, ""), at(first));
+        assert_eq!(failed_at(2, "False", first, then), at(then));
+        assert_eq!(failed_at(2, "False", then, first), at(then));
+        assert_eq!(failed_at(2, "False", first, to_come), at(first));
+        assert_eq!(failed_at(2, "False", to_come, to_come), Some(Timestamp::MIN));
+        let others = [(1, "False", first), (2, "Unknown", first), (2, "True", first), (2, "False", "")];
+        for (generation, status, failed) in others {
+            assert_eq!(failed_at(generation, status, failed, then), None, "{generation} {status} {failed}");
+        }
+    }
+
+    #[test]
+    fn a_runner_that_has_run_for_hours_is_tried_again_as_soon_as_at_first() {
+        let attempts = |tried: &str| {
+            let annotations = json!({ ATTEMPTED_AT_ANNOTATION: tried, ATTEMPTS_ANNOTATION: "4" });
+            let service = object(json!({
+                "metadata": { "name": "runner", "generation": 2 },
+                "spec": { "template": { "metadata": { "annotations": annotations } } },
+                "status": { "observedGeneration": 2, "conditions": [
+                    { "type": "ConfigurationsReady", "status": "False", "lastTransitionTime": "2026-01-01T12:00:00Z" }] },
+            }));
+            failed(&service, "2026-01-01T13:00:00Z".parse().unwrap()).unwrap().attempts
+        };
+        assert_eq!((attempts("2026-01-01T11:00:00Z"), attempts("2026-01-01T09:00:00Z")), (4, 0));
     }
 
     #[test]

@@ -5,16 +5,23 @@ use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use annex_apis::PlaceReference;
 use annex_core::HostName;
+use jiff::{SignedDuration, Timestamp};
 use kube::core::DynamicObject;
 use kube_kcp::ClusterName;
 
 use super::{
     desired::{self, Desired, Owner, Services, TLS_SECRET},
     kind::Kind,
-    observed::{Condition, condition, holds, install_of, is_false, is_ours, made_for, short},
+    observed::{Condition, Failed, condition, failed, holds, install_of, is_false, is_ours, made_for, short},
     place::{Layout, Place},
 };
 use crate::{api_writes::WriteError, store::Name};
+
+/// A runner that has failed is tried again after this, and after twice as long each time.
+const TRIED_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(4);
+const TRIED_AGAIN_AT_MOST: SignedDuration = SignedDuration::from_hours(1);
+/// Knative has given a revision up so long after its deadline.
+const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
 /// For whom something is on a cluster.
 #[derive(Clone, Copy, Debug)]
@@ -158,8 +165,13 @@ impl Place {
                 .is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_none())
     }
 
-    /// Makes the workspace's runners what they are to be. Ok: both are ready.
-    pub(crate) async fn ensure_runners(&self, cluster: &ClusterName) -> Result<(), Trouble> {
+    /// Makes the workspace's runners what they are to be. Ok: both are ready. `began`: when the flow began that needs them; what has failed
+    /// before is tried again for it.
+    pub(crate) async fn ensure_runners(
+        &self,
+        cluster: &ClusterName,
+        began: Option<Timestamp>,
+    ) -> Result<(), Trouble> {
         let services = self.services(cluster);
         if let Layout::Shared { .. } = &self.layout {
             return self.shared_runner(&services);
@@ -179,11 +191,30 @@ impl Place {
             self.ensure_ours(cluster, &desired::network_policy(owner, namespace, options)).await?;
             self.ensure_certificate(cluster, namespace).await?;
         }
-        let runner = self.ensure_ours(cluster, &desired::runner(owner, &services, options)).await?;
+        let deadline = SignedDuration::from_secs(options.progress_deadline_seconds.into());
+        let again = Again { began, deadline };
+        let runner = self.ensure_service(cluster, desired::runner(owner, &services, options), again).await?;
         ready(&runner, "the runner")?;
         // After the runner, because the domain waits for that one alone.
-        let exec = self.ensure_ours(cluster, &desired::exec(owner, &services, options)).await?;
+        let exec = self.ensure_service(cluster, desired::exec(owner, &services, options), again).await?;
         ready(&exec, "the executing runner")
+    }
+
+    /// The same for a Knative Service. Knative tries a revision until its deadline and never again: whatever kept it from starting, such
+    /// as an image that could not be fetched for some minutes, is tried once more with another revision.
+    async fn ensure_service(
+        &self,
+        cluster: &ClusterName,
+        desired: Desired,
+        again: Again,
+    ) -> Result<Arc<DynamicObject>, Trouble> {
+        let (seen, now) = (self.ensure_ours(cluster, &desired).await?, Timestamp::now());
+        let Some(failed) = failed(&seen, now).filter(|failed| again.is_due(*failed, now)) else {
+            return Ok(seen);
+        };
+        tracing::info!(place = ?self.id, service = %desired.name.name, namespace = %desired.name.namespace, "a runner that failed is tried again");
+        let attempts = failed.attempts.saturating_add(1);
+        Ok(self.apply(&desired.attempted(attempts, now), Some(&seen)).await?)
     }
 
     fn shared_runner(&self, services: &Services) -> Result<(), Trouble> {
@@ -385,6 +416,23 @@ impl Place {
     }
 }
 
+/// When what has failed is tried again.
+#[derive(Clone, Copy, Debug)]
+struct Again {
+    /// When the flow began that needs it.
+    began: Option<Timestamp>,
+    /// So long Knative tries by itself.
+    deadline: SignedDuration,
+}
+
+impl Again {
+    fn is_due(&self, failed: Failed, now: Timestamp) -> bool {
+        let pause = TRIED_AGAIN_AFTER.saturating_mul(1 << failed.attempts.min(8)).min(TRIED_AGAIN_AT_MOST);
+        let is_asked_for = self.began.is_some_and(|began| failed.at < began);
+        is_asked_for || now.duration_since(failed.at) > pause.max(self.deadline + GIVEN_UP_AFTER)
+    }
+}
+
 /// Nobody else's host is taken, and nobody is named.
 fn taken(host: &HostName) -> Trouble {
     Trouble::Foreign {
@@ -416,6 +464,23 @@ mod tests {
 
     use super::*;
     use crate::{compute::PlaceId, compute::Setup, scripted};
+
+    #[test]
+    fn a_runner_that_failed_is_tried_again_for_each_flow_and_otherwise_less_and_less_often() {
+        let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        let minutes = |minutes: i64| now - SignedDuration::from_mins(minutes);
+        let due = |began: Option<i64>, deadline: i64, ago: i64, attempts: u32| {
+            let again = Again { began: began.map(minutes), deadline: SignedDuration::from_mins(deadline) };
+            again.is_due(Failed { at: minutes(ago), attempts }, now)
+        };
+        for (attempts, pause) in [(0, 4), (1, 8), (2, 16), (3, 32), (4, 60), (1000, 60)] {
+            assert!(!due(None, 2, pause, attempts) && due(None, 2, pause + 1, attempts), "{attempts}");
+        }
+        // Knative is still at it.
+        assert!(!due(None, 10, 10, 0) && due(None, 10, 11, 0));
+        // A flow that began since then wants another try, and the one in which it failed has had its own.
+        assert!(due(Some(1), 2, 2, 1000) && !due(Some(3), 2, 2, 0));
+    }
 
     fn refused(code: u16, message: &str) -> Trouble {
         let status = Status { code, message: message.to_owned(), ..Status::default() };

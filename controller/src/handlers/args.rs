@@ -22,7 +22,11 @@ pub(crate) struct HandlerArgs {
     /// for a controller that runs outside of their cluster. Absent: they are reached by their names.
     #[arg(long, env = "RUNNER_EXEC_CONNECT", value_name = "HOST:PORT")]
     runner_exec_connect: Option<String>,
-    /// The PEM certificates that these runners are checked by where they are https. Absent: the system's.
+    /// The gateway's broker, which removes what an extension stored before its install moved to where the platform executes nothing.
+    /// Absent: only what the runner of direct mode kept is removed then.
+    #[arg(long, env = "BROKER_INTERNAL_URL", value_name = "URL")]
+    broker_internal_url: Option<String>,
+    /// The PEM certificates that these are checked by where they are https. Absent: the system's.
     #[arg(long, env = "RUNNER_INTERNAL_CA_FILE", value_name = "FILE")]
     runner_internal_ca_file: Option<PathBuf>,
     /// How long a lifecycle handler may take whose version names no shorter time, in milliseconds. Knative may have to start a runner within
@@ -41,6 +45,7 @@ impl HandlerArgs {
             direct: self.runner_internal_url.clone(),
             exec: self.runner_exec_url.clone(),
             exec_connect: self.runner_exec_connect.clone(),
+            broker: self.broker_internal_url.clone(),
             authorities: self.runner_internal_ca_file.as_ref().map(read).transpose()?,
         })
     }

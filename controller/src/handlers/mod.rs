@@ -47,6 +47,8 @@ pub(crate) struct Callee<'a> {
     pub(crate) version: &'a ExtensionVersion,
     /// What the Install grants of what the version asks for.
     pub(crate) granted: Option<&'a [String]>,
+    /// What a handler may use of memory, in MiB.
+    pub(crate) memory_mib: u32,
     pub(crate) config: BTreeMap<String, serde_json::Value>,
 }
 
@@ -69,6 +71,8 @@ pub(crate) struct Change<'a> {
 pub(crate) enum NotDone {
     /// Nobody could be asked just now. It is no fault of the extension's.
     Away(String),
+    /// Somebody was asked and was not heard of any more, so that it may have been done. It is no fault of the extension's.
+    Unheard(String),
     /// The extension has failed. `for_good`: it says that asking again is of no use.
     Failed { reason: &'static str, message: String, for_good: bool },
     /// There is no way to that runner.
@@ -78,21 +82,23 @@ pub(crate) enum NotDone {
 impl Handlers {
     /// Has the runner fetch, verify, compile and link the content.
     pub(crate) async fn prepare(&self, callee: &Callee<'_>) -> Result<(), NotDone> {
-        self.order(callee, Order::Prepare, false).await
+        self.order(callee, self.place(callee)?, Order::Prepare, false).await
     }
 
-    /// Has everything removed that the extension stored in the workspace.
+    /// Has everything removed that the extension stored in the workspace, also before it ran where it does now.
     pub(crate) async fn purge(&self, callee: &Callee<'_>) -> Result<(), NotDone> {
-        self.order(callee, Order::Purge, true).await
+        let place = self.runners.storage_of(Some(callee.runner)).map_err(no_way)?;
+        self.order(callee, place, Order::Purge, true).await
     }
 
     async fn order(
         &self,
         callee: &Callee<'_>,
+        place: Place,
         order: fn(OrderContext) -> Order,
         asks_the_broker: bool,
     ) -> Result<(), NotDone> {
-        let (place, install, request_id) = (self.place(callee)?, id(callee)?, RequestId::default());
+        let (install, request_id) = (id(callee)?, RequestId::default());
         let order = order(OrderContext {
             request_id: request_id.as_str().to_owned(),
             tenant_id: callee.identity.tenant_id.clone(),
@@ -142,8 +148,9 @@ impl Handlers {
         let body = Bytes::from(serde_json::to_vec(&request).map_err(|_| internal())?);
         let grant = self.grant(callee, &place, install, limits, &body)?;
         let presented = sign(&self.keys.get(), &grant, false).map_err(|_| internal())?;
-        // Knative may have to start a runner within it.
-        match self.runners.execute(&place, &presented, body, &request_id, self.timeout).await {
+        // Knative may have to start a runner within it. The runner's own clock begins later, and it is the runner that says whose fault it was.
+        let within = self.timeout + GRANT_MARGIN;
+        match self.runners.execute(&place, &presented, body, &request_id, within).await {
             Ok(Executed::Answer(answer)) if (200..300).contains(&answer.status) => Ok(()),
             Ok(Executed::Answer(answer)) => Err(said(answer.status, answer.body_b64.map(|body| body.0))),
             Ok(Executed::Refused { error, .. }) => Err(refused(&error)),
@@ -158,9 +165,7 @@ impl Handlers {
     }
 
     fn place(&self, callee: &Callee<'_>) -> Result<Place, NotDone> {
-        self.runners.of(Some(callee.runner)).map_err(|_: NoPlace| {
-            NotDone::NoWay("the platform cannot reach the runner of this install".to_owned())
-        })
+        self.runners.of(Some(callee.runner)).map_err(no_way)
     }
 
     fn grant(
@@ -193,6 +198,10 @@ fn id(callee: &Callee<'_>) -> Result<InstallId, NotDone> {
     callee.install.parse().map_err(|_| internal())
 }
 
+fn no_way(_: NoPlace) -> NotDone {
+    NotDone::NoWay("the platform cannot reach the runner of this install".to_owned())
+}
+
 fn internal() -> NotDone {
     NotDone::Away("the platform could not make the call; it is tried again by itself".to_owned())
 }
@@ -205,7 +214,7 @@ fn limits(callee: &Callee<'_>, timeout: Duration) -> Limits {
     let whole = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
     Limits {
         timeout_ms: positive(own.timeout_ms).map_or(whole, |own| own.min(whole)),
-        memory_mb: positive(own.memory_mib).unwrap_or(DEFAULT_MEMORY_MIB),
+        memory_mb: callee.memory_mib,
         fuel: None,
     }
 }
@@ -270,14 +279,22 @@ fn refused(error: &RunnerError) -> NotDone {
         | RunnerErrorCode::RequestTooLarge
         | RunnerErrorCode::Busy
         | RunnerErrorCode::BundleUnavailable
-        | RunnerErrorCode::Draining
-        | RunnerErrorCode::Internal
-        | RunnerErrorCode::Unknown => {
-            NotDone::Away(format!("the runner answers {}; it is tried again by itself", error.code.as_str()))
-        }
+        | RunnerErrorCode::Draining => NotDone::Away(answers(error.code)),
+        RunnerErrorCode::Internal | RunnerErrorCode::Unknown => NotDone::Unheard(answers(error.code)),
     }
 }
 
+fn answers(code: RunnerErrorCode) -> String {
+    format!("the runner answers {}; it is tried again by itself", code.as_str())
+}
+
 fn away(error: &NotExecuted) -> NotDone {
-    NotDone::Away(format!("{error}; it is tried again by itself"))
+    let message = format!("{error}; it is tried again by itself");
+    match error {
+        NotExecuted::Unreachable(_) => NotDone::Away(message),
+        NotExecuted::Timeout
+        | NotExecuted::BrokeOff(_)
+        | NotExecuted::TooLarge(_)
+        | NotExecuted::Malformed => NotDone::Unheard(message),
+    }
 }

@@ -1,12 +1,14 @@
 use std::{sync::Arc, time::Duration};
 
-use annex_apis::{InstallStatus, RunnerReference};
+use annex_apis::{Flow, FlowAction, Install, InstallStatus, RunnerReference, asked_again};
+use annex_core::HostName;
 use kube::ResourceExt as _;
 use kube_kcp::ClusterName;
 
 use super::{
-    conditions::{Because, Findings, Stage},
-    facts::{Facts, is_asked_again, recorded_host},
+    conditions::{Because, Findings, READY, Stage},
+    facts::{Facts, recorded_host},
+    flow::is_open,
     resolve::Resolved,
     site::{Site, site_named},
     undo::others,
@@ -46,16 +48,27 @@ pub(super) async fn prepare(
     }
 }
 
-/// Whether the host answers with the install's content. Before it is asked, the lookup has to know, and every replica's.
+/// Who is to say that the host answers with the install's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// The host itself.
+    Host,
+    /// The runner has said it: the host leads there and has answered, and the content is another. All that is missing is that the
+    /// registry hears of it, by the very status that is about to be written. The pass which that status wakes asks the host. Not so on a cluster: what executes
+    /// there is another process than what answers.
+    Runner,
+}
+
+/// Whether the host answers with the install's content. Before the host is asked, the lookup has to know, and every replica's.
 pub(super) async fn answers(
     context: &Context,
     facts: &Facts,
     resolved: &Resolved,
-    runner: &RunnerReference,
+    (runner, asked): (&RunnerReference, Asked),
     findings: &mut Findings,
 ) -> bool {
     let Site::Cluster(place, _) = &facts.site else {
-        let answers = probe(context, resolved, findings).await;
+        let answers = asked == Asked::Runner || probe(context, resolved, findings).await;
         if answers {
             passed(resolved, findings);
         }
@@ -64,8 +77,7 @@ pub(super) async fn answers(
     // Once it answered, Knative is believed: asking again would start every runner that sleeps.
     let platform = place.environment().is_none();
     if platform
-        && (is_asked_again(&facts.install).is_some()
-            || !has_answered(facts.install.status.as_ref(), resolved, runner))
+        && (is_made_again(&facts.install) || !has_answered(facts.install.status.as_ref(), resolved, runner))
         && !probe(context, resolved, findings).await
     {
         return false;
@@ -89,7 +101,7 @@ pub(super) async fn repair(context: &Context, facts: &Facts) {
     };
     let (uid, others) = (install.uid().unwrap_or_default(), others(context, key));
     let whose = Tenancy { cluster: &key.cluster, install: &uid, others: &others };
-    let runners = place.ensure_runners(&key.cluster).await;
+    let runners = place.ensure_runners(&key.cluster, None).await;
     let domain = match place.has_namespace(&key.cluster) {
         true => place.ensure_domain(whose, &host).await,
         false => Ok(()),
@@ -104,7 +116,7 @@ pub(super) async fn keep_runners(context: &Context, facts: &Facts) {
     let runner = facts.install.status.as_ref().and_then(|status| status.runner_ref.as_ref());
     let environment = runner.and_then(|runner| runner.environment.as_deref());
     if let Site::Cluster(place, State::Known) = site_named(context, &facts.key, environment)
-        && let Err(trouble) = place.ensure_runners(&facts.key.cluster).await
+        && let Err(trouble) = place.ensure_runners(&facts.key.cluster, None).await
     {
         tracing::debug!(install = %facts.key, ?trouble, "its runners are not as they should be");
     }
@@ -120,7 +132,9 @@ async fn on_cluster(
     let cluster = &facts.key.cluster;
     let (uid, others) = (facts.install.uid().unwrap_or_default(), others(context, &facts.key));
     let whose = Tenancy { cluster, install: &uid, others: &others };
-    let runners = place.ensure_runners(cluster).await;
+    let flow = facts.install.status.as_ref().and_then(|status| status.flow.as_ref());
+    let began = flow.filter(|flow| flow.finished_at.is_none()).map(|flow| flow.started_at.0);
+    let runners = place.ensure_runners(cluster, began).await;
     // Beside a runner that is still starting, but not where there may be no namespace for it.
     let domain = match &runners {
         Ok(()) | Err(Trouble::Waiting { .. }) if place.has_namespace(cluster) => {
@@ -168,6 +182,40 @@ pub(super) fn runner_at(site: &Site, cluster: &ClusterName) -> Option<RunnerRefe
         Site::Direct => Some(RunnerReference { mode: "direct".to_owned(), ..RunnerReference::default() }),
         Site::None(_) | Site::Unknown | Site::Gone => None,
     }
+}
+
+/// Who is to say it of a content that this runner has just said to be ready. A flow that changes nothing but the content of what answers on the
+/// host has nothing to ask the host; one that makes everything anew does.
+pub(super) fn who_says(facts: &Facts, host: &HostName, runner: &RunnerReference) -> Asked {
+    match &facts.site {
+        Site::Direct if answers_at(&facts.install, host, runner) => Asked::Runner,
+        _ => Asked::Host,
+    }
+}
+
+/// Whether it is about to be made again, or is being: then nothing counts that was found out before.
+fn is_made_again(install: &Install) -> bool {
+    let flow = install.status.iter().find_map(|status| status.flow.as_ref());
+    let publishes = |flow: &Flow| {
+        let publish = flow.stages.iter().find(|stage| stage.name == "Publish");
+        publish.is_some_and(is_open)
+    };
+    asked_again(install).is_some()
+        || flow.is_some_and(|flow| {
+            flow.action == FlowAction::Reprovision && flow.finished_at.is_none() && publishes(flow)
+        })
+}
+
+/// Whether the install answers on the host through this runner, whatever with.
+fn answers_at(install: &Install, host: &HostName, runner: &RunnerReference) -> bool {
+    let Some(status) = install.status.as_ref().filter(|_| !is_made_again(install)) else {
+        return false;
+    };
+    let is_ready = status.conditions.iter().any(|ready| ready.type_ == READY && ready.status == "True");
+    is_ready
+        && status.installed_version.is_some()
+        && status.host.as_deref() == Some(host.as_str())
+        && status.runner_ref.as_ref() == Some(runner)
 }
 
 /// Whether this very content has answered on the host through this runner. Not whether it is Ready: after every outage nothing is, and
@@ -293,5 +341,32 @@ mod tests {
         );
         assert!(!has(InstallStatus { host: Some("other.apps.test".to_owned()), ..answered.clone() }));
         assert!(!has(InstallStatus { content_hash: Some("sha256:0b".to_owned()), ..answered }));
+    }
+
+    #[test]
+    fn only_who_answers_at_that_host_through_that_runner_takes_another_content_unasked() {
+        let runner = RunnerReference { mode: "direct".to_owned(), ..RunnerReference::default() };
+        let host: HostName = "acme--hello.apps.test".parse().unwrap();
+        let is = |change: serde_json::Value, annotations: serde_json::Value| {
+            let ready = |status: &str| {
+                json!([{ "type": "Ready", "status": status, "reason": "Ready", "message": "",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z" }])
+            };
+            let mut install = json!({ "metadata": { "name": "hello", "annotations": annotations },
+                "spec": { "extension": "com.example.hello", "version": "1.0.0" },
+                "status": { "host": host, "installedVersion": "1.0.0", "runnerRef": runner, "conditions": ready("True") } });
+            for (field, value) in change.as_object().unwrap() {
+                let ready = value.as_str().filter(|_| field == "conditions").map(ready);
+                install["status"][field] = ready.unwrap_or_else(|| value.clone());
+            }
+            answers_at(&serde_json::from_value(install).unwrap(), &host, &runner)
+        };
+        assert!(is(json!({}), json!({})));
+        assert!(!is(json!({ "conditions": "False" }), json!({})));
+        assert!(!is(json!({ "conditions": [] }), json!({})));
+        assert!(!is(json!({ "installedVersion": null }), json!({})));
+        assert!(!is(json!({ "host": "other.apps.test" }), json!({})), "it moves");
+        assert!(!is(json!({ "runnerRef": { "mode": "knative" } }), json!({})), "it moves");
+        assert!(!is(json!({}), json!({ "annex.sh/reprovision": "now" })), "everything is made anew");
     }
 }

@@ -65,6 +65,11 @@ impl Findings {
         self.refused.as_ref().map(|(_, because)| because)
     }
 
+    /// Whether it was this stage.
+    pub(super) fn is_refused_at(&self, stage: Stage) -> bool {
+        self.refused.as_ref().is_some_and(|(refused, _)| *refused == stage)
+    }
+
     /// The conditions that say this, with the times of `before` where nothing changed. Ready has the reason of the stage that
     /// refused, and `ready` when none did. Stages after a refusal are Unknown: nothing is claimed of them. Unless `running`, a
     /// version that goes on answering: then they stay what they were for it, with the generation that they spoke of.

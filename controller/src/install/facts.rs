@@ -1,13 +1,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
-use annex_apis::{Extension, ExtensionVersion, Install, REPROVISION_ANNOTATION, Tenant, identity, tenant_id};
+use annex_apis::{DependencyStatus, Extension, ExtensionVersion, Install, Tenant, identity, tenant_id};
 use annex_core::{ContentHash, HostName, InstallIdentity};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
-use kube::ResourceExt as _;
 use kube_kcp::ObjectKey;
 use serde_json::Value;
 
 use super::{
+    flow::has_made,
     secret_parameters::{self, Parameters},
     site::{Site, site},
 };
@@ -33,14 +33,31 @@ pub(super) struct Facts {
     /// Where it is to run.
     pub(super) site: Site,
     pub(super) allow_unsigned: bool,
-    /// What is installed stays, because it is not its turn to take another version by itself. Why.
-    pub(super) pinned: Option<Because>,
+    /// What is installed stays, or what is on its way, because it is not its turn to take another version by itself.
+    pub(super) pinned: Option<Pinned>,
     /// The Installs of the workspace that this one's status names as what it needs.
     pub(super) dependencies: Vec<Arc<Install>>,
+    /// What a flow is about to make true of the Install, which its handlers are told.
+    pub(super) to_be: Option<ToBe>,
     /// What the extension is to be handed. The error is why there is something in a Secret that it cannot be.
     pub(super) parameters: Result<Parameters, Because>,
     /// As many Installs as the tenant may have come before this one: so many.
     pub(super) quota_full: Option<i32>,
+}
+
+/// The version that an Install gets for now, and why.
+#[derive(Clone, Debug)]
+pub(super) struct Pinned {
+    pub(super) to: String,
+    pub(super) because: Because,
+}
+
+/// Where an Install is about to answer, and what it needs. No status says so before it does.
+#[derive(Clone, Debug)]
+pub(super) struct ToBe {
+    pub(super) host: HostName,
+    pub(super) url: String,
+    pub(super) needs: Vec<DependencyStatus>,
 }
 
 /// Why there is nothing to decide upon yet.
@@ -98,7 +115,12 @@ pub(super) fn gather(context: &Context, key: &ObjectKey, install: Arc<Install>) 
         site,
         allow_unsigned: context.allow_unsigned,
         pinned: None,
-        dependencies: dependencies(context, key, &install),
+        to_be: None,
+        dependencies: dependencies(
+            context,
+            key,
+            install.status.as_ref().map_or(&[][..], |status| &status.dependencies),
+        ),
         quota_full: quota_full(context, key, &install, &tenant),
         parameters: Ok(Parameters(spec.parameters.clone())),
         key: key.clone(),
@@ -133,8 +155,6 @@ impl Facts {
 
     /// What a lifecycle handler of this version is handed as its configuration.
     pub(super) fn config(&self, version: &ExtensionVersion) -> BTreeMap<String, Value> {
-        let limits = version.spec.limits.as_ref();
-        let memory = limits.and_then(|limits| u32::try_from(limits.memory_mib?).ok());
         let found =
             |extension: &str| self.dependencies.iter().find(|there| there.spec.extension == extension);
         // Who goes is called all the same, though the Secrets may have gone before.
@@ -142,8 +162,25 @@ impl Facts {
             Ok(parameters) => parameters.0.clone(),
             Err(_) => self.install.spec.parameters.clone(),
         };
-        let memory = memory.unwrap_or(DEFAULT_MEMORY_MIB);
-        annex_apis::config(&self.install, version, parameters, memory, |extension| found(extension).cloned())
+        let mut install = Install::clone(&self.install);
+        if let Some(to_be) = &self.to_be {
+            let status = install.status.get_or_insert_default();
+            (status.host, status.url) = (Some(to_be.host.to_string()), Some(to_be.url.clone()));
+            status.dependencies.clone_from(&to_be.needs);
+        }
+        let memory = self.memory_mib(version);
+        annex_apis::config(&install, version, parameters, memory, |extension| found(extension).cloned())
+    }
+
+    /// What a handler may use of memory.
+    pub(super) fn memory_mib(&self, version: &ExtensionVersion) -> u32 {
+        annex_apis::memory_mib(&self.tenant, version, DEFAULT_MEMORY_MIB)
+    }
+
+    /// The flow that is under way leads there.
+    pub(super) fn is_to_be(&mut self, context: &Context, to_be: ToBe) {
+        self.dependencies = dependencies(context, &self.key, &to_be.needs);
+        self.to_be = Some(to_be);
     }
 
     /// How long a flow may take.
@@ -155,8 +192,7 @@ impl Facts {
     }
 }
 
-fn dependencies(context: &Context, key: &ObjectKey, install: &Install) -> Vec<Arc<Install>> {
-    let named = install.status.as_ref().map_or(&[][..], |status| &status.dependencies);
+fn dependencies(context: &Context, key: &ObjectKey, named: &[DependencyStatus]) -> Vec<Arc<Install>> {
     if named.is_empty() {
         return Vec::new();
     }
@@ -172,9 +208,7 @@ fn quota_full(context: &Context, key: &ObjectKey, install: &Install, tenant: &Te
     }
     let own = rank(install, true);
     let before = context.installs_of(&key.cluster).into_iter().filter(|(other, there)| {
-        other != key
-            && there.metadata.deletion_timestamp.is_none()
-            && (is_installed(there) || rank(there, true) < own)
+        other != key && !annex_apis::is_going(there) && (is_installed(there) || rank(there, true) < own)
     });
     (before.count() >= usize::try_from(most).unwrap_or_default()).then_some(most)
 }
@@ -188,11 +222,20 @@ fn sibling(key: &ObjectKey, name: &str) -> ObjectKey {
     ObjectKey { name: name.to_owned(), ..key.clone() }
 }
 
-/// What was asked last, and not answered yet, to be made again.
-pub(super) fn is_asked_again(install: &Install) -> Option<&String> {
-    let asked = install.annotations().get(REPROVISION_ANNOTATION)?;
-    let answered = install.status.as_ref().and_then(|status| status.reprovisioned.as_ref());
-    (Some(asked) != answered).then_some(asked)
+/// The Install of the same workspace that has the extension by now, where this one has let it go: what is stored is that one's.
+pub(super) fn successor(context: &Context, key: &ObjectKey, install: &Install) -> Option<ObjectKey> {
+    let resource = (key.cluster.clone(), install.spec.extension.clone());
+    if context.extension_claims.holds(&resource, key) {
+        return None;
+    }
+    let has_it = |other: &Install| {
+        let flow = other.status.as_ref().and_then(|status| status.flow.as_ref());
+        other.spec.extension == install.spec.extension
+            && !annex_apis::is_going(other)
+            && (is_installed(other) || flow.is_some_and(has_made))
+    };
+    let others = context.installs_of(&key.cluster).into_iter();
+    others.filter(|(other, _)| other != key).find(|(_, other)| has_it(other)).map(|(other, _)| other)
 }
 
 /// The host that an Install's status records.

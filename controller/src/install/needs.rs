@@ -14,6 +14,7 @@ use annex_core::{
     version_object_name,
 };
 use kube::ResourceExt as _;
+use kube_kcp::ObjectKey;
 
 use super::{
     conditions::Because,
@@ -46,7 +47,7 @@ pub(super) struct Needs {
 pub(super) fn needs(context: &Context, facts: &Facts, version: &ExtensionVersion, flows: bool) -> Needs {
     let mut needs = Needs { dependents: named_dependents(context, facts), ..Needs::default() };
     let Some(own) = as_installed(version, !flows) else { return needs };
-    if own.needs.is_empty() && needs.dependents.is_empty() {
+    if own.needs.is_empty() && !is_named(context, facts) {
         return needs;
     }
     let there = neighbours(context, facts);
@@ -113,22 +114,25 @@ fn said(checked: &Checked, flows: bool) -> DependencyStatus {
 
 /// The Installs of the workspace that say they need this one's extension, or an interface that only it may provide.
 pub(super) fn named_dependents(context: &Context, facts: &Facts) -> Vec<String> {
-    let others = context.installs_of(&facts.key.cluster);
-    let is_needy = |install: &Install| names(install, &facts.install.spec.extension);
-    if !others.iter().any(|(key, install)| *key != facts.key && is_needy(install)) {
+    if !is_named(context, facts) {
         return Vec::new();
     }
-    let Some(own) =
-        installed_version(context, &facts.install).and_then(|version| as_installed(&version, true))
-    else {
-        return Vec::new();
-    };
-    let needy = dependents(&own.present, &neighbours(context, facts));
+    let others = context.installs_of(&facts.key.cluster);
+    let installed = installed_version(context, &facts.install);
+    let needy = installed.and_then(|version| as_installed(&version, true)).map(|own| {
+        let needy = dependents(&own.present, &neighbours(context, facts)).into_iter();
+        needy.map(|dependent| dependent.extension.to_string()).collect::<Vec<_>>()
+    });
+    // Of a version that the catalog has lost it is known only who needed it before.
+    let before = facts.install.status.iter().flat_map(|status| &status.dependents).collect::<Vec<_>>();
     let mut dependents: Vec<String> = others
         .iter()
         .filter(|(key, install)| {
             *key != facts.key
-                && needy.iter().any(|dependent| dependent.extension.as_str() == install.spec.extension)
+                && match &needy {
+                    Some(needy) => needy.contains(&install.spec.extension),
+                    None => before.contains(&&key.name) && names(install, &facts.install.spec.extension),
+                }
         })
         .map(|(key, _)| key.name.clone())
         .collect();
@@ -136,6 +140,12 @@ pub(super) fn named_dependents(context: &Context, facts: &Facts) -> Vec<String> 
     dependents.dedup();
     dependents.truncate(MOST_NAMED);
     dependents
+}
+
+/// Whether another Install of the workspace says that it needs this one's extension, or some interface.
+fn is_named(context: &Context, facts: &Facts) -> bool {
+    let others = context.installs_of(&facts.key.cluster);
+    others.iter().any(|(key, install)| *key != facts.key && names(install, &facts.install.spec.extension))
 }
 
 /// Whether an Install's status says that it needs this extension, or some interface.
@@ -172,6 +182,39 @@ pub(super) fn along(context: &Context, facts: &Facts, needs: &Needs) -> Result<V
     let layers = to_install(own, &needs.there, &catalog(context, facts))
         .map_err(|refusal| Because::new("DependencyMissing", refusal.to_string()))?;
     Ok(layers.into_iter().flatten().map(|along| install_along(facts, &along)).collect())
+}
+
+/// What there is already where an Install is to be made along.
+pub(super) enum InItsWay {
+    Nothing,
+    /// One that was made along.
+    MadeAlong,
+    /// One that somebody else made: a second one of its extension, or of its name, would get nowhere. What is to be waited for.
+    Another(String),
+}
+
+/// Looks for it.
+pub(super) fn in_its_way(context: &Context, facts: &Facts, along: &Install) -> InItsWay {
+    let extension = &along.spec.extension;
+    let others = context.installs_of(&facts.key.cluster);
+    let of_it = others.iter().find(|(_, install)| install.spec.extension == *extension);
+    if let Some((key, install)) = of_it {
+        if install.annotations().contains_key(INSTALLED_FOR_ANNOTATION) {
+            return InItsWay::MadeAlong;
+        }
+        let (namespace, name) = (&key.namespace, &key.name);
+        return InItsWay::Another(format!(
+            "it waits for {extension}, which the Install {namespace}/{name} asks for"
+        ));
+    }
+    let has_its_name = |key: &ObjectKey| key.namespace == facts.key.namespace && key.name == along.name_any();
+    match others.iter().find(|(key, _)| has_its_name(key)) {
+        Some((_, install)) => InItsWay::Another(format!(
+            "{extension} cannot be installed along, as the Install of its name is of {}",
+            install.spec.extension
+        )),
+        None => InItsWay::Nothing,
+    }
 }
 
 fn install_along(facts: &Facts, along: &Along) -> Install {

@@ -1,13 +1,14 @@
 use std::{sync::Arc, time::Duration};
 
 use annex_apis::{
-    ABANDON_ANNOTATION, Abandoned, DeletionPolicy, DependencyPolicy, Flow, FlowAction, INSTALL_FINALIZER,
-    Install, InstallStatus, PlaceReference, RunnerReference, StageStatus, Tenant, modules_of,
-    place_of_reference,
+    ABANDON_ANNOTATION, Abandoned, DeletionPolicy, DependencyPolicy, ExtensionVersion, ExtensionVersionSpec,
+    Flow, FlowAction, INSTALL_FINALIZER, Install, InstallStatus, OnFailure, PlaceReference, RunnerReference,
+    StageStatus, Tenant, asked_again, modules_of, place_of_reference,
 };
 use annex_core::{
     ContentHash, HostName,
     flow::{Part, StageName},
+    parse_requirement,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -15,18 +16,19 @@ use kube::{Api, ResourceExt as _, api::PostParams};
 use kube_kcp::{ObjectKey, Outcome};
 
 use super::{
-    answer::{Prepared, answers, keep_runners, prepare, repair, runner_at},
-    conditions::{Because, Findings, Stage},
+    answer::{Asked, Prepared, answers, keep_runners, prepare, repair, runner_at, who_says},
+    conditions::{Because, Findings, READY, Stage},
     facts::{
-        Facts, NotYet, dereference, gather, is_asked_again, is_installed, recorded_host, route_of_status,
+        Facts, NotYet, Pinned, ToBe, dereference, gather, is_installed, recorded_host, route_of_status,
+        routes_of_status, successor,
     },
     flow::{
         Back, Called, Course, Ledger, Moment, Undoing, Wants, call_all, call_back, comes_to, comes_to_all,
-        comes_to_first, has_done, has_failed, is_in_any, place_name, prepared, purge, roll_back, target,
-        wanted, why,
+        comes_to_first, failed_in, has_done, has_failed, is_in_any, on_the_way, place_name, prepared, purge,
+        roll_back, target, wanted, why,
     },
-    needs::{Needs, along, named_dependents, needs},
-    resolve::{Resolved, is_choice_installed, resolve},
+    needs::{InItsWay, Needs, along, in_its_way, named_dependents, needs},
+    resolve::{Resolved, Verification, is_choice_installed, resolve, verification},
     site::Site,
     status::{Done, Held, Recorded, ended, going, remediate, status, suspended, turned},
     undo::{others, recorded_places, tidy, undo},
@@ -194,7 +196,7 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Arc<Install>) -> R
     }
     silence(context, key);
     let now = Timestamp::now();
-    let mut ledger = Ledger::of(install).seen_at(now);
+    let mut ledger = Ledger::of(install).seen_at(now).on_the_way_to(on_the_way(context, install));
     ledger.revoke(install.spec.deletion_policy == DeletionPolicy::Purge, now);
     let mut install = install.clone();
     let called = match comes_to_all(&install, &mut ledger, &WITHDRAWAL).await {
@@ -275,20 +277,21 @@ fn is_abandoned(install: &Install, what: &str) -> bool {
 /// The most that a Tenant lists.
 const MOST_ABANDONED: usize = 64;
 
-/// Notes what is left behind where the platform's operator finds it, once the Install is gone.
+/// Notes what is left behind where the platform's operator finds it, once the Install is gone. True: it had not been noted yet, and the
+/// Tenant is another now than the one that is known.
 async fn abandon(
     context: &Context,
     key: &ObjectKey,
     install: &Install,
     what: &str,
     message: &str,
-) -> Result<(), WriteError> {
+) -> Result<bool, WriteError> {
     let uid = install.uid().unwrap_or_default();
     tracing::warn!(install = %key, extension = install.spec.extension, what, message, "it is left behind, as was asked");
-    let Some(tenant) = context.catalog.tenants.named(key.cluster.as_str()) else { return Ok(()) };
+    let Some(tenant) = context.catalog.tenants.named(key.cluster.as_str()) else { return Ok(false) };
     let mut status = tenant.status.clone().unwrap_or_default();
     if status.abandoned.iter().any(|left| left.install == uid && left.what == what) {
-        return Ok(());
+        return Ok(false);
     }
     let left = Abandoned {
         what: what.to_owned(),
@@ -303,7 +306,7 @@ async fn abandon(
     let noted = Tenant { status: Some(status), ..Tenant::clone(&tenant) };
     let params = PostParams::default();
     let write = tenants.replace_status(key.cluster.as_str(), &params, &noted);
-    context.writes.count("TenantStatus", write).await.map(drop)
+    context.writes.count("TenantStatus", write).await.map(|_| true)
 }
 
 /// An Install that others need stays as it is, and goes on answering, until they are gone.
@@ -318,16 +321,35 @@ async fn needed_still(
     if revokes || is_abandoned(install, "dependents") {
         return Ok(None);
     }
-    let Ok(facts) = gather(context, key, install.clone()) else { return Ok(None) };
+    let mut facts = match gather(context, key, install.clone()) {
+        Ok(facts) => facts,
+        // Nobody is told to go for whom nobody could look yet.
+        Err(NotYet::Listing) => return Ok(Some(NOT_LISTED_YET)),
+        Err(NotYet::Unbound | NotYet::NoTenant) => return Ok(None),
+    };
     let dependents = named_dependents(context, &facts);
     if dependents.is_empty() {
         return Ok(None);
     }
-    keep_answering(context, &facts);
+    let installed = install.status.as_ref().and_then(|status| status.content_hash.as_ref()?.parse().ok());
+    let is_denied = installed.and_then(|content| facts.published(&content)).is_some_and(|version| {
+        // Whether nobody has looked is no matter any more.
+        matches!(verification(&version, true), Verification::Refused(_))
+    });
+    if facts.tenant.spec.suspended || is_denied {
+        silence(context, key);
+    } else {
+        // Who is needed is not going.
+        let mut needed = Install::clone(install);
+        needed.status.get_or_insert_default().dependents.clone_from(&dependents);
+        facts.install = Arc::new(needed);
+        keep_answering(context, &facts);
+    }
     let now = Timestamp::now();
     let message = format!("it is deleted once what needs it is gone: {}", dependents.join(", "));
     let mut status = going(install, &Because::new("HasDependents", message), now);
     status.dependents = dependents;
+    status.routes = context.routes.of(key);
     if install.status.as_ref() != Some(&status) {
         let turned = turned(install.status.as_ref(), &status).cloned();
         writer.status(install, status).await?;
@@ -371,10 +393,12 @@ async fn modules_away(
     ledger: &mut Ledger,
 ) -> Result<Called, WriteError> {
     let purges = install.spec.deletion_policy == DeletionPolicy::Purge;
-    let Some(content) = last_content(install).filter(|_| purges || !ledger.modules().is_empty()) else {
+    let contents = contents_of(install, ledger);
+    if contents.is_empty() || !purges && ledger.modules().is_empty() {
         return Ok(Called::Done);
-    };
-    let mut facts = match gather(context, key, install.clone()) {
+    }
+    // Nobody gets the extension from here on whose modules and data these could be by the time that they are called and removed.
+    let mut facts = match dereference(context, key, install.clone()) {
         Ok(facts) => facts,
         Err(NotYet::Unbound | NotYet::NoTenant) => {
             tracing::warn!(install = %key, "its workspace is going: its extension is not called, and what that stored stays");
@@ -385,14 +409,36 @@ async fn modules_away(
             return Ok(Called::Waits(listing, None));
         }
     };
+    if let Some(rival) = &facts.rival {
+        let Some(other) = successor(context, key, install) else {
+            let message = format!(
+                "the Install {}/{}, which is about to have the extension",
+                rival.namespace, rival.name
+            );
+            return Ok(Called::Waits(Because::new("AlreadyInstalled", message), None));
+        };
+        let extension = &install.spec.extension;
+        let message = format!(
+            "{extension} is that of the Install {}/{} now, with all that is stored",
+            other.namespace, other.name
+        );
+        ledger.leaves_modules(&Because::new("AlreadyInstalled", message), Timestamp::now());
+        return Ok(Called::Done);
+    }
     if let Err(error) = facts.read_secrets(context).await {
         tracing::warn!(install = %key, %error, "its extension is called without what it takes out of Secrets");
     }
     let recorded = install.status.as_ref().and_then(|status| status.runner_ref.clone());
     let runner = recorded.or_else(|| runner_at(&facts.site, &key.cluster));
-    let version = facts.published(&content);
-    let Some(((identity, version), runner)) = facts.identity(content).zip(version).zip(runner) else {
-        tracing::warn!(install = %key, "nobody knows its version any more: its extension is not called, and what that stored stays");
+    let published = contents.iter().find_map(|content| Some((*content, facts.published(content)?)));
+    let Some((content, version)) = published.or_else(|| {
+        tracing::warn!(install = %key, "the catalog does not have its version any more: its extension is not called");
+        contents.first().map(|content| (*content, Arc::new(withdrawn(install, content))))
+    }) else {
+        return Ok(Called::Done);
+    };
+    let Some((identity, runner)) = facts.identity(content).zip(runner) else {
+        tracing::warn!(install = %key, "nobody knows where it ran: its extension is not called, and what that stored stays");
         return Ok(Called::Done);
     };
     let undoing = Undoing {
@@ -407,6 +453,17 @@ async fn modules_away(
         keep_runners(context, &facts).await;
     }
     let mut called = call_back(context, writer, &mut facts, &undoing, ledger).await?;
+    if called == Called::Done
+        && is_abandoned(install, "handlers")
+        && let Some(message) = ledger.flow().and_then(failed_in).and_then(|stage| stage.message.as_deref())
+    {
+        let is_new = abandon(context, key, install, "handlers", message).await?;
+        if is_new {
+            *install = facts.install;
+            let listed = Because::new("Uninstalling", "what is left behind to be listed");
+            return Ok(Called::Waits(listed, Some(Timestamp::now())));
+        }
+    }
     if called == Called::Done && purges {
         called = match comes_to(&facts.install, ledger, &StageName::Purge).await {
             Ok(()) if ledger.is_at(&StageName::Purge) => purge(context, &facts, &undoing).await,
@@ -424,11 +481,24 @@ async fn modules_away(
     Ok(called)
 }
 
-/// The content that is installed, or that the last flow was to install.
-fn last_content(install: &Install) -> Option<ContentHash> {
-    let status = install.status.as_ref()?;
-    let target = || status.flow.as_ref()?.target.as_ref().map(|target| &target.content_hash);
-    status.content_hash.as_ref().or_else(target)?.parse().ok()
+/// What is still known of a version that the catalog has lost: enough to have removed what it stored, and none of its handlers.
+fn withdrawn(install: &Install, content: &ContentHash) -> ExtensionVersion {
+    let version = install.status.as_ref().and_then(|status| status.installed_version.clone());
+    let spec = ExtensionVersionSpec {
+        extension: install.spec.extension.clone(),
+        version: version.unwrap_or_default(),
+        content_hash: content.to_string(),
+        ..ExtensionVersionSpec::default()
+    };
+    ExtensionVersion::new("", spec)
+}
+
+/// The contents whose handlers know of what was done for an Install that goes, those first that know of more: of a flow that did not get to
+/// its end its own, which knows of what was there before as well, and then what is installed.
+fn contents_of(install: &Install, ledger: &Ledger) -> Vec<ContentHash> {
+    let target = ledger.flow().and_then(|flow| flow.target.as_ref()).map(|target| &target.content_hash);
+    let installed = install.status.as_ref().and_then(|status| status.content_hash.as_ref());
+    [target, installed].into_iter().flatten().filter_map(|content| content.parse().ok()).collect()
 }
 
 /// A cluster that no Install runs on any more is not followed any longer.
@@ -462,30 +532,55 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
         facts.install = Arc::new(writer.hold(&facts.install).await?);
     }
 
-    let again = is_asked_again(&facts.install).map(|asked| asked.chars().take(256).collect::<String>());
-    if again.is_some() {
-        tracing::info!(install = %key, "it is made again, as was asked");
-        forget(context, &facts);
-    }
     let now = Timestamp::now();
-    let mut ledger = Ledger::of(&facts.install).seen_at(now);
+    forget_routes(context, &facts);
+    let on_the_way = on_the_way(context, &facts.install);
+    let mut ledger = Ledger::of(&facts.install).seen_at(now).on_the_way_to(on_the_way);
+    let went = pass(context, &writer, &mut facts, &mut ledger, now).await;
+    if let Err(error) = &went
+        && error.is_conflict()
+        && let Some(recorded) = &facts.install.status
+        && let Some(flow) = ledger.calls_of(recorded)
+    {
+        // What has changed is looked at again; that handlers were called is not to be found out by looking.
+        if let Err(error) = writer.flow(&facts.install, &flow).await {
+            tracing::warn!(install = %key, %error, "handlers were called, and that cannot be written down");
+        }
+    }
+    went
+}
+
+/// Looks at what is wanted and what there is, does what is to be done, and writes down what came of it.
+async fn pass(
+    context: &Context,
+    writer: &Writer<'_>,
+    facts: &mut Facts,
+    ledger: &mut Ledger,
+    now: Timestamp,
+) -> Result<Outcome, WriteError> {
+    let key = &facts.key.clone();
     let installed = is_installed(&facts.install);
     let suspend = facts.install.spec.suspend && !facts.tenant.spec.suspended;
     let (mut status, next) = if suspend && installed {
-        (suspended(&facts.install, keep_answering(context, &facts), now), Next::Resync(RESYNC))
+        (suspended(&facts.install, keep_answering(context, facts), now), Next::Resync(RESYNC))
     } else {
         let mut findings = Findings::default();
+        if !suspend && !facts.tenant.spec.suspended && was_suspended(&facts.install) {
+            ledger.goes_on_after_a_pause(now);
+        }
         let (done, next) = if suspend {
             findings.refused(
                 Stage::Resolved,
                 Because::new("Suspended", "nothing is installed while spec.suspend is true"),
             );
             (Done::default(), Next::Resync(RESYNC))
-        } else if ledger.rolls_back().is_some() {
-            back(context, &writer, &mut facts, &mut findings, &mut ledger).await?
+        } else if ledger.rolls_back().is_some() && !facts.tenant.spec.suspended {
+            back(context, writer, facts, &mut findings, ledger).await?
         } else {
-            let course = install_it(context, &writer, &mut facts, &mut findings, &mut ledger).await;
-            match course {
+            // Something else is asked for than what is being undone.
+            let undoes = ledger.undoes();
+            let course = install_it(context, writer, facts, &mut findings, ledger).await;
+            let (done, next) = match course {
                 Ok(course) => course,
                 Err(Stopped::NotWritten(error)) => return Err(error),
                 Err(Stopped::Failed(because)) => {
@@ -493,6 +588,10 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
                     findings.refused(Stage::Installed, because);
                     (Done::default(), Next::Resync(Duration::ZERO))
                 }
+            };
+            match undoes && is_refused(&findings) && ledger.goes_on_undoing(Timestamp::now()) {
+                true => (done, Next::Resync(Duration::ZERO)),
+                false => (done, next),
             }
         };
         let recorded = match findings.refusal().map(|because| &*because.reason) {
@@ -502,15 +601,17 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
                 Recorded::Silent
             }
             // Not where it is an upgrade that is bad.
-            Some("VerificationFailed") if is_choice_installed(&facts) => {
+            Some("VerificationFailed")
+                if findings.is_refused_at(Stage::Verified) && is_choice_installed(facts) =>
+            {
                 silence(context, key);
                 Recorded::Silent
             }
             Some(_) if moves(&facts.install, &done) => Recorded::Answers,
             Some(_) if !done.published && (installed || done.host.is_none()) => {
-                let recorded = keep_answering(context, &facts);
+                let recorded = keep_answering(context, facts);
                 if matches!(recorded, Recorded::Answers) && done.host.is_none() {
-                    repair(context, &facts).await;
+                    repair(context, facts).await;
                 }
                 recorded
             }
@@ -519,14 +620,13 @@ async fn apply(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Res
         };
         if !installed && done.host.is_none() {
             // Who cannot be installed must not keep another from being it. What it waits for itself stays claimed.
-            release_unused(context, &facts);
+            release_unused(context, facts);
         }
-        let next = judge(&facts, &findings, &done, &mut ledger, next);
-        has_failed(&facts.install, &ledger, Moment::Failed).await;
+        let next = judge(facts, &findings, &done, ledger, next);
+        has_failed(&facts.install, ledger, Moment::Failed).await;
         (status(&facts.install, &findings, &done, recorded, now), next)
     };
     status.routes = context.routes.of(key);
-    status.reprovisioned = again.or(status.reprovisioned);
     ledger.write(&mut status);
     let before = facts.install.status.as_ref().map_or(&[][..], |status| &status.conditions);
     remediate(&mut status, before, now);
@@ -561,22 +661,47 @@ fn judge(facts: &Facts, findings: &Findings, done: &Done, ledger: &mut Ledger, n
     };
     let (now, on_failure) = (Timestamp::now(), facts.install.spec.on_failure);
     ledger.waits(because);
+    // Once a version answers, what was there before is taken away for as long as it takes.
+    if SUSPENDED.contains(&&*because.reason) || ledger.is_settled() {
+        return next;
+    }
     let Some(began) = ledger.changing_since() else { return next };
-    if matches!(&*because.reason, "NoMatchingVersion" | "VerificationFailed") {
+    let mut fails = |because: &Because| {
+        if on_failure == OnFailure::Rollback {
+            ledger.undoes_what_is_unheard_of();
+        }
         ledger.fails(because, on_failure, true, now);
-        return Next::Resync(Duration::ZERO);
+        Next::Resync(Duration::ZERO)
+    };
+    if matches!(&*because.reason, "NoMatchingVersion" | "VersionWithdrawn" | "VerificationFailed") {
+        return fails(because);
     }
     let Ok(deadline) = began.checked_add(facts.timeout()) else { return next };
     if deadline <= now {
         let message =
             format!("the flow did not end within {}: {}", facts.install.spec.timeout, because.message);
-        ledger.fails(&Because::new("Timeout", message), on_failure, true, now);
-        return Next::Resync(Duration::ZERO);
+        return fails(&Because::new("Timeout", message));
     }
     match next {
         Next::Resync(after) => Next::Resync(after.min(until(deadline, now))),
         Next::Retry => Next::Retry,
     }
+}
+
+/// Whether what is asked for cannot be had as things are.
+fn is_refused(findings: &Findings) -> bool {
+    findings.refusal().is_some_and(|because| !SUSPENDED.contains(&&*because.reason))
+}
+
+/// Why nothing is done, where that is as it should be.
+const SUSPENDED: [&str; 2] = ["Suspended", "TenantSuspended"];
+
+/// Whether nothing was done when the status was written.
+fn was_suspended(install: &Install) -> bool {
+    let conditions = install.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .into_iter()
+        .any(|condition| condition.type_ == READY && SUSPENDED.contains(&&*condition.reason))
 }
 
 fn until(at: Timestamp, now: Timestamp) -> Duration {
@@ -604,6 +729,13 @@ async fn back(
             (Done::default(), at.map_or(Next::Retry, |at| Next::Resync(until(at, now))))
         }
     })
+}
+
+/// What a pass was about to publish that could not write it down is not published by the next one, which may want something else.
+fn forget_routes(context: &Context, facts: &Facts) {
+    let key = &facts.key;
+    let recorded = routes_of_status(&context.catalog, key, &facts.install).into_iter();
+    context.routes.follow(key, recorded.filter(|(host, _)| context.host_claims.holds(host, key)).collect());
 }
 
 /// What is remembered of an Install is found out anew: whether its host answers, and whether its bytes are good.
@@ -661,7 +793,9 @@ async fn install_it(
     if let Some(next) = take_a_turn(context, facts, &resolved, ledger) {
         // It stays what it is until then.
         *findings = Findings::default();
-        let Some(pinned) = resolve(facts, &context.domain.root, findings) else { return refused() };
+        let Some(pinned) = resolve(facts, &context.domain.root, findings) else {
+            return Ok((Done::default(), Next::Resync(next)));
+        };
         resolved = pinned;
         turn = next;
     }
@@ -670,13 +804,17 @@ async fn install_it(
         wanted: wanted(&resolved, &place),
         target: target(&resolved, &place),
         version: resolved.version.clone(),
-        again: is_asked_again(&facts.install).is_some(),
+        again: asked_again(&facts.install),
     };
     let now = Timestamp::now();
     if let Course::Failed(because, again) = ledger.course(&wants, now) {
         findings.refused(Stage::Installed, because);
         let after = again.map_or(REFUSED_RESYNC, |at| until(at, now).min(REFUSED_RESYNC));
         return Ok((Done::default(), Next::Resync(after)));
+    }
+    if ledger.begins_again() {
+        tracing::info!(install = %key, "it is made again, as was asked");
+        forget(context, facts);
     }
     comes_to_all(&facts.install, ledger, &[StageName::Resolve, StageName::Verify]).await?;
     if resolved.verified
@@ -738,15 +876,23 @@ async fn install_it(
     let prepared = prepare(context, facts, &resolved, findings).await;
     let certificate = matches!(&facts.site, Site::Cluster(place, _) if place.has_certificate());
     let url = context.domain.url(&host, certificate);
+    if ledger.runs() {
+        let needs = needs.dependencies.clone();
+        facts.is_to_be(context, ToBe { host: host.clone(), url: url.clone(), needs });
+    }
     let held = Held { resolved, url };
-    if let Prepared::There(runner) = &prepared
-        && let Some((because, next)) =
-            ready_it(context, writer, facts, &held.resolved, runner, ledger).await?
-    {
-        let is_held = Because::new("DomainHeld", format!("{host} is this install's"));
-        findings.passed(Stage::DomainReady, is_held);
-        findings.refused(Stage::Installed, because);
-        return Ok((Done { host: Some(held), needs: Some(needs), ..Done::default() }, next));
+    let mut asked = Asked::Host;
+    if let Prepared::There(runner) = &prepared {
+        match ready_it(context, writer, facts, &held.resolved, runner, ledger).await? {
+            Readied::Yes => {}
+            Readied::Shown => asked = who_says(facts, &host, runner),
+            Readied::NotYet(because, next) => {
+                let is_held = Because::new("DomainHeld", format!("{host} is this install's"));
+                findings.passed(Stage::DomainReady, is_held);
+                findings.refused(Stage::Installed, because);
+                return Ok((Done { host: Some(held), needs: Some(needs), ..Done::default() }, next));
+            }
+        }
     }
     if matches!(prepared, Prepared::There(_)) {
         comes_to(&facts.install, ledger, &StageName::Publish).await?;
@@ -764,10 +910,10 @@ async fn install_it(
     let (answers, next) = match prepared {
         Prepared::There(runner) => {
             // Whoever asks may be answered by another replica.
-            if recorded_status(&facts.install).routes != context.routes.of(&key) {
+            if asked == Asked::Host && recorded_status(&facts.install).routes != context.routes.of(&key) {
                 record(context, writer, facts, ledger).await?;
             }
-            if answers(context, facts, &held.resolved, &runner, findings).await {
+            if answers(context, facts, &held.resolved, (&runner, asked), findings).await {
                 (Some(runner), Next::Resync(turn))
             } else {
                 (None, Next::Retry)
@@ -797,6 +943,14 @@ async fn install_it(
         let (places, undone) = tidy(context, &key, &facts.install, place, &host).await;
         (done.places, left) = (Some(places), undone);
     }
+    // Nothing is made anywhere for it any more.
+    if matches!(facts.site, Site::Direct)
+        && done.answers.is_some()
+        && !recorded_places(&facts.install).is_empty()
+    {
+        left = undo(context, &key, &facts.install).await;
+        done.places = (left == Undone::Done).then(Vec::new);
+    }
     context.routes.keep_only(&key, &host);
     if left == Undone::Done
         && done.answers.is_some()
@@ -825,13 +979,10 @@ fn take_a_turn(
     resolved: &Resolved,
     ledger: &Ledger,
 ) -> Option<Duration> {
-    let hash = resolved.identity.content_hash.to_string();
-    let target = ledger.flow().and_then(|flow| flow.target.as_ref());
-    let begun = target.is_some_and(|target| target.content_hash == hash);
-    if begun || !is_by_itself(&facts.install, &resolved.published) {
+    let (hash, now) = (resolved.identity.content_hash.to_string(), Timestamp::now());
+    if ledger.has_begun(&hash, now) || !is_by_itself(&facts.install, &resolved.published) {
         return None;
     }
-    let now = Timestamp::now();
     let all = context.tenants.installs.all();
     let of_it = all.iter().map(|(_, install)| &**install);
     let of_it = of_it.filter(|install| install.spec.extension == facts.install.spec.extension);
@@ -853,8 +1004,21 @@ fn take_a_turn(
             (Because::new("RolloutHalted", message), RESYNC)
         }
     };
-    facts.pinned = Some(because);
+    facts.pinned = Some(Pinned { to: kept_meanwhile(facts, ledger)?, because });
     Some(after.max(Duration::from_secs(1)))
+}
+
+/// What an Install gets that has to wait for a newer version: what is on its way, where that still may be installed, or what is installed.
+fn kept_meanwhile(facts: &Facts, ledger: &Ledger) -> Option<String> {
+    let on_its_way = ledger.flow().filter(|_| ledger.runs()).and_then(|flow| flow.to.clone());
+    let requirement = parse_requirement(&facts.install.spec.version).ok()?;
+    let may_be = |number: &String| {
+        let is_there =
+            facts.versions.iter().any(|version| version.spec.version == *number && !version.spec.yanked);
+        is_there && number.parse().is_ok_and(|number| requirement.matches(&number))
+    };
+    let installed = || facts.install.status.as_ref()?.installed_version.clone();
+    on_its_way.filter(may_be).or_else(installed)
 }
 
 /// Makes the Installs that this one needs, and says so.
@@ -868,8 +1032,19 @@ async fn install_along(
         Ok(installs) => installs,
         Err(because) => return Ok(because),
     };
-    let mut made = Vec::new();
+    let (mut made, mut waits) = (Vec::new(), Vec::new());
     for install in installs {
+        match in_its_way(context, facts, &install) {
+            InItsWay::Nothing => {}
+            InItsWay::MadeAlong => {
+                made.push(format!("{} {}", install.spec.extension, install.spec.version));
+                continue;
+            }
+            InItsWay::Another(why) => {
+                waits.push(why);
+                continue;
+            }
+        }
         match writer.create(&install).await {
             Ok(()) => {
                 tracing::info!(install = %facts.key, extension = install.spec.extension, "installed along")
@@ -880,14 +1055,23 @@ async fn install_along(
         }
         made.push(format!("{} {}", install.spec.extension, install.spec.version));
     }
-    Ok(Because::new(
-        "InstallingDependencies",
-        format!("what it needs is installed along: {}", made.join(", ")),
-    ))
+    if made.is_empty() && !waits.is_empty() {
+        return Ok(Because::new("DependencyNotReady", waits.join("; ")));
+    }
+    let along = format!("what it needs is installed along: {}", made.join(", "));
+    let told: Vec<String> = [along].into_iter().chain(waits).collect();
+    Ok(Because::new("InstallingDependencies", told.join("; ")))
 }
 
-/// What has to be there before anybody is answered by the new content: a runner that can execute it, and its modules enabled. Why it is
-/// not yet, where it is not.
+/// Whether all is there that has to be before anybody is answered by a new content.
+enum Readied {
+    Yes,
+    /// And the runner said so of this very content, just now.
+    Shown,
+    NotYet(Because, Next),
+}
+
+/// What has to be there before anybody is answered by the new content: a runner that can execute it, and its modules enabled.
 async fn ready_it(
     context: &Context,
     writer: &Writer<'_>,
@@ -895,21 +1079,24 @@ async fn ready_it(
     resolved: &Resolved,
     runner: &RunnerReference,
     ledger: &mut Ledger,
-) -> Result<Option<(Because, Next)>, Stopped> {
-    let mut called = prepared(context, facts, resolved, runner, ledger).await;
-    if called == Called::Done {
-        comes_to(&facts.install, ledger, &StageName::DomainMapping).await?;
-        called = call_all(context, writer, facts, resolved, runner, ledger).await?;
-    }
+) -> Result<Readied, Stopped> {
+    let (shown, called) = match prepared(context, facts, resolved, runner, ledger).await {
+        Ok(shown) => {
+            comes_to(&facts.install, ledger, &StageName::DomainMapping).await?;
+            (shown, call_all(context, writer, facts, resolved, runner, ledger).await?)
+        }
+        Err(called) => (false, called),
+    };
     Ok(match called {
-        Called::Done => None,
+        Called::Done if shown => Readied::Shown,
+        Called::Done => Readied::Yes,
         Called::Waits(because, at) => {
             let next = at.map_or(Next::Retry, |at| Next::Resync(until(at, Timestamp::now())));
-            Some((because, next))
+            Readied::NotYet(because, next)
         }
         Called::Failed(because) => {
             ledger.fails(&because, facts.install.spec.on_failure, false, Timestamp::now());
-            Some((because, Next::Resync(Duration::ZERO)))
+            Readied::NotYet(because, Next::Resync(Duration::ZERO))
         }
     })
 }

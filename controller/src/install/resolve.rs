@@ -44,7 +44,8 @@ pub(super) fn resolve(facts: &Facts, root: &DomainRoot, findings: &mut Findings)
                 format!("{satisfies}, but its publisher has yanked it: it stays, and nobody gets it anew"),
             ),
             None if let Some(pinned) = &facts.pinned => {
-                Because::new(pinned.reason.clone(), format!("{satisfies}; {}", pinned.message))
+                let Because { reason, message } = &pinned.because;
+                Because::new(reason.clone(), format!("{satisfies}; {message}"))
             }
             None => Because::new("Resolved", satisfies),
             // Not a reason to stop what runs: a new release of Annex may ask for more than the workspace once granted.
@@ -170,17 +171,19 @@ fn claims_refusal(facts: &Facts) -> Option<Because> {
 
 fn choose(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
     let spec = &facts.install.spec;
-    if facts.pinned.is_some() {
-        let status = facts.install.status.as_ref();
-        let installed = status.and_then(|status| status.installed_version.as_ref());
-        let pinned = facts.versions.iter().find(|version| Some(&version.spec.version) == installed);
-        if let Some(pinned) = pinned {
-            return Ok(pinned.clone());
-        }
+    if let Some(pinned) = &facts.pinned {
+        // Where it is withdrawn, too, the next one is not taken before its time.
+        let there = facts.versions.iter().find(|version| version.spec.version == pinned.to);
+        return there.cloned().ok_or_else(|| pinned.because.clone());
     }
     annex_apis::choose(&facts.install, &facts.versions).cloned().map_err(|none| match none {
         NoChoice::Invalid(why) => {
             Because::new("InvalidVersion", format!("spec.version is no version requirement: {why}"))
+        }
+        NoChoice::Withdrawn(version) => {
+            let message =
+                format!("version {version} is not in the catalog any more; set spec.version to get another");
+            Because::new("VersionWithdrawn", message)
         }
         NoChoice::NoMatch(newest) => {
             let offered = match newest.iter().take(5).map(ToString::to_string).collect::<Vec<_>>().join(", ")

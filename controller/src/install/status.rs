@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{
     conditions::{Because, Findings, READY},
-    flow::why,
+    flow::{failed_in, why},
     needs::Needs,
     resolve::Resolved,
 };
@@ -102,7 +102,7 @@ pub(super) fn remediate(status: &mut InstallStatus, before: &[Condition], now: T
     status.conditions.retain(|condition| condition.type_ != REMEDIATED);
     let Some(flow) = status.flow.as_ref().filter(|flow| flow.action != FlowAction::Revoke) else { return };
     let is_ready = status.conditions.iter().any(|ready| ready.type_ == READY && ready.status == "True");
-    if is_ready || flow.stages.iter().all(|stage| stage.status != StageStatus::Failed) {
+    if is_ready || failed_in(flow).is_none() {
         return;
     }
     let Because { reason, message } = why(flow);

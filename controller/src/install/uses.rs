@@ -1,10 +1,10 @@
 //! Who runs where: the runners of a workspace stay as long as an Install of it uses them.
 
-use annex_apis::{FlowAction, FlowStage, INSTALL_FINALIZER, Install, PlaceReference, StageStatus};
+use annex_apis::{FlowAction, FlowStage, INSTALL_FINALIZER, Install, PlaceReference};
 use kube::{ResourceExt as _, core::DeserializeGuard};
 use kube_kcp::{ClusterName, ObjectKey};
 
-use super::undo::recorded_places;
+use super::{flow::is_open, undo::recorded_places};
 use crate::{api_writes::WriteError, certainty::installs_in, context::Context};
 
 /// Runners of a workspace, as its Installs name them.
@@ -87,7 +87,7 @@ fn needs_them_to_go(install: &Install) -> bool {
     let flow = install.status.as_ref().and_then(|status| status.flow.as_ref());
     let is_to_come = |stage: &FlowStage| {
         let calls = stage.name == "Purge" || stage.name.starts_with("Lifecycle/");
-        calls && matches!(stage.status, StageStatus::Queued | StageStatus::InProgress)
+        calls && is_open(stage)
     };
     is_held && flow.is_none_or(|flow| flow.action != FlowAction::Revoke || flow.stages.iter().any(is_to_come))
 }

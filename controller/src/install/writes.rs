@@ -1,4 +1,5 @@
-use annex_apis::{FlowAction, FlowRecord, INSTALL_FINALIZER, Install, InstallStatus, StageStatus};
+use annex_apis::{Flow, FlowAction, FlowRecord, INSTALL_FINALIZER, Install, InstallStatus, StageStatus};
+use json_patch::{PatchOperation, ReplaceOperation, TestOperation, jsonptr::PointerBuf};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Client, ResourceExt as _,
@@ -56,6 +57,20 @@ impl Writer<'_> {
     ) -> Result<Install, WriteError> {
         let object = Install { status: Some(status), ..install.clone() };
         self.object().status("InstallStatus", &object).await
+    }
+
+    /// Replaces the flow alone, whatever else has changed of the Install, if the status has still the flow that `install` has.
+    pub(super) async fn flow(&self, install: &Install, flow: &Flow) -> Result<(), WriteError> {
+        let recorded = install.status.as_ref().and_then(|status| status.flow.as_ref());
+        let path = || PointerBuf::from_tokens(["status", "flow"]);
+        let patch = json_patch::Patch(vec![
+            PatchOperation::Test(TestOperation { path: path(), value: json!(recorded) }),
+            PatchOperation::Replace(ReplaceOperation { path: path(), value: json!(flow) }),
+        ]);
+        let (api, name) = (self.api(install), install.name_any());
+        let (params, patch) = (PatchParams::default(), Patch::Json::<()>(patch));
+        let write = api.patch_status(&name, &params, &patch);
+        self.writes.count("InstallStatus", write).await.map(drop)
     }
 
     /// Tells the tenant, beside the Install, what its Ready turned to.

@@ -8,9 +8,8 @@ use std::fmt;
 use semver::{Comparator, Op, Version, VersionReq};
 
 use self::search::Search;
-use super::circle::Waiting;
+use super::circle::{Cycle, Waiting};
 use super::{Checked, Installed, Need, Needed, Present};
-use crate::flow::Cycle;
 use crate::{ExtensionName, highest, parse_requirement};
 
 /// How many extensions one brings along at most.

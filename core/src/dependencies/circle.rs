@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{Installed, Need, Needed, Present};
 use crate::ExtensionName;
-use crate::flow::Cycle;
+
+/// Extensions that need each other in a circle: each the next one, and the last the first.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("they need each other in a circle: {}", .0.join(" → "))]
+pub struct Cycle(pub Vec<String>);
 
 /// The circle of required needs that `of` takes part in, from `of` on; none where it does not wait for itself.
 ///

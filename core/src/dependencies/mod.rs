@@ -30,7 +30,7 @@ use crate::ExtensionName;
 
 pub use along::{Along, Asked, Catalog, MAX_ALONG, Offer, Refusal, to_install};
 pub use check::{Checked, State, check};
-pub use circle::cycle;
+pub use circle::{Cycle, cycle};
 pub use dependents::{Dependent, breaks, dependents};
 
 /// What can be needed.

@@ -7,14 +7,11 @@
 //! |---|---|
 //! | what is to be done, in which order, and what undoes it? | [`plan`] |
 //! | what has to be undone when a stage fails? | [`rollback`] |
-//! | in which order do extensions come that need each other? | [`layers`] |
 
 mod held;
-mod layers;
 mod plan;
 #[cfg(test)]
 mod properties;
 
 pub use held::{Effect, Held, Module, Place, Version};
-pub use layers::{Cycle, layers};
 pub use plan::{Action, Part, Stage, StageName, Wanted, action, plan, rollback};

@@ -55,13 +55,14 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let rss = resident_mib(&world)?;
     let alone = alone(workspaces.first().context("a workspace")?).await?;
     let (writes, calls) = (uninstall.writes() + anew.writes(), uninstall.calls() + anew.calls());
+    let ratio = (upgrade.writes() + upgrade.calls()) / (writes + calls);
     println!(
         "{}",
         json!({
             "bench": "flows",
             "installs": WORKSPACES * INSTALLS_EACH,
             "modules": MODULES.len(),
-            "upgrade_write_ratio": rounded((upgrade.writes() + upgrade.calls()) / (writes + calls)),
+            "upgrade_write_ratio": rounded(ratio),
             "writes_per_upgrade": rounded(upgrade.writes()),
             "calls_per_upgrade": rounded(upgrade.calls()),
             "writes_per_install": rounded(install.writes()),
@@ -80,6 +81,9 @@ pub(crate) async fn run() -> anyhow::Result<()> {
             "rss_mib": rounded(rss),
         })
     );
+    // These are counted, and no matter of the machine.
+    ensure!(ratio < 0.25, "an upgrade writes {ratio:.3} of what installing anew does");
+    ensure!(alone.most_bytes < 8192, "a status of {} bytes", alone.most_bytes);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 use annex_apis::{Extension, ExtensionVersion};
 use annex_e2e::{Workspace, World};
+use anyhow::ensure;
 use kube::{Api, api::PostParams};
 use serde_json::json;
 
@@ -11,6 +12,9 @@ use crate::{
 
 const WORKSPACES: usize = 50;
 const INSTALLS_EACH: usize = 4;
+/// What an Install may cost, of which so many are statuses.
+const MOST_WRITES: f64 = 8.0;
+const MOST_STATUSES: f64 = 2.0;
 
 /// Measures how fast Installs become Ready with a runner that answers at once, and what the controller writes for each.
 pub(crate) async fn run() -> anyhow::Result<()> {
@@ -30,19 +34,22 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let counted = Counted::settled(&world).await?.since(&before);
 
     let installs = f64::from(u32::try_from(took.each.len())?);
+    let (writes, statuses) = (counted.writes() / installs, counted.statuses() / installs);
     println!(
         "{}",
         json!({
             "bench": "install",
             "installs": took.each.len(),
             "installs_per_s": rounded(installs / took.all.as_secs_f64()),
-            "writes_per_install": rounded(counted.writes() / installs),
-            "status_writes_per_install": rounded(counted.statuses() / installs),
+            "writes_per_install": rounded(writes),
+            "status_writes_per_install": rounded(statuses),
             "p50_ms": milliseconds(percentile(&took.each, 0.5)),
             "p99_ms": milliseconds(percentile(&took.each, 0.99)),
             "rss_mib": rounded(resident_mib(&world)?),
         })
     );
+    ensure!(writes <= MOST_WRITES, "{writes} writes for each Install, and not {MOST_WRITES}");
+    ensure!(statuses <= MOST_STATUSES, "{statuses} statuses for each Install, and not {MOST_STATUSES}");
     Ok(())
 }
 

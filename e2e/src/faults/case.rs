@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use annex_apis::{Install, InstallStatus, RETRY_ANNOTATION, StageStatus};
+use annex_apis::{FlowAction, Install, InstallStatus, REPROVISION_ANNOTATION, RETRY_ANNOTATION, StageStatus};
 use anyhow::{Context as _, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::api::{Patch, PatchParams, PostParams};
@@ -100,15 +100,50 @@ impl Case {
         Ok(self.workspace.installs().patch(&self.name(), &params, &patch).await?)
     }
 
+    /// What its Install says so that the fault happens.
+    fn meets_its_fault(&self) -> Value {
+        let on_failure = if self.fault.fate == Fate::Stays { "Continue" } else { "Rollback" };
+        let annotations = json!({ FAULTS_ANNOTATION: self.fault.annotation() });
+        json!({ "metadata": { "annotations": annotations }, "spec": { "onFailure": on_failure } })
+    }
+
+    /// Asks for what is there to be made again, on the way to which the fault happens.
+    ///
+    /// # Errors
+    /// kcp refuses.
+    pub async fn asks_again(&self) -> anyhow::Result<Install> {
+        let mut wanted = self.meets_its_fault();
+        // Another generation, as a fault happens once in each.
+        let asked = json!({
+            "metadata": { "annotations": { REPROVISION_ANNOTATION: "again" } }, "spec": { "historyLimit": 9 },
+        });
+        json_patch::merge(&mut wanted, &asked);
+        self.patch(wanted).await
+    }
+
+    /// What was there is there, and has been made again.
+    ///
+    /// # Errors
+    /// It is not.
+    pub async fn is_made_again(&self) -> anyhow::Result<()> {
+        let what = format!("{:?}", self.fault);
+        let install = self.workspace.installed(&self.name()).await.with_context(|| what.clone())?;
+        let record = status(&install).history.into_iter().next().context("a record")?;
+        let (action, end) = (record.action, record.status);
+        ensure!(
+            (action, end) == (FlowAction::Reprovision, StageStatus::Finished),
+            "{what}: {action:?} {end:?}"
+        );
+        ensure!(status(&install).reprovisioned.as_deref() == Some("again"), "{what}: the wish is answered");
+        Ok(())
+    }
+
     /// Asks for a version, on the way to which the fault happens.
     ///
     /// # Errors
     /// kcp refuses.
     pub async fn asks_for(&self, version: &str) -> anyhow::Result<Install> {
-        let on_failure = if self.fault.fate == Fate::Stays { "Continue" } else { "Rollback" };
-        let annotations = json!({ FAULTS_ANNOTATION: self.fault.annotation() });
-        let mut wanted =
-            json!({ "metadata": { "annotations": annotations }, "spec": { "onFailure": on_failure } });
+        let mut wanted = self.meets_its_fault();
         json_patch::merge(&mut wanted, &json!({ "spec": spec_of(version) }));
         if self.workspace.installs().get_opt(&self.name()).await?.is_some() {
             return self.patch(wanted).await;
@@ -235,7 +270,9 @@ impl Case {
     /// # Errors
     /// Something does.
     pub async fn tried_again(&self, wanted: &str) -> anyhow::Result<()> {
-        let annotations = json!({ FAULTS_ANNOTATION: null, RETRY_ANNOTATION: wanted });
+        let install = self.workspace.installs().get(&self.name()).await?;
+        let another = format!("{:?}", install.metadata.generation);
+        let annotations = json!({ FAULTS_ANNOTATION: null, RETRY_ANNOTATION: another });
         self.patch(json!({ "metadata": { "annotations": annotations } })).await?;
         self.is_installed(wanted).await.with_context(|| format!("{:?}, tried again", self.fault))
     }

@@ -2,7 +2,7 @@
 
 mod case;
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, io::Write as _, path::PathBuf};
 
 use annex_apis::Install;
 use anyhow::Context as _;
@@ -65,6 +65,22 @@ impl Fault {
     #[must_use]
     pub fn point(&self) -> String {
         format!("{}:{:?}", self.stage, self.moment)
+    }
+
+    /// A case of each end that a flow can come to in this stage, and of each moment that matters for it.
+    #[must_use]
+    pub fn few(stage: &str) -> Vec<Self> {
+        let fault = |(moment, fate)| Self { stage: stage.to_owned(), moment, fate };
+        [
+            (Moment::Before, Fate::Finishes),
+            (Moment::In, Fate::Finishes),
+            (Moment::After, Fate::Finishes),
+            (Moment::In, Fate::RollsBack),
+            (Moment::Undo, Fate::RollsBack),
+            (Moment::In, Fate::Stays),
+        ]
+        .map(fault)
+        .into()
     }
 
     /// Every case of these stages, which are all those of a flow. Of those that only take away what was there before there is one alone that
@@ -142,6 +158,15 @@ impl<'a> Faults<'a> {
     pub async fn hold_all(&self, cases: &[Case], installs: Vec<Install>) -> anyhow::Result<()> {
         let points = installs.into_iter().zip(cases).map(|(install, case)| (install, case.fault.point()));
         self.hold(&points.collect::<Vec<_>>()).await
+    }
+
+    /// An Install that is held at this point goes on.
+    ///
+    /// # Errors
+    /// It is not held there.
+    pub fn let_go(&self, install: &Install, point: &str) -> anyhow::Result<()> {
+        let mut marker = std::fs::OpenOptions::new().append(true).open(self.marker(install, point))?;
+        Ok(marker.write_all(b"go on")?)
     }
 
     fn marker(&self, install: &Install, point: &str) -> PathBuf {

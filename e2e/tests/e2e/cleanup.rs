@@ -1,9 +1,12 @@
 use annex_apis::Tenant;
-use annex_e2e::until;
+use annex_e2e::{GUEST_ENDPOINTS, Workspace, guest_was_told, until};
 use kube::{Api, api::DeleteParams};
 use serde_json::json;
 
-use crate::environment::shared;
+use crate::{
+    environment::shared,
+    flows::{caller, published},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_install_leaves_nothing() -> anyhow::Result<()> {
@@ -15,9 +18,8 @@ async fn a_deleted_install_leaves_nothing() -> anyhow::Result<()> {
     assert_eq!(runner.get(&host).await?.0, 200);
 
     workspace.installs().delete("hello", &DeleteParams::default()).await?;
-    let gone = || async { Ok(workspace.installs().get_opt("hello").await?.is_none().then_some(())) };
-    until("the Install is gone", gone).await?;
-    assert_eq!(runner.lookup(&host).await?.0, 404);
+    workspace.gone("hello").await?;
+    runner.is_nobodys(&host).await?;
     assert_eq!(runner.get(&host).await?.0, 404);
 
     // And it can come again.
@@ -60,24 +62,54 @@ async fn what_an_operator_wrote_into_a_tenant_outlives_its_binding() -> anyhow::
     workspace.install("hello", "com.example.hello", json!({})).await?;
     workspace.refused("hello", "TenantSuspended").await?;
 
-    let bindings: Api<kube_kcp::kinds::APIBinding> = Api::all(workspace.client.clone());
-    bindings.delete("annex.sh", &DeleteParams::default()).await?;
-    until("the API is unbound", || async { Ok(bindings.get_opt("annex.sh").await?.is_none().then_some(())) })
-        .await?;
-    // kcp labels an APIBinding from the one of the same name in its cache, and refuses the label once that one is gone
-    // from there: between the two the answer is a 403 that is over in a moment.
-    let bind = || async {
-        match crate::tenants::bind(&workspace, "annex.sh", annex_apis::provider::accepted_claims()).await {
-            Err(error) if format!("{error:#}").contains("must not be set") => Ok(None),
-            bound => bound.map(Some),
-        }
-    };
-    until("kcp has forgotten the binding that was deleted", bind).await?;
+    unbind(&workspace).await?;
+    bind_again(&workspace).await?;
     let ask_again = || async {
         Ok(workspace.install("again", "com.example.hello", json!({})).await.is_ok().then_some(()))
     };
     until("the API is bound again", ask_again).await?;
     workspace.refused("again", "TenantSuspended").await?;
+    Ok(())
+}
+
+async fn unbind(workspace: &Workspace) -> anyhow::Result<()> {
+    let bindings: Api<kube_kcp::kinds::APIBinding> = Api::all(workspace.client.clone());
+    bindings.delete("annex.sh", &DeleteParams::default()).await?;
+    until("the API is unbound", || async { Ok(bindings.get_opt("annex.sh").await?.is_none().then_some(())) })
+        .await
+}
+
+async fn bind_again(workspace: &Workspace) -> anyhow::Result<()> {
+    // kcp labels an APIBinding from the one of the same name in its cache, and refuses the label once that one is gone
+    // from there: between the two the answer is a 403 that is over in a moment.
+    let bind = || async {
+        match crate::tenants::bind(workspace, "annex.sh", annex_apis::provider::accepted_claims()).await {
+            Err(error) if format!("{error:#}").contains("must not be set") => Ok(None),
+            bound => bound.map(Some),
+        }
+    };
+    until("kcp has forgotten the binding that was deleted", bind).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_unbinds_the_api_leaves_nothing_that_was_to_be_purged() -> anyhow::Result<()> {
+    const NAME: &str = "com.example.unbinds";
+    let (world, _turn) = shared().await;
+    published(world, NAME, "1.0.0", &[("a", "1.0.0")], "note").await?;
+    let workspace = world.user("alice").await?.tenant("acme-unbinds-all").await?;
+    let spec = json!({ "public": GUEST_ENDPOINTS, "deletionPolicy": "Purge" });
+    workspace.install("stores", NAME, spec.clone()).await?;
+    let told = guest_was_told(&caller(&workspace.installed("stores").await?)?, NAME).await?;
+    assert_eq!(told, [["install", "a", "-", "1.0.0"]]);
+
+    unbind(&workspace).await?;
+    bind_again(&workspace).await?;
+    let ask_again =
+        || async { Ok(workspace.install("stores", NAME, spec.clone()).await.is_ok().then_some(())) };
+    until("the API is bound again", ask_again).await?;
+    let caller = caller(&workspace.installed("stores").await?)?;
+    assert_eq!(guest_was_told(&caller, NAME).await?, told, "nothing is left of the first install");
     Ok(())
 }
 
@@ -97,6 +129,7 @@ async fn a_suspended_tenant_answers_nowhere_whatever_its_installs_say() -> anyho
     let suspended = |value: bool| kube::api::Patch::Merge(json!({ "spec": { "suspended": value } }));
     tenants.patch(workspace.cluster.as_str(), &Default::default(), &suspended(true)).await?;
     workspace.refused("hello", "TenantSuspended").await?;
+    runner.is_nobodys(&host).await?;
     assert_eq!(runner.get(&host).await?.0, 404);
     tenants.patch(workspace.cluster.as_str(), &Default::default(), &suspended(false)).await?;
     until("it answers again", || async { Ok((runner.get(&host).await?.0 == 200).then_some(())) }).await

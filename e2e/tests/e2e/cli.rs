@@ -6,7 +6,7 @@ use std::{
 };
 
 use annex_apis::{RETRY_ANNOTATION, StageStatus};
-use annex_e2e::{GUEST_ENDPOINTS, Workspace, World, guest_says, until, when};
+use annex_e2e::{GUEST_ENDPOINTS, Workspace, World, guest_says, when};
 use anyhow::Context as _;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
@@ -140,10 +140,7 @@ impl Terminal {
 
 async fn gone(workspace: &Workspace, name: &str) -> anyhow::Result<()> {
     workspace.installs().delete(name, &Default::default()).await?;
-    until("the Install is gone", || async {
-        Ok(workspace.installs().get_opt(name).await?.is_none().then_some(()))
-    })
-    .await
+    workspace.gone(name).await
 }
 
 fn asks(version: &str) -> Value {

@@ -1,9 +1,12 @@
 //! Extensions that need each other.
 
-use annex_apis::Install;
+use annex_apis::{ExtensionVersion, Install, Tenant};
 use annex_e2e::{Workspace, World, condition, publish_version, until, when};
 use anyhow::Context as _;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use xtask::Part;
@@ -19,11 +22,11 @@ async fn published(world: &World, name: &str, version: &str, needs: &[(&str, &st
     publish_version(world, name, version, json!({ "dependencies": needs })).await
 }
 
-fn message(install: &Install) -> &str {
+pub(crate) fn message(install: &Install) -> &str {
     condition(install, "Ready").map(|ready| ready.message.as_str()).unwrap_or_default()
 }
 
-async fn without(workspace: &Workspace, names: &[&str]) -> anyhow::Result<()> {
+pub(crate) async fn without(workspace: &Workspace, names: &[&str]) -> anyhow::Result<()> {
     for name in names {
         workspace.installs().delete(name, &DeleteParams::default()).await?;
     }
@@ -49,7 +52,9 @@ async fn ten_that_need_each_other_are_applied_at_once_and_all_come() -> anyhow::
         published(world, &name(number), "1.0.0", needs).await?;
     }
     let workspace = world.user("alice").await?.tenant("acme-chain").await?;
+    // In no order: who is needed comes before and after who needs it.
     let items: Vec<Value> = (0..10)
+        .map(|number| (number * 7 + 3) % 10)
         .map(|number| {
             json!({ "apiVersion": "annex.sh/v1alpha1", "kind": "Install",
                 "metadata": { "name": format!("chain{number}"), "namespace": "default" }, "spec": { "extension": name(number) } })
@@ -159,6 +164,43 @@ async fn who_insists_takes_away_what_is_needed_and_what_needed_it_says_so() -> a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_interface_is_met_by_whoever_provides_it() -> anyhow::Result<()> {
+    let (world, _turn) = shared().await;
+    let provides = |version: &str| json!({ "provides": [{ "interface": "users", "version": version }] });
+    publish(world, "com.example.users", &[]).await?;
+    publish_version(world, "com.example.users", "1.0.0", provides("15.1.0")).await?;
+    publish_version(world, "com.example.users", "2.0.0", provides("16.0.0")).await?;
+    publish(world, "com.example.loans", &[]).await?;
+    let requires = json!({ "requires": [
+        { "interface": "users", "version": "^16" }, { "interface": "mail", "version": "^1", "optional": true },
+    ] });
+    publish_version(world, "com.example.loans", "1.0.0", requires).await?;
+    let workspace = world.user("alice").await?.tenant("acme-interface").await?;
+
+    workspace.install("users", "com.example.users", json!({ "version": "=1.0.0" })).await?;
+    workspace.installed("users").await?;
+    workspace.install("loans", "com.example.loans", json!({})).await?;
+    let loans = workspace.refused("loans", "DependencyMissing").await?;
+    assert!(message(&loans).contains("interface users ^16"), "{}", message(&loans));
+    assert!(!message(&loans).contains("mail"), "who is optional is not missed: {}", message(&loans));
+    workspace.change("users", json!({ "version": "=2.0.0" })).await?;
+    workspace.installed("users").await?;
+    let loans = workspace.installed("loans").await?.status.context("a status")?;
+    let met: Vec<_> =
+        loans.dependencies.iter().map(|need| (need.extension.as_str(), need.satisfied)).collect();
+    assert!(met.contains(&("interface users", true)), "{met:?}");
+
+    // Whoever provides it is needed.
+    workspace.change("users", json!({ "version": "=1.0.0" })).await?;
+    let users = workspace.refused("users", "BreaksDependents").await?;
+    assert!(message(&users).contains("com.example.loans"), "{}", message(&users));
+    workspace.installs().delete("users", &DeleteParams::default()).await?;
+    let users = workspace.refused("users", "HasDependents").await?;
+    assert_eq!(users.status.context("a status")?.dependents, ["loans"]);
+    without(&workspace, &["loans"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_needed_is_installed_along_and_a_circle_is_named() -> anyhow::Result<()> {
     let (world, _turn) = shared().await;
     for (name, needs) in [
@@ -190,4 +232,120 @@ async fn what_is_needed_is_installed_along_and_a_circle_is_named() -> anyhow::Re
         );
     }
     without(&workspace, &["hen", "egg", "com.example.bottom", "com.example.middle", "top"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_installed_along_beside_what_somebody_else_asked_for() -> anyhow::Result<()> {
+    let (world, _turn) = shared().await;
+    publish(world, "com.example.basis", &["1.0.0"]).await?;
+    publish(world, "com.example.upper", &[]).await?;
+    published(world, "com.example.upper", "1.0.0", &[("com.example.basis", "^1")]).await?;
+    let workspace = world.user("alice").await?.tenant("acme-beside").await?;
+
+    // It is asked for already, and is not there for a reason of its own.
+    workspace.install("mine", "com.example.basis", json!({ "secrets": [{ "name": "none" }] })).await?;
+    workspace.refused("mine", "SecretNotFound").await?;
+    workspace.install("upper", "com.example.upper", json!({ "dependencies": "Auto" })).await?;
+    let upper = workspace.refused("upper", "DependencyNotReady").await?;
+    assert!(message(&upper).contains("the Install default/mine asks for"), "{}", message(&upper));
+    workspace.change("mine", json!({ "secrets": [] })).await?;
+    workspace.installed("mine").await?;
+    workspace.installed("upper").await?;
+    let names = workspace.installs().list(&Default::default()).await?.items;
+    assert_eq!(names.len(), 2, "{names:?}");
+    without(&workspace, &["upper", "mine"]).await?;
+
+    // Its name is another's.
+    publish(world, "com.example.stranger", &["1.0.0"]).await?;
+    workspace.install("com.example.basis", "com.example.stranger", json!({})).await?;
+    workspace.installed("com.example.basis").await?;
+    workspace.install("upper", "com.example.upper", json!({ "dependencies": "Auto" })).await?;
+    let upper = workspace.refused("upper", "DependencyNotReady").await?;
+    assert!(message(&upper).contains("is of com.example.stranger"), "{}", message(&upper));
+    without(&workspace, &["upper", "com.example.basis"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_the_catalog_loses_stays_and_is_still_needed() -> anyhow::Result<()> {
+    let (world, _turn) = shared().await;
+    publish(world, "com.example.lost", &["1.0.0"]).await?;
+    publish(world, "com.example.keen", &[]).await?;
+    published(world, "com.example.keen", "1.0.0", &[("com.example.lost", "^1")]).await?;
+    let workspace = world.user("alice").await?.tenant("acme-lost").await?;
+    workspace.install("lost", "com.example.lost", json!({ "version": "^1" })).await?;
+    workspace.installed("lost").await?;
+    workspace.install("keen", "com.example.keen", json!({})).await?;
+    workspace.installed("keen").await?;
+    when(&workspace.installs(), "lost", "who needs it is named", |install| {
+        install.status.as_ref().is_some_and(|status| status.dependents == ["keen"])
+    })
+    .await?;
+
+    // There is another that would do, which nobody has asked for.
+    published(world, "com.example.lost", "1.1.0", &[]).await?;
+    let versions: Api<ExtensionVersion> = Api::all(world.admin().await?.at("root:annex")?);
+    versions.delete("com.example.lost-1.0.0", &DeleteParams::default()).await?;
+    let lost = workspace.refused("lost", "VersionWithdrawn").await?;
+    assert_eq!(lost.status.context("a status")?.installed_version.as_deref(), Some("1.0.0"));
+    workspace.installs().delete("lost", &DeleteParams::default()).await?;
+    workspace.refused("lost", "HasDependents").await?;
+
+    // Who is held so answers, and counts.
+    let tenants: Api<Tenant> = Api::all(world.admin().await?.at("root:annex")?);
+    let quota = Patch::Merge(json!({ "spec": { "quota": { "installs": 2 } } }));
+    tenants.patch(workspace.cluster.as_str(), &PatchParams::default(), &quota).await?;
+    publish(world, "com.example.third", &["1.0.0"]).await?;
+    workspace.install("third", "com.example.third", json!({})).await?;
+    workspace.refused("third", "QuotaExceeded").await?;
+    without(&workspace, &["keen", "third"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_that_takes_away_what_somebody_could_use_is_refused() -> anyhow::Result<()> {
+    let (world, _turn) = shared().await;
+    publish(world, "com.example.idp", &["1.0.0", "2.0.0"]).await?;
+    publish(world, "com.example.guest", &[]).await?;
+    let optional =
+        json!({ "dependencies": [{ "extension": "com.example.idp", "version": "^1", "optional": true }] });
+    publish_version(world, "com.example.guest", "1.0.0", optional).await?;
+    let workspace = world.user("alice").await?.tenant("acme-optional").await?;
+    workspace.install("idp", "com.example.idp", json!({ "version": "=1.0.0" })).await?;
+    workspace.installed("idp").await?;
+    workspace.install("guest", "com.example.guest", json!({})).await?;
+    workspace.installed("guest").await?;
+    workspace.change("idp", json!({ "version": "=2.0.0" })).await?;
+    let idp = workspace.refused("idp", "BreaksDependents").await?;
+    assert!(message(&idp).contains("com.example.guest"), "{}", message(&idp));
+    // Who can do without holds up nobody who goes.
+    without(&workspace, &["idp", "guest"]).await
+}
+
+/// While it is held it is what it was: also after a time in which it was not to answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_needed_answers_again_after_its_tenant_was_suspended() -> anyhow::Result<()> {
+    let (world, _turn) = shared().await;
+    let [base, needs] = ["com.example.heldbase", "com.example.heldneeds"];
+    for (name, needed) in [(base, &[][..]), (needs, &[(base, "^1")])] {
+        publish(world, name, &[]).await?;
+        published(world, name, "1.0.0", needed).await?;
+    }
+    let workspace = world.user("alice").await?.tenant("acme-held").await?;
+    workspace.install("base", base, json!({})).await?;
+    workspace.install("needs", needs, json!({})).await?;
+    workspace.installed("needs").await?;
+    let host = workspace.installed("base").await?.status.context("a status")?.host.context("a host")?;
+    let tenants: Api<Tenant> = Api::all(world.admin().await?.at("root:annex")?);
+    let suspend = async |suspended: bool| {
+        let patch = Patch::Merge(json!({ "spec": { "suspended": suspended } }));
+        tenants.patch(workspace.cluster.as_str(), &PatchParams::default(), &patch).await
+    };
+    suspend(true).await?;
+    workspace.refused("base", "TenantSuspended").await?;
+    workspace.installs().delete("base", &DeleteParams::default()).await?;
+    workspace.refused("base", "HasDependents").await?;
+    let runner = world.runner()?;
+    runner.is_nobodys(&host).await?;
+    suspend(false).await?;
+    until("it answers again", || async { Ok((runner.get(&host).await?.0 == 200).then_some(())) }).await?;
+    without(&workspace, &["needs", "base"]).await
 }

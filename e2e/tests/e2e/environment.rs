@@ -1,15 +1,14 @@
 use std::sync::OnceLock;
 
-use annex_e2e::World;
+use annex_e2e::{
+    World,
+    turns::{Alone, Shared, Turns},
+};
 pub(crate) use annex_e2e::{hash, publish, publish_version, withdraw};
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// One environment for all tests: kcp needs half a minute to start. Tests that stop parts of it have it alone.
 static WORLD: OnceLock<World> = OnceLock::new();
-static TURN: RwLock<()> = RwLock::const_new(());
-
-pub(crate) struct Shared(#[expect(dead_code, reason = "held")] RwLockReadGuard<'static, ()>);
-pub(crate) struct Alone(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'static, ()>);
+static TURNS: Turns = Turns::new();
 
 fn world() -> &'static World {
     tokio::task::block_in_place(|| WORLD.get_or_init(|| World::up(false).expect("the environment comes up")))
@@ -17,14 +16,14 @@ fn world() -> &'static World {
 
 /// The environment, beside other tests.
 pub(crate) async fn shared() -> (&'static World, Shared) {
-    let turn = TURN.read().await;
-    (world(), Shared(turn))
+    let world = world();
+    (world, TURNS.shared().await)
 }
 
 /// The environment, with no other test at work.
 pub(crate) async fn alone() -> (&'static World, Alone) {
-    let turn = TURN.write().await;
-    (world(), Alone(turn))
+    let world = world();
+    (world, TURNS.alone().await)
 }
 
 /// The `message` of what an API server refused, or why it is none.

@@ -45,7 +45,9 @@ async fn an_install_that_is_ready_says_so_once() -> anyhow::Result<()> {
         workspace.installed("hello").await?;
     }
     let install = workspace.installs().get("hello").await?;
-    let events = about(&workspace, &install).await?;
+    let mut events = about(&workspace, &install).await?;
+    // Where the registry has heard of the host only after a second, that was said as well, and rightly.
+    events.retain(|event| event.reason.as_deref() != Some("DomainNotAnswering"));
     let [event] = events.as_slice() else { panic!("not one Event but {events:#?}") };
     assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Normal"), Some("Ready")));
     let regarding = event.regarding.as_ref().expect("what it is about");

@@ -16,7 +16,11 @@ use annex_e2e::{
 use anyhow::Context as _;
 use axum::Json;
 use http::{HeaderValue, StatusCode};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use kube_kcp::kinds::APIExportEndpointSlice;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
@@ -66,12 +70,9 @@ pub(crate) async fn has(workspace: &Workspace, name: &str, version: &str) -> any
     Ok(install)
 }
 
-async fn gone(workspace: &Workspace, name: &str) -> anyhow::Result<()> {
+pub(crate) async fn gone(workspace: &Workspace, name: &str) -> anyhow::Result<()> {
     workspace.installs().delete(name, &DeleteParams::default()).await?;
-    until("the Install is gone", || async {
-        Ok(workspace.installs().get_opt(name).await?.is_none().then_some(()))
-    })
-    .await
+    workspace.gone(name).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,7 +109,7 @@ async fn an_extension_is_upgraded_rolled_back_and_revoked_while_it_is_called() -
     assert_eq!(status(&install).history[0].id, first);
 
     // Only what changed is called, in the order of the manifest, and what goes is not; and nobody notices.
-    let load = Load::on(&caller, NAME);
+    let load = Load::on(&caller, NAME).await?;
     load.goes_on(20).await?;
     workspace.change("flows", json!({ "version": "=1.1.0" })).await?;
     let install = has(&workspace, "flows", "1.1.0").await?;
@@ -227,7 +228,7 @@ async fn what_cannot_be_executed_never_answers() -> anyhow::Result<()> {
     let workspace = world.user("alice").await?.tenant("acme-unlinked").await?;
     workspace.install("unlinked", NAME, json!({ "version": "=1.0.0", "public": GUEST_ENDPOINTS })).await?;
     let caller = caller(&has(&workspace, "unlinked", "1.0.0").await?)?;
-    let load = Load::on(&caller, NAME);
+    let load = Load::on(&caller, NAME).await?;
     load.goes_on(10).await?;
     workspace.change("unlinked", json!({ "version": "=1.1.0" })).await?;
     let install = workspace.install_with("unlinked", "Remediated", "True", "RolledBack").await?;
@@ -272,10 +273,39 @@ async fn a_flow_goes_on_where_it_was_when_runner_and_controller_come_back() -> a
     let install = workspace.refused("interrupted", "Uninstalling").await?;
     assert!(install.metadata.deletion_timestamp.is_some());
     block_in_place(|| world.stack.start(Part::Runner))?;
-    until("the Install is gone", || async {
-        Ok(workspace.installs().get_opt("interrupted").await?.is_none().then_some(()))
-    })
-    .await
+    workspace.gone("interrupted").await
+}
+
+/// As when the operator has turned the platform's cluster off, or a tenant has let go of an environment.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_runs_on_no_cluster_any_more_leaves_it_once() -> anyhow::Result<()> {
+    const NAME: &str = "com.example.landed";
+    let (world, _turn) = alone().await;
+    published(world, NAME, "1.0.0", &[("a", "1.0.0")], "note").await?;
+    let workspace = world.user("alice").await?.tenant("acme-landed").await?;
+    workspace.install("landed", NAME, json!({ "public": GUEST_ENDPOINTS })).await?;
+    has(&workspace, "landed", "1.0.0").await?;
+    block_in_place(|| world.stack.kill(Part::Controller))?;
+    // Nobody but the provider writes a status.
+    let admin = world.admin().await?;
+    let slices: Api<APIExportEndpointSlice> = Api::all(admin.at("root:annex")?);
+    let slice = slices.list(&Default::default()).await?.items.into_iter().next().context("a slice")?;
+    let endpoints = slice.status.context("a status")?.endpoints;
+    let url = &endpoints.first().context("an endpoint")?.url;
+    let admin: Api<Install> =
+        Api::namespaced(admin.client_at(&format!("{url}/clusters/{}", workspace.cluster))?, "default");
+    let was = Patch::Merge(json!({ "status": { "places": [{ "namespace": "annex-landed" }] } }));
+    admin.patch_status("landed", &PatchParams::default(), &was).await?;
+    block_in_place(|| world.stack.start(Part::Controller))?;
+    let left = |install: &Install| status(install).places.is_empty();
+    when(&workspace.installs(), "landed", "it has left", left).await?;
+    // By one flow, and by no other however often it is looked at.
+    for limit in [6, 7] {
+        workspace.change("landed", json!({ "historyLimit": limit })).await?;
+        let install = has(&workspace, "landed", "1.0.0").await?;
+        assert_eq!(status(&install).history.len(), 2, "{:?}", status(&install).history);
+    }
+    gone(&workspace, "landed").await
 }
 
 /// A receiver of CloudEvents, which takes none while it is told not to.
@@ -340,9 +370,10 @@ async fn flows_are_told_to_the_sink_though_it_was_away_and_the_controller_was_re
     };
     restart(&[("K_SINK", &url), ("K_CE_OVERRIDES", r#"{"extensions": {"zone": "test"}}"#)])?;
     published(world, NAME, "1.0.0", &[("search", "1.0.0")], "note").await?;
+    published(world, NAME, "1.1.0", &[("search", "1.1.0")], "note").await?;
     let workspace = world.user("alice").await?.tenant("acme-told").await?;
     receiver.takes_none.store(true, Ordering::Relaxed);
-    workspace.install("told", NAME, json!({})).await?;
+    workspace.install("told", NAME, json!({ "version": "=1.0.0", "historyLimit": 1 })).await?;
     let install = has(&workspace, "told", "1.0.0").await?;
     let uid = install.metadata.uid.clone().context("a uid")?;
     assert_eq!(receiver.of(&uid), []);
@@ -368,16 +399,28 @@ async fn flows_are_told_to_the_sink_though_it_was_away_and_the_controller_was_re
         assert_eq!((&event["specversion"], &event["zone"]), (&json!("1.0"), &json!("test")));
     }
 
+    // What its status does not say any more is told all the same.
+    receiver.takes_none.store(true, Ordering::Relaxed);
+    for version in ["1.1.0", "1.0.0"] {
+        workspace.change("told", json!({ "version": format!("={version}") })).await?;
+        let install = has(&workspace, "told", version).await?;
+        assert_eq!(status(&install).history.len(), 1);
+        expected.extend([
+            row("flow.started", "Upgrade", ""),
+            row("module.enabled", "", ""),
+            row("flow.ended", "Upgrade", "FINISHED"),
+        ]);
+    }
+    receiver.takes_none.store(false, Ordering::Relaxed);
+    until("both upgrades are told", || async { Ok((receiver.of(&uid) == expected).then_some(())) }).await?;
+
     // The last of an Install is told before there is nobody left who knows of it.
     receiver.takes_none.store(true, Ordering::Relaxed);
     workspace.installs().delete("told", &DeleteParams::default()).await?;
     let install = workspace.refused("told", "Uninstalling").await?;
     assert!(condition(&install, "Ready").is_some_and(|ready| ready.message.contains("sink")), "{install:?}");
     receiver.takes_none.store(false, Ordering::Relaxed);
-    until("the Install is gone", || async {
-        Ok(workspace.installs().get_opt("told").await?.is_none().then_some(()))
-    })
-    .await?;
+    workspace.gone("told").await?;
     expected.extend([
         row("flow.started", "Revoke", ""),
         row("module.disabled", "", ""),

@@ -1,7 +1,7 @@
 //! What happens to a flow that is under way: its version is withdrawn, something else is wanted, its workspace goes, another controller
 //! leads.
 
-use annex_apis::{ExtensionVersion, Install, StageStatus};
+use annex_apis::{ExtensionVersion, Install, StageStatus, Tenant};
 use annex_e2e::{
     GUEST_ENDPOINTS, Workspace,
     faults::{FAULTS_ANNOTATION, Faults},
@@ -64,6 +64,7 @@ async fn what_becomes_of_a_flow_whose_version_or_workspace_goes_or_that_nobody_w
     let install = workspace.refused("withdrawn", "NoMatchingVersion").await?;
     assert_eq!(status(&install).installed_version.as_deref(), Some("1.0.0"));
     workspace.change("unwanted", json!({ "version": "=1.0.0" })).await?;
+    let host_of_going = status(&going.installs().get("going").await?).host.clone().context("a host")?;
     alice.delete("acme-midflow-going").await?;
     block_in_place(|| world.stack.start(Part::Runner))?;
 
@@ -86,6 +87,12 @@ async fn what_becomes_of_a_flow_whose_version_or_workspace_goes_or_that_nobody_w
     let workspaces: Api<WorkspaceObject> = Api::all(alice.at("root")?);
     until("the workspace is gone", || async {
         Ok(workspaces.get_opt("acme-midflow-going").await?.is_none().then_some(()))
+    })
+    .await?;
+    world.runner()?.is_nobodys(&host_of_going).await?;
+    let tenants: Api<Tenant> = Api::all(world.admin().await?.at("root:annex")?);
+    until("its Tenant is gone", || async {
+        Ok(tenants.get_opt(going.cluster.as_str()).await?.is_none().then_some(()))
     })
     .await?;
     for name in ["withdrawn", "unwanted"] {

@@ -20,6 +20,7 @@ mod events;
 mod faults;
 mod flows;
 mod guide;
+mod handlers;
 mod interruptions;
 mod kube_kcp;
 mod managed_environments;

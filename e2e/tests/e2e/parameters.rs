@@ -2,7 +2,7 @@
 
 use annex_apis::{Install, MANAGED_LABEL};
 use annex_e2e::{
-    Caller, GUEST_ENDPOINTS, condition, guest_capabilities, guest_says, publish_guest, until, when,
+    Caller, GUEST_ENDPOINTS, condition, guest_capabilities, guest_is_handed, publish_guest, until, when,
 };
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::Secret;
@@ -22,9 +22,7 @@ const NAME: &str = "com.example.handed";
 
 /// What the extension says that it is handed, but for what the platform made.
 async fn handed(caller: &Caller) -> anyhow::Result<Value> {
-    let said = guest_says(caller, NAME, "/context").await?;
-    let (_, config) = said.split_once(" {").context("a configuration")?;
-    let mut config: Value = serde_json::from_str(&format!("{{{config}"))?;
+    let mut config = guest_is_handed(caller, NAME).await?;
     config.as_object_mut().context("an object")?.remove("annex");
     Ok(config)
 }

@@ -1,7 +1,10 @@
 //! What the platform and a tenant say about how flows go: at what pace versions are taken, how many Installs there may be, and what is not
 //! waited for.
 
-use annex_apis::{ABANDON_ANNOTATION, ExtensionVersion, Install, ROLLOUT_ANNOTATION, StageStatus, Tenant};
+use annex_apis::{
+    ABANDON_ANNOTATION, ExtensionVersion, FlowAction, Install, REPROVISION_ANNOTATION, ROLLOUT_ANNOTATION,
+    StageStatus, Tenant,
+};
 use annex_e2e::{GUEST_ENDPOINTS, Workspace, World, condition, guest_says, guest_was_told, until, when};
 use anyhow::Context as _;
 use futures::future::try_join_all;
@@ -109,9 +112,70 @@ async fn versions_are_taken_by_themselves_at_a_pace_and_no_more_when_too_many_ha
     // The next version is none of that one's fault.
     published(world, NAME, "1.3.0", &[("a", "1.3.0")], "note").await?;
     comes_to(&workspaces, "1.3.0", 6, "").await?;
+
+    // What is on its way goes on, though a newer one comes for which it is nobody's turn.
+    at_a_pace_of(world, Some("1"))?;
+    block_in_place(|| world.stack.kill(Part::Runner))?;
+    published(world, NAME, "1.4.0", &[("a", "1.4.0")], "note").await?;
+    let on_its_way = async || {
+        for workspace in &workspaces {
+            let install = workspace.installs().get("auto").await?;
+            let flow = status(&install).flow.clone().context("a flow")?;
+            if flow.to.as_deref() == Some("1.4.0") && flow.finished_at.is_none() {
+                return Ok(Some((workspace, flow.id)));
+            }
+        }
+        Ok(None)
+    };
+    let (first, id) = until("one is on its way to 1.4.0", on_its_way).await?;
+    at_a_pace_of(world, Some("0"))?;
+    published(world, NAME, "1.5.0", &[("a", "1.5.0")], "note").await?;
+    let waits = |install: &Install| {
+        let said = condition(install, "Resolved").map(|resolved| resolved.message.as_str());
+        said.is_some_and(|said| {
+            said.starts_with("version 1.4.0") && said.contains("version 1.5.0 is taken when")
+        })
+    };
+    let install = when(&first.installs(), "auto", "it goes on to 1.4.0", waits).await?;
+    assert_eq!(
+        status(&install).flow.as_ref().map(|flow| (&flow.id, flow.finished_at.is_none())),
+        Some((&id, true))
+    );
+    block_in_place(|| world.stack.start(Part::Runner))?;
+    let is_there = |install: &Install| status(install).installed_version.as_deref() == Some("1.4.0");
+    let install = when(&first.installs(), "auto", "it gets there", is_there).await?;
+    assert_eq!(status(&install).history[0].id, id);
+    at_a_pace_of(world, None)?;
+    comes_to(&workspaces, "1.5.0", 6, "").await?;
     for workspace in &workspaces {
         workspace.installs().delete("auto", &DeleteParams::default()).await?;
     }
+    Ok(())
+}
+
+/// A wish is answered when a flow begins for it, once, and not by a pass that can do nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_be_made_again_is_made_again_once_it_can_be() -> anyhow::Result<()> {
+    let (world, _turn) = shared().await;
+    publish(world, "com.example.anew", &["1.0.0"]).await?;
+    let workspace = world.user("alice").await?.tenant("acme-anew").await?;
+    workspace.install("anew", "com.example.anew", json!({})).await?;
+    workspace.installed("anew").await?;
+    workspace.change("anew", json!({ "suspend": true })).await?;
+    workspace.install_with("anew", "Ready", "True", "Suspended").await?;
+    // More of a wish than a status holds.
+    let (wish, kept) = ("x".repeat(300), "x".repeat(256));
+    let asks = Patch::Merge(json!({ "metadata": { "annotations": { REPROVISION_ANNOTATION: wish } } }));
+    workspace.installs().patch("anew", &PatchParams::default(), &asks).await?;
+    workspace.change("anew", json!({ "suspend": false })).await?;
+    let answered = |install: &Install| status(install).reprovisioned.as_ref() == Some(&kept);
+    when(&workspace.installs(), "anew", "the wish is answered", answered).await?;
+    // Another generation, which the controller has looked at once this is Ready.
+    workspace.change("anew", json!({ "historyLimit": 9 })).await?;
+    let install = workspace.installed("anew").await?;
+    let actions: Vec<FlowAction> = status(&install).history.iter().map(|record| record.action).collect();
+    assert_eq!(actions, [FlowAction::Reprovision, FlowAction::Install]);
+    workspace.installs().delete("anew", &DeleteParams::default()).await?;
     Ok(())
 }
 
@@ -170,10 +234,7 @@ async fn an_install_goes_without_what_it_stored_where_its_owner_does_not_wait_fo
     };
     when(&workspace.installs(), "forsaken", "it waits for what it stored", waits).await?;
     abandon("handlers, storage").await?;
-    until("the Install is gone", || async {
-        Ok(workspace.installs().get_opt("forsaken").await?.is_none().then_some(()))
-    })
-    .await?;
+    workspace.gone("forsaken").await?;
     let tenants: Api<Tenant> = Api::all(world.admin().await?.at("root:annex")?);
     let tenant = tenants.get(workspace.cluster.as_str()).await?;
     let left = tenant.status.context("a status")?.abandoned;
@@ -181,7 +242,8 @@ async fn an_install_goes_without_what_it_stored_where_its_owner_does_not_wait_fo
         .iter()
         .map(|left| (left.what.as_str(), left.extension.as_str(), left.install.as_str()))
         .collect();
-    assert_eq!(left, [("storage", NAME, install.uid().unwrap_or_default().as_str())]);
+    let uid = install.uid().unwrap_or_default();
+    assert_eq!(left, ["storage", "handlers"].map(|what| (what, NAME, uid.as_str())));
     block_in_place(|| world.stack.start(Part::Runner))?;
 
     // It is there, as was said, until somebody removes it.

@@ -186,6 +186,7 @@ async fn what_the_platform_does_not_allow() -> anyhow::Result<()> {
 
     tenants.patch(name, &Default::default(), &spec(json!({ "suspended": true }))).await?;
     workspace.refused("x", "TenantSuspended").await?;
+    world.runner()?.is_nobodys(&host).await?;
     assert_eq!(world.runner()?.get(&host).await?.0, 404, "a suspended tenant's extensions do not answer");
     tenants.patch(name, &Default::default(), &spec(json!({ "suspended": false }))).await?;
     workspace.installed("x").await?;
@@ -280,8 +281,7 @@ async fn what_is_suspended_stays_as_it_is() -> anyhow::Result<()> {
     assert_eq!(status.installed_version.as_deref(), Some("2.0.0"));
     workspace.change("x", json!({ "suspend": true })).await?;
     workspace.installs().delete("x", &DeleteParams::default()).await?;
-    let gone = || async { Ok(workspace.installs().get_opt("x").await?.is_none().then_some(())) };
-    until("a suspended Install can be deleted", gone).await
+    workspace.gone("x").await
 }
 
 /// What the schema refuses is refused where its author sees it, in words.

@@ -1,24 +1,15 @@
 //! Who goes leaves nothing.
 
 use annex_apis::Install;
-use annex_e2e::{Kind, World, condition, until, when};
+use annex_e2e::{Kind, condition, until, when};
 use kube::{
-    Api, ResourceExt as _,
+    ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams},
-    runtime::wait::await_condition,
 };
-use kube_kcp::kinds::Workspace as WorkspaceObject;
 use serde_json::json;
 use xtask::Part;
 
 use crate::environment::{alone, hello, namespace, tenant_on};
-
-/// Returns once no workspace named so is there.
-async fn workspace_gone(world: &World, name: &str) -> anyhow::Result<()> {
-    let workspaces: Api<WorkspaceObject> = Api::all(world.admin().await?.at("root")?);
-    await_condition(workspaces, name, |workspace: Option<&WorkspaceObject>| workspace.is_none()).await?;
-    Ok(())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uninstalling_everything_leaves_the_cluster_as_it_was() -> anyhow::Result<()> {
@@ -47,8 +38,7 @@ async fn uninstalling_everything_leaves_the_cluster_as_it_was() -> anyhow::Resul
     assert!(made > 8, "there was something to remove: {during:#?}");
     // One is uninstalled, the other's workspace is deleted as it is: its Secrets go first.
     workspaces[0].0.installs().delete("hello", &DeleteParams::default()).await?;
-    world.user("alice").await?.delete("kn-leaves-b").await?;
-    workspace_gone(world, "kn-leaves-b").await?;
+    world.user("alice").await?.remove("kn-leaves-b").await?;
     let left = || async { anyhow::Ok(cluster.everything().await?.since(&before)) };
     let outcome = until("it is as it was", || async { Ok(left().await?.is_empty().then_some(())) }).await;
     assert!(outcome.is_ok(), "the cluster is another than before: {:#?}", left().await?);
@@ -108,7 +98,7 @@ async fn a_namespace_that_does_not_go_holds_up_no_uninstall_and_tells_the_next_i
     let held = json!({ "metadata": { "finalizers": ["example.com/never"] } });
     cluster.create(Kind::ConfigMap, &namespace, "held", held).await?;
     workspace.installs().delete("hello", &DeleteParams::default()).await?;
-    await_condition(workspace.installs(), "hello", |install: Option<&Install>| install.is_none()).await?;
+    workspace.gone("hello").await?;
     let stuck = cluster.get(Kind::Namespace, "", &namespace).await?.expect("it cannot go");
     assert!(stuck.metadata.deletion_timestamp.is_some());
 

@@ -57,12 +57,7 @@ async fn a_mapping_made_by_hand_before_is_respected() -> anyhow::Result<()> {
 
     // Who goes leaves it there, too.
     workspace.installs().delete("mapped", &Default::default()).await?;
-    kube::runtime::wait::await_condition(
-        workspace.installs(),
-        "mapped",
-        |install: Option<&annex_apis::Install>| install.is_none(),
-    )
-    .await?;
+    workspace.gone("mapped").await?;
     let now = cluster.get(Kind::DomainMapping, &namespace, &host).await?.expect("the mapping");
     assert_eq!(now.uid(), made.uid());
 
@@ -94,6 +89,7 @@ async fn a_mapping_made_by_hand_afterwards_gets_nothing() -> anyhow::Result<()> 
     // Uninstalling removes what is Annex's, and that alone.
     workspace.installs().delete("hello", &Default::default()).await?;
     cluster.gone(Kind::DomainMapping, &namespace(&workspace), &host).await?;
+    cluster.gone(Kind::Namespace, "", &namespace(&workspace)).await?;
     assert!(cluster.get(Kind::DomainMapping, "default", &host).await?.is_some());
     cluster.delete(Kind::DomainMapping, "default", &host).await?;
     Ok(())
@@ -126,12 +122,7 @@ async fn a_namespace_of_somebody_else_is_not_taken() -> anyhow::Result<()> {
     workspace.refused("hello", "NamespaceConflict").await?;
     assert_eq!(cluster.made_for(Kind::Service, workspace.cluster.as_str()).await?.len(), 0);
     workspace.installs().delete("hello", &Default::default()).await?;
-    kube::runtime::wait::await_condition(
-        workspace.installs(),
-        "hello",
-        |install: Option<&annex_apis::Install>| install.is_none(),
-    )
-    .await?;
+    workspace.gone("hello").await?;
     let left = cluster.get(Kind::Namespace, "", &namespace).await?.expect("the namespace");
     assert!(left.metadata.deletion_timestamp.is_none());
     cluster.delete(Kind::Namespace, "", &namespace).await?;

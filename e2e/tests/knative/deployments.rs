@@ -9,7 +9,6 @@ use kube::{
     ResourceExt as _,
     api::{DeleteParams, ListParams},
     core::DynamicObject,
-    runtime::wait::await_condition,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
@@ -367,8 +366,7 @@ async fn an_install_gets_ready_where_everything_is_pods_in_direct_mode_under_tls
     assert!(nothing.is_empty(), "nothing of Knative: {nothing:?}");
 
     workspace.installs().delete("hello", &DeleteParams::default()).await?;
-    await_condition(workspace.installs(), "hello", |install: Option<&annex_apis::Install>| install.is_none())
-        .await?;
+    workspace.gone("hello").await?;
     drop(deployed);
     let (again, host) = hello(world, "bob", "kn-pods-direct-after").await?;
     assert_eq!(tenant_on(world, &host).await?, again.cluster.to_string());
@@ -382,6 +380,7 @@ async fn the_api_server_takes_every_variant_of_the_manifests() -> anyhow::Result
     let names = ["annex-controller", "annex-gateway", "annex-initializer", "annex-registry", "annex-runner"];
     let images = names.map(|name| (name, format!("registry.example.com/annex/{name}:0.1.0"))).into();
     // A dry run makes nothing, and what has a namespace needs it.
+    cluster.gone(Kind::Namespace, "", "annex-runner").await?;
     cluster.create(Kind::Namespace, "", "annex-runner", json!({})).await?;
     let outcome = block_in_place(|| {
         for components in [

@@ -1,7 +1,11 @@
-use std::{io::Write as _, sync::OnceLock, time::Instant};
+use std::sync::OnceLock;
 
 use annex_apis::{Install, ManagedEnvironment};
-use annex_e2e::{Cluster, Kind, Workspace, World, until};
+use annex_e2e::{
+    Cluster, Kind, Workspace, World,
+    turns::{Alone, Shared, Turns},
+    until,
+};
 use anyhow::Context as _;
 use base64::Engine as _;
 use kube::{
@@ -10,33 +14,11 @@ use kube::{
 };
 use kube_kcp::kinds::Workspace as WorkspaceObject;
 use serde_json::{Value, json};
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use xtask::Part;
 
 /// One environment for all tests: kcp and a cluster need minutes to start. Tests that stop parts of it have it alone.
 static WORLD: OnceLock<World> = OnceLock::new();
-static TURN: RwLock<()> = RwLock::const_new(());
-
-pub(crate) struct Shared {
-    _turn: RwLockReadGuard<'static, ()>,
-    _timed: Timed,
-}
-
-pub(crate) struct Alone {
-    _turn: RwLockWriteGuard<'static, ()>,
-    _timed: Timed,
-}
-
-/// Says in the end what a test took, whether it is captured or not: a suite on a real cluster is as long as somebody watches it.
-struct Timed(Instant);
-
-impl Drop for Timed {
-    fn drop(&mut self) {
-        let thread = std::thread::current();
-        let name = thread.name().unwrap_or_default();
-        let _ = writeln!(std::io::stderr(), "{:>6.1} s  {name}", self.0.elapsed().as_secs_f64());
-    }
-}
+static TURNS: Turns = Turns::new();
 
 fn world() -> &'static World {
     tokio::task::block_in_place(|| {
@@ -46,16 +28,16 @@ fn world() -> &'static World {
 
 /// The environment, beside other tests.
 pub(crate) async fn shared() -> anyhow::Result<(&'static World, Cluster, Shared)> {
-    let turn = TURN.read().await;
     let world = world();
-    Ok((world, world.cluster().await?, Shared { _turn: turn, _timed: Timed(Instant::now()) }))
+    let turn = TURNS.shared().await;
+    Ok((world, world.cluster().await?, turn))
 }
 
 /// The environment, with no other test at work.
 pub(crate) async fn alone() -> anyhow::Result<(&'static World, Cluster, Alone)> {
-    let turn = TURN.write().await;
     let world = world();
-    Ok((world, world.cluster().await?, Alone { _turn: turn, _timed: Timed(Instant::now()) }))
+    let turn = TURNS.alone().await;
+    Ok((world, world.cluster().await?, turn))
 }
 
 /// The namespace of a workspace's runners.

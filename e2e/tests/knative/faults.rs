@@ -5,13 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use annex_apis::{ABANDON_ANNOTATION, Install, Tenant};
-use annex_e2e::{Cluster, Kind, World, condition, publish, until, when};
+use annex_apis::{ABANDON_ANNOTATION, FlowAction, Install, Tenant};
+use annex_e2e::{Cluster, Kind, World, condition, publish, publish_version, until, when};
 use futures::future::try_join_all;
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams},
-    runtime::wait::await_condition,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
 use xtask::{Component, Part};
@@ -100,6 +99,8 @@ async fn a_cluster_that_is_out_of_reach_and_back() -> anyhow::Result<()> {
     let (forsaken, _) = hello(world, "alice", "kn-away-forsaken").await?;
     let comes = world.user("alice").await?.tenant("kn-away-comes").await?;
 
+    // Without the cluster's API nobody wakes what sleeps: it was just asked, and is awake for a minute.
+    tenant_on(world, &host).await?;
     let outage = Outage::begin(world)?;
     let says = |install: &Install| {
         condition(install, "Ready").is_some_and(|ready| ready.reason == "ComputeUnreachable")
@@ -115,15 +116,15 @@ async fn a_cluster_that_is_out_of_reach_and_back() -> anyhow::Result<()> {
     let waits =
         |install: &Install| condition(install, "Ready").is_some_and(|ready| ready.reason == "Uninstalling");
     when(&goes.installs(), "hello", "it waits for the cluster", waits).await?;
-    let (status, _) = world.runner()?.lookup(&gone_host).await?;
-    assert_eq!(status.as_u16(), 404, "who is deleted answers no more, whatever the cluster does");
+    // Who is deleted answers no more, whatever the cluster does.
+    world.runner()?.is_nobodys(&gone_host).await?;
 
     // Who cannot wait for a cluster that may be gone for good says so, and what is left there is listed.
     forsaken.installs().delete("hello", &DeleteParams::default()).await?;
     when(&forsaken.installs(), "hello", "it waits for the cluster", waits).await?;
     let abandon = json!({ "metadata": { "annotations": { ABANDON_ANNOTATION: "compute" } } });
     forsaken.installs().patch("hello", &PatchParams::default(), &Patch::Merge(abandon)).await?;
-    await_condition(forsaken.installs(), "hello", |install: Option<&Install>| install.is_none()).await?;
+    forsaken.gone("hello").await?;
     let tenants: Api<Tenant> = Api::all(world.admin().await?.at("root:annex")?);
     let left = tenants.get(forsaken.cluster.as_str()).await?.status.expect("a status").abandoned;
     assert_eq!((left.len(), left[0].what.as_str()), (1, "compute"));
@@ -134,7 +135,7 @@ async fn a_cluster_that_is_out_of_reach_and_back() -> anyhow::Result<()> {
     let installed = when(&comes.installs(), "hello", "Ready", is_ready).await?;
     let host = installed.status.expect("a status").host.expect("a host");
     assert_eq!(tenant_on(world, &host).await?, comes.cluster.to_string());
-    await_condition(goes.installs(), "hello", |install: Option<&Install>| install.is_none()).await?;
+    goes.gone("hello").await?;
     cluster.gone(Kind::DomainMapping, &namespace(&goes), &gone_host).await?;
     // Whoever installs it again has what was left, and takes it away in the end.
     forsaken.install("hello", "com.example.hello", json!({})).await?;
@@ -289,4 +290,43 @@ async fn thirty_installs_while_knatives_controller_is_stopped() -> anyhow::Resul
         assert_eq!(identity["tenant_id"], json!(workspace.cluster.to_string()));
     }
     Ok(())
+}
+
+/// Nobody goes whom others need, also where a controller begins that cannot look at the cluster yet; and who stays answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_needed_stays_though_the_controller_begins_anew_without_the_cluster() -> anyhow::Result<()> {
+    let (world, _cluster, _turn) = alone().await?;
+    let needs = json!({ "dependencies": [{ "extension": "com.example.kn-base", "version": "^1" }] });
+    publish(world, "com.example.kn-base", &["1.0.0"]).await?;
+    publish(world, "com.example.kn-above", &[]).await?;
+    publish_version(world, "com.example.kn-above", "1.0.0", needs).await?;
+    publish(world, "com.example.kn-after", &["1.0.0"]).await?;
+    let workspace = world.user("alice").await?.tenant("kn-needed").await?;
+    for name in ["base", "above"] {
+        workspace.install(name, &format!("com.example.kn-{name}"), json!({})).await?;
+        workspace.installed(name).await?;
+    }
+    workspace.installs().delete("base", &DeleteParams::default()).await?;
+    workspace.refused("base", "HasDependents").await?;
+    let cut = Cut::begin(world)?;
+    tokio::task::block_in_place(|| {
+        world.stack.kill(Part::Controller)?;
+        world.stack.start(Part::Controller)
+    })?;
+    // It has looked at all Installs by the time it gives this answer.
+    workspace.install("after", "com.example.kn-after", json!({})).await?;
+    workspace.refused("after", "ComputeUnreachable").await?;
+    drop(cut);
+    workspace.installed("after").await?;
+    let status = workspace.installs().get("base").await?.status.expect("a status");
+    assert_eq!(status.dependents, ["above"]);
+    assert_eq!(status.flow.map(|flow| flow.action), Some(FlowAction::Install));
+    assert_eq!(tenant_on(world, &status.host.expect("a host")).await?, workspace.cluster.to_string());
+    for name in ["above", "after"] {
+        workspace.installs().delete(name, &DeleteParams::default()).await?;
+    }
+    until("all are gone", || async {
+        Ok(workspace.installs().list(&ListParams::default()).await?.items.is_empty().then_some(()))
+    })
+    .await
 }

@@ -2,7 +2,7 @@
 
 use annex_e2e::{
     Kind, Publisher,
-    faults::{Case, FAULTS_ANNOTATION, Fate, Fault, Faults, Moment, OLD, each_case, publish_both},
+    faults::{Case, FAULTS_ANNOTATION, Fate, Fault, Faults, Moment, NEW, OLD, each_case, publish_both},
     until,
 };
 use anyhow::{Context as _, ensure};
@@ -13,6 +13,8 @@ use serde_json::json;
 use crate::environment::{alone, namespace};
 
 const STAGES: [&str; 5] = ["DomainClaim", "Environment", "Runner", "DomainMapping", "Publish"];
+/// Of an upgrade in the same place.
+const UPGRADED: [&str; 3] = ["Runner", "Lifecycle/search", "Publish"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_flow_made_on_the_cluster_goes_on_or_goes_away_whenever_the_controller_dies()
@@ -24,17 +26,7 @@ async fn what_a_flow_made_on_the_cluster_goes_on_or_goes_away_whenever_the_contr
         workspaces.push(world.user("alice").await?.tenant(&format!("kn-faults-{number}")).await?);
     }
     let fault = |stage: &str, moment, fate| Fault { stage: stage.to_owned(), moment, fate };
-    let faults_of = |stage| {
-        [
-            fault(stage, Moment::Before, Fate::Finishes),
-            fault(stage, Moment::In, Fate::Finishes),
-            fault(stage, Moment::After, Fate::Finishes),
-            fault(stage, Moment::In, Fate::RollsBack),
-            fault(stage, Moment::Undo, Fate::RollsBack),
-            fault(stage, Moment::In, Fate::Stays),
-        ]
-    };
-    let cases = Case::all(STAGES.into_iter().flat_map(faults_of).collect(), &workspaces);
+    let cases = Case::all(STAGES.into_iter().flat_map(Fault::few).collect(), &workspaces);
     for name in Case::extensions(&cases) {
         publish_both(&publisher, &name).await?;
     }
@@ -75,6 +67,16 @@ async fn what_a_flow_made_on_the_cluster_goes_on_or_goes_away_whenever_the_contr
     let failed: Vec<Case> = cases.iter().filter(|case| case.fails()).cloned().collect();
     each_case(&failed, async |case| case.tried_again(OLD).await).await?;
     ensure!(mapped().await?.len() == cases.len(), "each has a mapping");
+
+    // The same on the way to another version: what was there answers until then, and where that fails.
+    let upgrades = Case::all(UPGRADED.into_iter().flat_map(Fault::few).collect(), &workspaces);
+    let asked = each_case(&upgrades, async |case| case.asks_for(NEW).await).await?;
+    faults.hold_all(&upgrades, asked).await?;
+    faults.crash()?;
+    each_case(&upgrades, async |case| case.ended(Some(OLD), NEW).await).await?;
+    let failed: Vec<Case> = upgrades.iter().filter(|case| case.fails()).cloned().collect();
+    each_case(&failed, async |case| case.tried_again(NEW).await).await?;
+    ensure!(mapped().await?.len() == cases.len(), "each has a mapping still");
 
     // All go, and of some the controller dies in what takes away what is on the cluster.
     let revoked = Case::all(

@@ -40,7 +40,7 @@ async fn it_is_installed_upgraded_rolled_back_and_revoked_while_it_is_called() -
     })
     .await?;
 
-    let load = Load::on(&caller, NAME);
+    let load = Load::on(&caller, NAME).await?;
     load.goes_on(10).await?;
     workspace.change("flows", json!({ "version": "=1.1.0" })).await?;
     let install = workspace.installed("flows").await?;
@@ -80,10 +80,7 @@ async fn it_is_installed_upgraded_rolled_back_and_revoked_while_it_is_called() -
             assert_eq!(told.len(), 2, "{told:?}");
         }
         workspace.installs().delete("flows", &DeleteParams::default()).await?;
-        until("the Install is gone", || async {
-            Ok(workspace.installs().get_opt("flows").await?.is_none().then_some(()))
-        })
-        .await?;
+        workspace.gone("flows").await?;
     }
     Ok(())
 }

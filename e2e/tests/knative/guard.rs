@@ -235,6 +235,7 @@ async fn the_controllers_account_leaves_others_domains_alone() -> anyhow::Result
     let (ours, mut answers) = (namespace(&workspace), Answers::default());
     let (foreign, another) = ("kn-guard-foreign.example.com", "kn-guard.example.com");
     // With a shared runner the mappings are beside it, in a namespace of the operator's: they are, and nothing else is.
+    cluster.gone(Kind::Namespace, "", "annex-runner").await?;
     cluster.create(Kind::Namespace, "", "annex-runner", json!({})).await?;
     cluster.create(Kind::ClusterDomainClaim, "", foreign, claim(false, "default")).await?;
 

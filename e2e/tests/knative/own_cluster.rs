@@ -6,7 +6,6 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams},
-    runtime::wait::await_condition,
 };
 use serde_json::{Value, json};
 
@@ -114,7 +113,7 @@ async fn an_install_runs_on_the_tenants_own_cluster_with_their_credentials_alone
     assert_eq!(tenant_on(world, &host).await?, workspace.cluster.to_string());
 
     workspace.installs().delete("hello", &DeleteParams::default()).await?;
-    await_condition(workspace.installs(), "hello", |install: Option<&Install>| install.is_none()).await?;
+    workspace.gone("hello").await?;
     assert!(cluster.get(Kind::Namespace, "", theirs).await?.is_some(), "the namespace is the tenant's");
     cluster.delete(Kind::Namespace, "", theirs).await?;
     let (_, _) = hello(world, "alice", "kn-own-after").await?;

@@ -1,13 +1,18 @@
 //! Tenants' own clusters: how things are laid out there, how many there may be, and what becomes of an install whose way in is lost.
 
-use annex_apis::{Install, ManagedEnvironment};
-use annex_e2e::{Cluster, Kind, Workspace, World, condition, publish, until, when};
+use annex_apis::ManagedEnvironment;
+use annex_e2e::{
+    Caller, Cluster, Kind, NOTES, NOTES_ENDPOINTS, Workspace, World, condition, publish, publish_notes,
+    until, when,
+};
+use anyhow::Context as _;
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
-    runtime::wait::await_condition,
 };
+use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use crate::{
     environment::{alone, identity, namespace, tenant_on},
@@ -120,7 +125,7 @@ async fn a_cluster_of_which_a_tenant_gives_everything_is_laid_out_like_the_platf
     assert_eq!(claim.data["spec"]["namespace"], json!(theirs));
 
     workspace.installs().delete("hello", &DeleteParams::default()).await?;
-    await_condition(workspace.installs(), "hello", |install: Option<&Install>| install.is_none()).await?;
+    workspace.gone("hello").await?;
     cluster.gone(Kind::ClusterDomainClaim, "", &host).await?;
     cluster.gone(Kind::Namespace, "", &theirs).await?;
     tenant.leave().await
@@ -164,7 +169,7 @@ async fn a_workspace_uses_so_many_clusters_of_its_own_at_a_time_and_no_more() ->
 
     // Who goes makes room.
     workspace.installs().delete("own0", &DeleteParams::default()).await?;
-    await_condition(workspace.installs(), "own0", |install: Option<&Install>| install.is_none()).await?;
+    workspace.gone("own0").await?;
     workspace.refused(&format!("own{MOST}"), "ComputeRefused").await?;
 
     workspace.installs().delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
@@ -232,5 +237,74 @@ async fn an_install_whose_way_in_is_lost_runs_on_and_does_not_hold_up_the_end_of
         }
     }
     cluster.delete(Kind::ClusterDomainClaim, "", &host).await?;
+    tenant.leave().await
+}
+
+/// What the sample has kept in the workspace, once it answers.
+async fn notes(url: &str) -> anyhow::Result<Value> {
+    let caller = Caller::of(url)?;
+    let body = until("the notes are read", || async {
+        let (status, body) = caller.call(Method::GET, NOTES, "/notes", None).await?;
+        Ok((status == 200).then_some(body))
+    })
+    .await?;
+    Ok(serde_json::from_str::<Value>(&body)?["notes"].take())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_on_the_platform_is_purged_with_an_install_on_a_tenants_own_cluster()
+-> anyhow::Result<()> {
+    let (world, cluster, _turn) = alone().await?;
+    block_in_place(|| publish_notes(&world.stack, &world.stack.paths().kcp_kubeconfig()))?;
+    let tenant = Tenant::new(
+        world,
+        &cluster,
+        "tenants-moved",
+        json!([
+            { "apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"] },
+            { "apiGroups": ["serving.knative.dev"], "resources": ["services", "domainmappings"], "verbs": ALL },
+        ]),
+    )
+    .await?;
+    let _allowed = allowed(world)?;
+    let workspace = world.user("alice").await?.tenant("kn-moved").await?;
+    put_kubeconfig(&workspace, &tenant.kubeconfig).await?;
+    tenant.environment(&workspace, "own", json!({ "namespaces": [tenant.name] })).await?;
+    let delete = || async {
+        workspace.installs().delete("notes", &DeleteParams::default()).await?;
+        workspace.gone("notes").await?;
+        anyhow::Ok(())
+    };
+    let on_the_platform = json!({ "public": NOTES_ENDPOINTS, "deletionPolicy": "Retain" });
+    workspace.install("notes", NOTES, on_the_platform.clone()).await?;
+    let status = workspace.installed("notes").await?.status.context("a status")?;
+    let (url, host) = (status.url.context("a URL")?, status.host.context("a host")?);
+    let note = json!({ "text": "Buy milk" });
+    until("a note is kept", || async {
+        let (status, _) = Caller::of(&url)?.call(Method::POST, NOTES, "/notes", Some(&note)).await?;
+        Ok(status.is_success().then_some(()))
+    })
+    .await?;
+    // One cluster is both here, and a host leads to one of the two: it cannot move in one step as it can between two.
+    delete().await?;
+    workspace.install("notes", NOTES, on_the_platform.clone()).await?;
+    workspace.installed("notes").await?;
+    assert_eq!(notes(&url).await?[0]["text"], note["text"], "it stayed");
+    delete().await?;
+
+    let elsewhere = json!({ "environmentRef": { "name": "own" }, "deletionPolicy": "Purge" });
+    workspace.install("notes", NOTES, elsewhere).await?;
+    workspace.refused("notes", "ClaimMissing").await?;
+    let claim = json!({ "spec": { "namespace": tenant.name } });
+    cluster.create(Kind::ClusterDomainClaim, "", &host, claim).await?;
+    let runner = workspace.installed("notes").await?.status.context("a status")?.runner_ref;
+    assert_eq!(runner.and_then(|runner| runner.environment).as_deref(), Some("own"));
+    delete().await?;
+    cluster.delete(Kind::ClusterDomainClaim, "", &host).await?;
+
+    workspace.install("notes", NOTES, on_the_platform).await?;
+    workspace.installed("notes").await?;
+    assert_eq!(notes(&url).await?, json!([]), "it is gone");
+    delete().await?;
     tenant.leave().await
 }

@@ -1,6 +1,6 @@
 //! With no more rights on the cluster than the settings ask for.
 
-use annex_e2e::{Kind, World, condition};
+use annex_e2e::{Kind, World, condition, until};
 use kube::{ResourceExt as _, api::DeleteParams};
 use serde_json::json;
 use tokio::task::block_in_place;
@@ -50,6 +50,7 @@ async fn without_the_right_to_claims_an_install_waits_for_the_operators_and_need
     let claims = "clusterdomainclaims.networking.internal.knative.dev";
     assert!(may(world, "create", claims), "what is taken away was there");
     let withheld = Withheld::begin(world, "domain-claims.yaml")?;
+    until("the cluster has heard of it", || async { Ok((!may(world, "get", claims)).then_some(())) }).await?;
     for verb in ["get", "list", "watch", "create", "patch", "delete"] {
         assert!(!may(world, verb, claims), "{verb}");
     }

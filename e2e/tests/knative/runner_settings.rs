@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use annex_apis::Install;
-use annex_e2e::{Kind, condition, when};
-use kube::api::DeleteParams;
+use annex_apis::{Install, REPROVISION_ANNOTATION};
+use annex_e2e::{Kind, condition, until, when};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use xtask::Part;
@@ -77,10 +77,17 @@ async fn settings_reach_the_runners_in_the_open_and_credentials_out_of_a_secret(
     };
     is_set_up("runner").await?;
 
+    until("Knative has given it up", || async {
+        Ok(cluster.list(Kind::Pod, &namespace).await?.is_empty().then_some(()))
+    })
+    .await?;
     let credentials = [("S3_ACCESS_KEY", "kn-access"), ("S3_SECRET_KEY", "kn-secret")];
     let data: serde_json::Map<String, Value> =
         credentials.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
     cluster.create(Kind::Secret, &namespace, SECRET, json!({ "stringData": data })).await?;
+    // Knative has given it up, and does not try that again: another flow has it tried once more.
+    let again = json!({ "metadata": { "annotations": { REPROVISION_ANNOTATION: "the Secret is there" } } });
+    workspace.installs().patch("hello", &PatchParams::default(), &Patch::Merge(again)).await?;
     let ready = |install: &Install| condition(install, "Ready").is_some_and(|ready| ready.status == "True");
     let installed = when(&workspace.installs(), "hello", "Ready", ready).await?;
     let host = installed.status.expect("a status").host.expect("a host");

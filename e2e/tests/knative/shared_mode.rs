@@ -88,7 +88,7 @@ async fn one_runner_for_all_with_rights_in_its_namespace_alone() -> anyhow::Resu
 
     drop(mode);
     cluster.delete(Kind::ClusterDomainClaim, "", &host).await?;
-    // Its end takes as long as its pods may take, and nobody needs the name again.
+    // Its end takes as long as its pods may take, and who needs the name again waits for it.
     cluster.api(Kind::Namespace, "").delete(namespace, &DeleteParams::default()).await?;
     cluster.delete(Kind::ServiceAccount, "annex-system", "annex-shared").await?;
     // Kubernetes takes the token away with its account.

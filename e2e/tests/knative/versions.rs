@@ -63,7 +63,8 @@ async fn mappings_are_of_version_one_where_it_is_served_and_as_before_where_it_i
         assert_eq!(tenant_on(world, &new_host).await?, newcomer.cluster.to_string());
         assert_eq!(tenant_on(world, &host).await?, workspace.cluster.to_string());
         newcomer.installs().delete("hello", &Default::default()).await?;
-        cluster.gone(Kind::DomainMapping, &namespace(&newcomer), &new_host).await
+        cluster.gone(Kind::DomainMapping, &namespace(&newcomer), &new_host).await?;
+        cluster.gone(Kind::Namespace, "", &namespace(&newcomer)).await
     }
     .await;
     // Whatever came of it, the tests that follow find Knative as they know it.

@@ -1,5 +1,7 @@
 //! `GET /api/catalog`.
 
+use serde_json::json;
+
 use crate::support::{Bundle, Options, World, hello};
 
 #[tokio::test]
@@ -25,6 +27,43 @@ async fn whoever_is_known_reads_it() {
     let none = world.get("/api/catalog?extension=com.example.none", "dave").await.json();
     assert_eq!(none["extensions"].as_array().unwrap().len(), 0);
     assert_eq!(world.get("/api/catalog?extension=a&extension=b", "dave").await.refusal().0, 400);
+}
+
+#[tokio::test]
+async fn what_a_version_needs_and_what_others_find_in_it_is_shown() {
+    let world = World::new().await;
+    let _judging = world.judging();
+    let bundle = Bundle::with(
+        &json!({
+            "name": "com.example.hello", "publisher": "example.com", "version": "1.2.3", "ui": { "entry": "ui/index.html" },
+            "dependencies": [{ "extension": "com.example.base", "version": "^1.2" }],
+            "provides": [{ "interface": "notes", "version": "2.1.0" }],
+            "requires": [
+                { "interface": "users", "version": "^16" },
+                { "interface": "mail", "version": ">=1, <3", "optional": true },
+            ],
+        }),
+        "one",
+    );
+    world.published(&bundle).await;
+    world.published(&Bundle::of("com.example.hello", "1.0.0", "plain")).await;
+    let catalog = world.get("/api/catalog", "dave").await.json();
+    let [newest, plain] = [0, 1].map(|at| &catalog["extensions"][0]["versions"][at]);
+    assert_eq!(
+        newest["dependencies"],
+        json!([{ "extension": "com.example.base", "version": "^1.2", "optional": false }])
+    );
+    assert_eq!(newest["provides"], json!([{ "interface": "notes", "version": "2.1.0" }]));
+    assert_eq!(
+        newest["requires"],
+        json!([
+            { "interface": "users", "version": "^16", "optional": false },
+            { "interface": "mail", "version": ">=1, <3", "optional": true },
+        ])
+    );
+    for field in ["dependencies", "provides", "requires"] {
+        assert_eq!(plain[field], json!([]), "{field}");
+    }
 }
 
 #[tokio::test]

@@ -248,6 +248,25 @@ fn what_one_should_know_of_a_version_is_said() {
 }
 
 #[test]
+fn parameters_that_the_version_does_not_take_are_told_before_they_are_applied() {
+    let schema = json!({"parametersSchema": {
+        "type": "object", "properties": {"colour": {"type": "string"}}, "required": ["colour"],
+    }});
+    let versions = [version("notes", "1.0.0", HASHES[0], &schema)];
+    let of = |spec: Value| outlook(&install("notes", &spec), &[], &versions);
+    assert!(of(json!({"parameters": {"colour": "red"}})).goes_ahead());
+    let refused = of(json!({"parameters": {"colour": 7}}));
+    assert!(refused.blocked[0].starts_with("its parameters are not what the version takes: "), "{refused:?}");
+    assert!(!of(json!({})).goes_ahead());
+    // What is installed already is handed no others either.
+    let mut there = there("notes", "1.0.0", HASHES[0], &json!({"parameters": {"colour": 7}}));
+    there.spec.version = "1.0.0".to_owned();
+    assert!(!outlook(&there, &[there.clone()], &versions).goes_ahead());
+    let from = of(json!({"parametersFrom": [{"name": "mail", "key": "json"}]}));
+    assert!(from.goes_ahead() && from.notes[0].contains("spec.parametersFrom"), "{from:?}");
+}
+
+#[test]
 fn of_two_that_wait_for_an_extension_the_older_gets_it() {
     let made = |name: &str, at: &str| {
         let mut install = install("notes", &json!({}));

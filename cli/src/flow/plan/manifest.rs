@@ -7,10 +7,11 @@ use annex_apis::Install;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::explain::{Kind, Target};
 use crate::files;
+use crate::flow::merge::merged;
 use crate::flow::workspace::{Workspace, install};
 use crate::outcome::Failure;
 
@@ -118,18 +119,6 @@ fn applied(manifest: &Value, found: &Value) -> Value {
         fields.remove("status");
     }
     patch
-}
-
-/// `manifest`, with a null, which removes a field in a merge patch, for each that only `last` has. As deep as JSON and YAML may be, which
-/// their readers bound.
-fn merged(last: &Value, manifest: &Value) -> Value {
-    let (Value::Object(last), Value::Object(manifest)) = (last, manifest) else { return manifest.clone() };
-    let gone =
-        last.keys().filter(|name| !manifest.contains_key(*name)).map(|name| (name.clone(), Value::Null));
-    let kept = manifest.iter().map(|(name, value)| {
-        (name.clone(), last.get(name).map_or_else(|| value.clone(), |last| merged(last, value)))
-    });
-    Value::Object(gone.chain(kept).collect::<Map<_, _>>())
 }
 
 #[cfg(test)]

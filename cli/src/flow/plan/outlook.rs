@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use annex_apis::{
-    DeletionPolicy, DependencyPolicy, ExtensionVersion, Install, NoChoice, REPROVISION_ANNOTATION,
-    as_installed, choose, held, modules_of, place_of_reference, place_of_runner,
+    DeletionPolicy, DependencyPolicy, ExtensionVersion, Install, NoChoice, as_installed, asked_again, choose,
+    held, modules_of, place_of_reference, place_of_runner,
 };
 use annex_core::dependencies::{
     Checked, Dependent, Installed, Present, State, breaks, check, cycle, dependents, to_install,
@@ -155,9 +155,8 @@ impl Outlook {
                 .filter_map(|module| Some((module.name.clone(), module.parsed()?)))
                 .collect(),
         };
-        let asked = install.annotations().get(REPROVISION_ANNOTATION);
-        let answered = install.status.as_ref().and_then(|status| status.reprovisioned.as_ref());
-        self.runs(view, Some(to), &wanted, asked.is_some() && asked != answered)?;
+        self.runs(view, Some(to), &wanted, asked_again(install).is_some())?;
+        self.takes(install, to);
         if self.action.is_none() {
             return Ok(());
         }
@@ -195,6 +194,18 @@ impl Outlook {
         let scene = Scene { to, from: view.from, nowhere: &nowhere, nobody: &nobody };
         self.stages = plan(&held, wanted, again).iter().map(|stage| scene.step(stage)).collect();
         Ok(())
+    }
+
+    /// Whether the version takes the parameters.
+    fn takes(&mut self, install: &Install, version: &ExtensionVersion) {
+        if !install.spec.parameters_from.is_empty() {
+            let note = "the parameters are not checked: spec.parametersFrom takes some out of Secrets, which are not read here";
+            return self.notes.push(note.to_owned());
+        }
+        let parameters = install.spec.parameters.clone().into_iter().collect();
+        if let Err(why) = annex_parameters::check(version.spec.parameters_schema.as_ref(), &parameters) {
+            self.blocked.push(one_line(&format!("its parameters are not what the version takes: {why}")));
+        }
     }
 
     /// What is to be known of the version and of how things are.
@@ -307,6 +318,11 @@ impl<'a> View<'a> {
             .cloned()
             .collect();
         let chosen = choose(self.install, &own).map_err(|no_choice| match no_choice {
+            NoChoice::Withdrawn(version) => {
+                format!(
+                    "{version} is installed and not in the catalog any more; set spec.version to get another"
+                )
+            }
             NoChoice::Invalid(reason) => format!("spec.version: {reason}"),
             NoChoice::NoMatch(there) if there.is_empty() => {
                 format!("the catalog has no version of {} that could be chosen", spec.extension)

@@ -2,10 +2,11 @@
 //! [`FOLDER`] is set. A release has none of this.
 //!
 //! An Install says in the annotation [`ANNOTATION`] what is to happen to its flow: `STAGE:MOMENT:WHAT`, several separated by commas. `hold` makes
-//! the pass stay at that point until the process is killed, once for each generation of the Install: a file in the folder says that it does.
+//! the pass stay at that point until the process is killed, once for each generation of the Install: a file in the folder says that it does, and
+//! lets it go on as soon as something is written into it.
 //! `fail` makes the stage fail, as often as it comes to that point.
 
-use std::{future, path::Path};
+use std::{path::Path, time::Duration};
 
 use annex_apis::Install;
 use kube::ResourceExt as _;
@@ -37,8 +38,11 @@ async fn hold(folder: &Path, install: &Install, point: &str) {
     let generation = install.metadata.generation.unwrap_or_default();
     let name = format!("{}.{generation}.{}", install.uid().unwrap_or_default(), point.replace('/', "+"));
     // Who has held here goes on the next time.
-    if std::fs::File::create_new(folder.join(name)).is_ok() {
+    let file = folder.join(name);
+    if std::fs::File::create_new(&file).is_ok() {
         tracing::warn!(install = install.name_any(), point, "it is held here until the process is killed");
-        future::pending().await
+        while std::fs::metadata(&file).is_ok_and(|file| file.len() == 0) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }

@@ -9,7 +9,7 @@ use rand::Rng as _;
 
 use super::{
     ledger::{LAST_AGAIN, Ledger},
-    step::{begins, has_done, is_in},
+    step::{begins, has_done, is_in, was_called_back},
     target::changed,
 };
 use crate::{
@@ -39,24 +39,28 @@ pub(in crate::install) enum Called {
     Failed(Because),
 }
 
-/// Has the runner ready for the content, as far as it executes anything, while a flow is at the stage Runner.
+/// Has the runner ready for the content, as far as it executes anything, while a flow is at the stage Runner. True: the runner said so, just
+/// now. The error is what has become of it otherwise.
 pub(in crate::install) async fn prepared(
     context: &Context,
     facts: &Facts,
     resolved: &Resolved,
     runner: &RunnerReference,
     ledger: &Ledger,
-) -> Called {
+) -> Result<bool, Called> {
     let is_due = ledger.is_at(&StageName::Runner) && resolved.verified && executes(&resolved.published);
-    let Some(handlers) = context.handlers.as_ref().filter(|_| is_due) else { return Called::Done };
+    let Some(handlers) = context.handlers.as_ref().filter(|_| is_due) else { return Ok(false) };
     match handlers.prepare(&callee(facts, &resolved.identity, &resolved.published, runner)).await {
+        Ok(()) => Ok(true),
         // Where nobody can call it, there is nothing to prepare.
-        Ok(()) | Err(NotDone::NoWay(_)) => Called::Done,
-        Err(NotDone::Away(message)) => Called::Waits(Because::new("RunnerUnavailable", message), None),
-        Err(NotDone::Failed { reason, message, .. }) => Called::Failed(Because::new(
+        Err(NotDone::NoWay(_)) => Ok(false),
+        Err(NotDone::Away(message) | NotDone::Unheard(message)) => {
+            Err(Called::Waits(Because::new("RunnerUnavailable", message), None))
+        }
+        Err(NotDone::Failed { reason, message, .. }) => Err(Called::Failed(Because::new(
             reason,
             format!("version {} cannot be executed: {message}", resolved.version),
-        )),
+        ))),
     }
 }
 
@@ -77,6 +81,7 @@ fn callee<'a>(
         install: install.metadata.uid.as_deref().unwrap_or_default(),
         version,
         granted: install.spec.granted_capabilities.as_deref(),
+        memory_mib: facts.memory_mib(version),
         config: facts.config(version),
     }
 }
@@ -152,6 +157,7 @@ pub(in crate::install) async fn call_back(
         if now.duration_since(began) > IN_A_PASS {
             return Ok(go_on(now));
         }
+        ledger.will_call_back(&stage, now);
         if let Err(because) = begins(&facts.install, ledger, &stage).await {
             return Ok(Called::Waits(because, None));
         }
@@ -182,6 +188,7 @@ pub(in crate::install) async fn call_back(
         if let Err(because) = has_done(&facts.install, ledger).await {
             return Ok(Called::Waits(because, None));
         }
+        was_called_back(&facts.install, ledger, &stage).await;
         // What could not be undone is not called again: it is as it is.
         ledger.called(&module.name, former);
         ledger.undone(&stage, failed.as_ref(), Timestamp::now());
@@ -210,10 +217,12 @@ pub(in crate::install) async fn purge(context: &Context, facts: &Facts, of: &Und
     match handlers.purge(&callee(facts, of.identity, of.version, of.runner)).await {
         // Where the platform calls nobody, it has kept nothing for anybody.
         Ok(()) | Err(NotDone::NoWay(_)) => Called::Done,
-        Err(NotDone::Away(message) | NotDone::Failed { message, .. }) => Called::Waits(
-            Because::new("StorageNotRemoved", format!("what it stored to be removed: {message}")),
-            None,
-        ),
+        Err(NotDone::Away(message) | NotDone::Unheard(message) | NotDone::Failed { message, .. }) => {
+            Called::Waits(
+                Because::new("StorageNotRemoved", format!("what it stored to be removed: {message}")),
+                None,
+            )
+        }
     }
 }
 
@@ -260,8 +269,10 @@ impl Turn<'_> {
         if let Some((because, at)) = not_yet(ledger, self.stage, now) {
             return Ok(Taken::Waits(because, Some(at)));
         }
-        // Before an effect outside. What follows within moments is written with it: handlers may be called twice.
-        if written.is_none_or(|written| now.duration_since(written) > UNWRITTEN) {
+        // Before an effect outside. What follows within moments is written with it: handlers may be called twice. Not so where a flow is
+        // undone: something else may be asked for at any time, and then it matters whom it has come to.
+        if ledger.undoes() || written.is_none_or(|written| now.duration_since(written) > UNWRITTEN) {
+            ledger.calls(self.stage, now);
             record_call(context, writer, facts, ledger).await?;
             *written = Some(now);
         }
@@ -272,7 +283,11 @@ impl Turn<'_> {
         let tried = ledger.stage(self.stage).map_or(0, |stage| stage.retries);
         Ok(match verdict(asked, (tried, facts.install.spec.retries), self.handler, &self.change) {
             Verdict::Done => Taken::Done,
-            Verdict::Away(because) => Taken::Away(because),
+            Verdict::Away(because) => {
+                ledger.was_not_called(self.stage, &because);
+                Taken::Away(because)
+            }
+            Verdict::Unheard(because) => Taken::Away(because),
             Verdict::Again(because, after) => {
                 let at = ledger.tries_again(self.stage, &because, after, Timestamp::now());
                 Taken::Waits(because, at)
@@ -309,6 +324,8 @@ enum Verdict {
     Done,
     /// It is no fault of the extension's, and not counted.
     Away(Because),
+    /// The same, but it may have been done.
+    Unheard(Because),
     Again(Because, Duration),
     Failed(Because),
 }
@@ -326,6 +343,9 @@ fn verdict(
         Ok(()) => Verdict::Done,
         Err(NotDone::Away(message)) => {
             Verdict::Away(Because::new("RunnerUnavailable", said("cannot be called", &message)))
+        }
+        Err(NotDone::Unheard(message)) => {
+            Verdict::Unheard(Because::new("RunnerUnavailable", said("was not heard of", &message)))
         }
         Err(NotDone::NoWay(message)) => {
             Verdict::Away(Because::new("RunnerNotReachable", said("cannot be called", &message)))

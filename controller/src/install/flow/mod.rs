@@ -2,7 +2,7 @@
 //!
 //! | step | where | pure |
 //! |---|---|---|
-//! | what is wanted, as the plan's own values; what is there is in [`annex_apis::held`] | `target` | yes |
+//! | what is wanted, as the plan's own values; what is there is in [`annex_apis::held`] | `target` | but for a look into the catalog |
 //! | which stages there are, how far each is, and how the flow ends | `ledger` | yes |
 //! | a pass comes to a stage, where tests can have it fail | `step` | yes |
 //! | the handlers of an extension's modules are called | `lifecycle` | no |
@@ -20,8 +20,8 @@ mod rollback;
 mod step;
 mod target;
 
-pub(super) use ledger::{Course, Ledger, Wants, why};
+pub(super) use ledger::{Course, Ledger, Wants, failed_in, has_made, is_open, why};
 pub(super) use lifecycle::{Called, Undoing, call_all, call_back, prepared, purge};
 pub(super) use rollback::{Back, roll_back};
 pub(super) use step::{Moment, comes_to, comes_to_all, comes_to_first, has_done, has_failed, is_in_any};
-pub(super) use target::{place_name, target, wanted};
+pub(super) use target::{on_the_way, place_name, target, wanted};

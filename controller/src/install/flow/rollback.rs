@@ -16,7 +16,7 @@ use crate::{
     context::Context,
     install::{
         answer::runner_at,
-        facts::{Facts, recorded_host},
+        facts::{Facts, recorded_host, successor},
         reconcile::{keep_answering, silence},
         site::{Site, site_named},
         undo::{tidy, undo},
@@ -85,6 +85,11 @@ async fn modules_back(
     now: Timestamp,
 ) -> Result<Called, WriteError> {
     let status = facts.install.status.clone().unwrap_or_default();
+    if successor(context, &facts.key, &facts.install).is_some() {
+        // Nobody undoes what another Install goes on with.
+        ledger.forget_modules(&status.modules);
+        return Ok(Called::Done);
+    }
     let content = ledger.flow().and_then(|flow| flow.target.as_ref()?.content_hash.parse().ok());
     let identity = content.and_then(|content| facts.identity(content));
     let version = identity.as_ref().and_then(|identity| facts.published(&identity.content_hash));

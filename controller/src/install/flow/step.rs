@@ -25,6 +25,8 @@ pub(in crate::install) enum Moment {
     Failed,
     /// It has failed, and what it did is about to be undone.
     Undo,
+    /// Its module has been called back, and nothing says so yet.
+    CalledBack,
 }
 
 /// Nothing happens: this is no program for tests.
@@ -111,5 +113,13 @@ pub(in crate::install) async fn has_failed(install: &Install, ledger: &Ledger, m
     if let Some(stage) = ledger.failed_stage() {
         // It cannot fail any more than that.
         drop(meet(install, stage, moment).await);
+    }
+}
+
+/// A module has been called back by a flow that has failed, and nothing says so yet.
+pub(in crate::install) async fn was_called_back(install: &Install, ledger: &Ledger, stage: &StageName) {
+    if ledger.undoes() {
+        // What was done cannot fail any more.
+        drop(meet(install, &stage.to_string(), Moment::CalledBack).await);
     }
 }

@@ -1,12 +1,17 @@
-//! What is wanted of an Install, as the plan's own values.
+//! What is wanted of an Install, and was, as the plan's own values.
 
 use std::collections::BTreeMap;
 
-use annex_apis::{DIRECT, EnabledModule, FlowTarget, modules_of, place_of_reference};
+use annex_apis::{
+    DIRECT, EnabledModule, ExtensionVersion, FlowTarget, Install, modules_of, place_of_reference,
+};
 use annex_core::flow::Wanted;
 use kube_kcp::ClusterName;
 
-use crate::install::{resolve::Resolved, site::Site};
+use crate::{
+    context::Context,
+    install::{resolve::Resolved, site::Site},
+};
 
 /// What a flow to it is to reach.
 pub(in crate::install) fn target(resolved: &Resolved, place: &str) -> FlowTarget {
@@ -26,6 +31,19 @@ pub(in crate::install) fn wanted(resolved: &Resolved, place: &str) -> Wanted {
         content: resolved.identity.content_hash,
         modules: modules.iter().filter_map(|module| Some((module.name.clone(), module.parsed()?))).collect(),
     }
+}
+
+/// The modules of the version that the flow is to which the Install's status records.
+pub(in crate::install) fn on_the_way(context: &Context, install: &Install) -> Vec<EnabledModule> {
+    let flow = install.status.as_ref().and_then(|status| status.flow.as_ref());
+    let Some(target) = flow.filter(|flow| flow.finished_at.is_none()).and_then(|flow| flow.target.as_ref())
+    else {
+        return Vec::new();
+    };
+    let is_it = |version: &ExtensionVersion| {
+        version.spec.extension == install.spec.extension && version.spec.content_hash == target.content_hash
+    };
+    context.catalog.versions.filter(is_it).first().map(|version| modules_of(version)).unwrap_or_default()
 }
 
 /// The name of where an Install of `cluster` is to run.

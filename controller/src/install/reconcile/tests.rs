@@ -224,3 +224,38 @@ async fn what_is_left_on_a_tenants_cluster_is_removed_out_of_that_line() {
     assert_eq!(reconcile(context, &key).await, Outcome::Done);
     assert_eq!(context.elsewhere.queue.next().now_or_never(), Some(key));
 }
+
+#[test]
+fn whose_handlers_are_called_in_the_end_is_the_same_in_each_pass() {
+    let (first, second) = (format!("sha256:{}", "01".repeat(32)), format!("sha256:{}", "02".repeat(32)));
+    let in_two_passes = |status: serde_json::Value| {
+        let mut install: Install = serde_json::from_value(json!({
+            "apiVersion": "annex.sh/v1alpha1", "kind": "Install", "metadata": { "name": "hello" },
+            "spec": { "extension": "com.example.hello" }, "status": status,
+        }))
+        .unwrap();
+        let passes = [1, 2].map(|second| {
+            let mut ledger = Ledger::of(&install);
+            ledger.revoke(true, Timestamp::from_second(second).unwrap());
+            let contents = contents_of(&install, &ledger).iter().map(ToString::to_string).collect::<Vec<_>>();
+            ledger.called("b", None);
+            ledger.write(install.status.get_or_insert_default());
+            contents
+        });
+        assert_eq!(passes[0], passes[1]);
+        passes[0].clone()
+    };
+    let flow = |modules: serde_json::Value| {
+        json!({ "id": "f", "action": "Upgrade", "status": "FAILED", "startedAt": "2026-01-01T00:00:00Z",
+            "finishedAt": "2026-01-01T00:00:01Z", "modules": modules,
+            "target": { "contentHash": second, "host": "h", "place": "p" } })
+    };
+    let called = json!([{ "name": "a", "version": "2.0.0", "digest": second }, { "name": "b", "version": "1.0.0", "digest": first }]);
+    let installed = |flow: Option<serde_json::Value>| json!({ "installedVersion": "1.0.0", "contentHash": first, "host": "h", "modules": called, "flow": flow });
+    assert_eq!(in_two_passes(json!({})), Vec::<String>::new());
+    assert_eq!(in_two_passes(installed(None)), [first.as_str()]);
+    assert_eq!(in_two_passes(installed(Some(flow(json!(null))))), [first.as_str()], "it was undone");
+    assert_eq!(in_two_passes(installed(Some(flow(called.clone())))), [second.as_str(), &first]);
+    assert_eq!(in_two_passes(json!({ "flow": flow(called.clone()) })), [second.as_str()]);
+    assert_eq!(in_two_passes(json!({ "flow": flow(json!(null)) })), [second.as_str()]);
+}

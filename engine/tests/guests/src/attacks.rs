@@ -111,7 +111,7 @@ pub fn attack(path: &str, number: u64, out: ResponseOutparam) {
     }
 }
 
-fn spin() -> ! {
+pub fn spin() -> ! {
     loop {
         black_box(());
     }
