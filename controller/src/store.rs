@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     sync::{
         Arc,
@@ -15,7 +15,7 @@ use kube::{
     core::DeserializeGuard,
     runtime::{WatchStreamExt as _, watcher},
 };
-use kube_kcp::WatchBackoff;
+use kube_kcp::{Found, News, WatchBackoff};
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
 
@@ -85,17 +85,13 @@ impl Room {
 #[derive(Debug)]
 struct State<K> {
     objects: BTreeMap<Name, Arc<K>>,
-    /// The uids of what was deleted last. The answer to a write may be taken in after the watch has told that the object is gone
-    /// again; nothing would ever take out what is put back then.
-    buried: VecDeque<String>,
+    news: News,
     /// Something was not taken in.
     full: bool,
 }
 
 /// How long a store that was full stays empty: whoever has too much has to remove some of it, and each look costs a list.
 const FULL_FOR: Duration = Duration::from_secs(60);
-/// Longer than any write is under way, at whatever rate objects go.
-const BURIED: usize = 256;
 
 impl<K> Default for Store<K> {
     fn default() -> Self {
@@ -110,7 +106,7 @@ impl<K> Store<K> {
     }
 
     fn of(limits: Option<Limits<K>>) -> Self {
-        let state = State { objects: BTreeMap::new(), buried: VecDeque::new(), full: false };
+        let state = State { objects: BTreeMap::new(), news: News::default(), full: false };
         Self { state: RwLock::new(state), synced: AtomicBool::new(false), limits }
     }
 }
@@ -159,16 +155,12 @@ impl<K: Resource> Store<K> {
     fn insert(&self, object: K) -> Option<Arc<K>> {
         let name = Name::of(&object);
         let mut state = self.state.write();
-        if let Some(known) = state.objects.get(&name)
-            && known.uid() == object.uid()
-            && version(&**known) > version(&object)
-        {
-            return Some(known.clone());
+        let known = state.objects.get(&name);
+        match state.news.judge(known.map(|known| &**known), &object) {
+            Found::News => self.put(&mut state, name, object),
+            Found::Older => known.cloned(),
+            Found::Deleted => None,
         }
-        if object.uid().is_some_and(|uid| state.buried.contains(&uid)) {
-            return None;
-        }
-        self.put(&mut state, name, object)
     }
 
     /// A relist is taken as it is: after a restore from a backup its versions are older than those known.
@@ -215,12 +207,7 @@ impl<K: Resource> Store<K> {
 
     fn remove(&self, deleted: &K) -> Option<Arc<K>> {
         let mut state = self.state.write();
-        if let Some(uid) = deleted.uid() {
-            if state.buried.len() >= BURIED {
-                state.buried.pop_front();
-            }
-            state.buried.push_back(uid);
-        }
+        state.news.deleted(deleted.meta());
         state.objects.remove(&Name::of(deleted)).inspect(|gone| self.give_back(gone))
     }
 
@@ -245,11 +232,6 @@ impl<K: Resource> Store<K> {
         });
         gone
     }
-}
-
-/// Versions of one object are ordered numbers (KEP-5504). One that is none is taken as the oldest, so that it is replaced.
-fn version(object: &impl ResourceExt) -> u64 {
-    object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
 /// Keeps `store` equal to what `api` lists, for ever, and tells `told` of each change. What does not parse is skipped with a
@@ -378,11 +360,14 @@ mod tests {
     fn what_is_gone_does_not_come_back_with_a_late_answer() {
         let store = Store::default();
         store.wrote(object("a", "1", "1"));
-        store.remove(&object("a", "1", "2"));
-        store.wrote(object("a", "1", "3"));
+        store.remove(&object("a", "1", "3"));
+        store.wrote(object("a", "1", "2"));
         assert_eq!(version_of(&store), None);
-        store.wrote(object("a", "2", "4"));
-        assert_eq!(version_of(&store).as_deref(), Some("4"), "another one of the name");
+        store.insert(object("a", "1", "4"));
+        assert_eq!(version_of(&store).as_deref(), Some("4"), "it had lost its label, and has it again");
+        store.remove(&object("a", "1", "5"));
+        store.wrote(object("a", "2", "6"));
+        assert_eq!(version_of(&store).as_deref(), Some("6"), "another one of the name");
     }
 
     fn limited(objects: usize, room: &Arc<Room>) -> Store<ConfigMap> {

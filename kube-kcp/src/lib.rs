@@ -11,6 +11,7 @@ mod lanes;
 mod lease;
 mod metrics;
 mod names;
+mod news;
 mod queue;
 mod readiness;
 mod schema;
@@ -31,6 +32,7 @@ pub use names::{
     CLUSTER_ANNOTATION, ClusterName, MissingCluster, NameError, ObjectKey, PATH_ANNOTATION, ShardUrl,
     cluster_of,
 };
+pub use news::{Found, News};
 pub use queue::{Lane, Outcome, WorkQueue};
 pub use readiness::{Gate, Readiness};
 pub use schema::{SchemaError, resource_schema};
