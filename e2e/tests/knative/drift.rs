@@ -1,5 +1,6 @@
 //! Whatever is changed or deleted on the cluster comes back, without anybody asking.
 
+use annex_apis::MANAGED_LABEL;
 use annex_e2e::{Kind, condition, when};
 use kube::ResourceExt as _;
 use serde_json::json;
@@ -105,6 +106,15 @@ async fn what_is_changed_by_hand_is_changed_back() -> anyhow::Result<()> {
     cluster
         .when(Kind::DomainMapping, &namespace, &host, "leads to the runner again", |object| {
             object.data.pointer("/spec/ref/name").is_some_and(|name| name == "runner")
+        })
+        .await?;
+
+    // To a watch that selects by it, whatever loses its label is deleted; it is watched again nevertheless.
+    let lost = json!({ "metadata": { "labels": { MANAGED_LABEL: null } } });
+    cluster.patch(Kind::Service, &namespace, "exec", lost).await?;
+    cluster
+        .when(Kind::Service, &namespace, "exec", "has its label again", |object| {
+            object.labels().get(MANAGED_LABEL).is_some_and(|value| value == "true")
         })
         .await?;
 
