@@ -93,14 +93,20 @@ impl<K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Nam
 
     /// What a list has is taken as it is: after a restore from a backup it is older than what is known.
     fn replace(&self, object: K) {
-        self.state.write().objects.insert(object.name_any(), Arc::new(object));
+        let mut state = self.state.write();
+        state.news.listed(object.meta());
+        state.objects.insert(object.name_any(), Arc::new(object));
+        drop(state);
         self.changed();
     }
 
     fn remove(&self, deleted: &ObjectMeta) {
+        let name = deleted.name.as_deref().unwrap_or_default();
         let mut state = self.state.write();
-        state.news.deleted(deleted);
-        state.objects.remove(deleted.name.as_deref().unwrap_or_default());
+        let State { objects, news } = &mut *state;
+        if news.deleted(objects.get(name).map(|known| &**known), deleted) {
+            objects.remove(name);
+        }
         drop(state);
         self.changed();
     }
@@ -191,6 +197,8 @@ mod tests {
         named.put(object("1", "10"));
         assert_eq!(version(&named).as_deref(), Some("11"));
         assert!(!changes.has_changed().unwrap(), "nobody is woken");
+        named.remove(&object("0", "8").metadata);
+        assert_eq!(version(&named).as_deref(), Some("11"), "that was the one of the name before it");
         named.remove(&object("1", "12").metadata);
         named.put(object("1", "11"));
         assert_eq!(version(&named), None, "what is gone does not come back");

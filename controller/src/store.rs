@@ -165,7 +165,9 @@ impl<K: Resource> Store<K> {
 
     /// A relist is taken as it is: after a restore from a backup its versions are older than those known.
     fn replace(&self, object: K) -> Option<Arc<K>> {
-        self.put(&mut self.state.write(), Name::of(&object), object)
+        let mut state = self.state.write();
+        state.news.listed(object.meta());
+        self.put(&mut state, Name::of(&object), object)
     }
 
     fn put(&self, state: &mut State<K>, name: Name, mut object: K) -> Option<Arc<K>> {
@@ -205,19 +207,16 @@ impl<K: Resource> Store<K> {
         state.full = false;
     }
 
-    fn remove(&self, deleted: &K) -> Option<Arc<K>> {
-        let mut state = self.state.write();
-        state.news.deleted(deleted.meta());
-        state.objects.remove(&Name::of(deleted)).inspect(|gone| self.give_back(gone))
-    }
-
-    /// Takes out what no longer parses.
-    fn take(&self, deleted: &ObjectMeta) -> Option<Arc<K>> {
+    /// Takes out what was deleted.
+    fn remove(&self, deleted: &ObjectMeta) -> Option<Arc<K>> {
         let name = Name {
             namespace: deleted.namespace.clone().unwrap_or_default(),
             name: deleted.name.clone().unwrap_or_default(),
         };
-        self.state.write().objects.remove(&name).inspect(|gone| self.give_back(gone))
+        let mut state = self.state.write();
+        let State { objects, news, .. } = &mut *state;
+        let goes = news.deleted(objects.get(&name).map(|known| &**known), deleted);
+        goes.then(|| objects.remove(&name)).flatten().inspect(|gone| self.give_back(gone))
     }
 
     fn retain(&self, listed: &BTreeSet<Name>) -> Vec<Arc<K>> {
@@ -289,12 +288,8 @@ async fn follow_until_full<K>(
                     told(Told::Changed(&object));
                 }
             }
-            Ok(watcher::Event::Delete(DeserializeGuard(object))) => {
-                let gone = match &object {
-                    Ok(object) => store.remove(object),
-                    Err(invalid) => store.take(&invalid.metadata),
-                };
-                if let Some(object) = gone {
+            Ok(watcher::Event::Delete(object)) => {
+                if let Some(object) = store.remove(object.meta()) {
                     told(Told::Changed(&object));
                 }
             }
@@ -350,8 +345,11 @@ mod tests {
         store.wrote(object("a", "1", "12"));
         store.insert(object("a", "1", "9"));
         assert_eq!(version_of(&store).as_deref(), Some("12"));
-        store.insert(object("a", "2", "10"));
-        assert_eq!(version_of(&store).as_deref(), Some("10"), "another object of the same name");
+        store.remove(&object("a", "0", "10").metadata);
+        store.insert(object("a", "0", "10"));
+        assert_eq!(version_of(&store).as_deref(), Some("12"), "the one of the name before it");
+        store.insert(object("a", "2", "14"));
+        assert_eq!(version_of(&store).as_deref(), Some("14"), "the next one of the name");
         store.replace(object("a", "2", "3"));
         assert_eq!(version_of(&store).as_deref(), Some("3"), "a relist is taken as it is");
     }
@@ -360,12 +358,12 @@ mod tests {
     fn what_is_gone_does_not_come_back_with_a_late_answer() {
         let store = Store::default();
         store.wrote(object("a", "1", "1"));
-        store.remove(&object("a", "1", "3"));
+        store.remove(&object("a", "1", "3").metadata);
         store.wrote(object("a", "1", "2"));
         assert_eq!(version_of(&store), None);
         store.insert(object("a", "1", "4"));
         assert_eq!(version_of(&store).as_deref(), Some("4"), "it had lost its label, and has it again");
-        store.remove(&object("a", "1", "5"));
+        store.remove(&object("a", "1", "5").metadata);
         store.wrote(object("a", "2", "6"));
         assert_eq!(version_of(&store).as_deref(), Some("6"), "another one of the name");
     }
@@ -408,7 +406,7 @@ mod tests {
         second.wrote(heavy("a", 60));
         second.wrote(heavy("b", 30));
         assert!(!second.is_full() && !first.is_full());
-        second.remove(&heavy("a", 60));
+        second.remove(&heavy("a", 60).metadata);
         first.retain(&BTreeSet::new());
         first.wrote(heavy("a", 70));
         assert!(!first.is_full());
