@@ -10,6 +10,7 @@ use annex_core::{ContentHash, ExtensionId, HostName, InstallIdentity, TenantId};
 use kube::ResourceExt as _;
 use kube_kcp::{Change, ClusterName, Index, ObjectKey, RemovedBecause};
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use crate::{catalog::Catalog, routes::Routes};
 
@@ -21,6 +22,7 @@ pub struct Installs {
     /// As each was last seen, those included that a list did not hold and that nobody has said to be deleted.
     last: RwLock<Last>,
     synced: Box<dyn Fn() -> bool + Send + Sync>,
+    changes: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -58,7 +60,13 @@ impl Last {
 impl Installs {
     /// None yet. `synced` says whether all that is watched was listed once.
     pub fn new(index: Arc<Index<Install>>, synced: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self { index, routes: Routes::default(), last: RwLock::default(), synced: Box::new(synced) }
+        Self {
+            index,
+            routes: Routes::default(),
+            last: RwLock::default(),
+            synced: Box::new(synced),
+            changes: watch::Sender::new(0),
+        }
     }
 
     /// Whether what is unknown does not exist.
@@ -74,9 +82,14 @@ impl Installs {
     /// An Install came, changed or went. True: it is in no list any more, but nobody has said that it was deleted. It goes on answering
     /// until its workspace has been asked: a list that is empty by a fault must not make a host unknown.
     pub fn changed(&self, change: &Change<Install>) -> bool {
-        match change {
+        let has_vanished = match change {
             Change::Applied { key, object, .. } => {
-                self.routes.follow(key, routes_of_status(object));
+                let routes = routes_of_status(object);
+                if is_going(object) {
+                    self.routes.follow_going(key, routes);
+                } else {
+                    self.routes.follow(key, routes);
+                }
                 self.last.write().insert(key, object);
                 false
             }
@@ -85,7 +98,14 @@ impl Installs {
                 false
             }
             Change::Removed { .. } => true,
-        }
+        };
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        has_vanished
+    }
+
+    /// Tells when one comes, changes or goes.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// An Install is known to be gone.

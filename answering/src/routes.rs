@@ -25,8 +25,30 @@ impl Routes {
     /// `install` answers on these hosts and on no other. Of two events of two Installs that come in the wrong order, the later one stands:
     /// who has lost a host does not take it from who has it now.
     pub fn follow(&self, install: &ObjectKey, routes: Vec<(HostName, ContentHash)>) {
+        self.state.write().follow(install, routes);
+    }
+
+    /// The same of an Install that goes, whatever its status still says: a host that another one has by now it does not take back.
+    pub fn follow_going(&self, install: &ObjectKey, mut routes: Vec<(HostName, ContentHash)>) {
         let mut state = self.state.write();
-        let State { hosts, of } = &mut *state;
+        routes.retain(|(host, _)| state.hosts.get(host).is_none_or(|(holder, _)| holder == install));
+        state.follow(install, routes);
+    }
+
+    /// How many hosts there are.
+    pub fn len(&self) -> usize {
+        self.state.read().hosts.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl State {
+    fn follow(&mut self, install: &ObjectKey, routes: Vec<(HostName, ContentHash)>) {
+        let Self { hosts, of } = self;
         let now: HashSet<HostName> = routes.iter().map(|(host, _)| host.clone()).collect();
         let before = of.remove(install).unwrap_or_default();
         for host in before.into_iter().filter(|host| !now.contains(host)) {
@@ -40,16 +62,6 @@ impl Routes {
         if !now.is_empty() {
             of.insert(install.clone(), now.into_iter().collect());
         }
-    }
-
-    /// How many hosts there are.
-    pub fn len(&self) -> usize {
-        self.state.read().hosts.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -88,6 +100,18 @@ mod tests {
         );
         routes.follow(&key("y"), Vec::new());
         assert!(routes.is_empty() && routes.state.read().of.is_empty());
+    }
+
+    #[test]
+    fn who_goes_takes_no_host_from_who_has_it_by_now() {
+        let routes = Routes::default();
+        routes.follow(&key("x"), vec![(host(1), content(1))]);
+        routes.follow_going(&key("x"), vec![(host(1), content(1))]);
+        assert_eq!(routes.get(&host(1)), Some((key("x"), content(1))), "until then it is still its own");
+        routes.follow(&key("y"), vec![(host(1), content(2))]);
+        routes.follow_going(&key("x"), vec![(host(1), content(1))]);
+        routes.follow(&key("x"), Vec::new());
+        assert_eq!(routes.get(&host(1)), Some((key("y"), content(2))));
     }
 
     proptest! {

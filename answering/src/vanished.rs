@@ -28,8 +28,9 @@ pub async fn ask_for_vanished(
         tokio::spawn(async move {
             while installs.index.get(&key).is_none() {
                 match is_gone(&workspaces, &key).await {
-                    Some(true) => return installs.gone(&key),
-                    Some(false) | None => tokio::time::sleep(ASK_AGAIN).await,
+                    // It may have come back while that was asked.
+                    Some(true) if installs.index.get(&key).is_none() => return installs.gone(&key),
+                    _ => tokio::time::sleep(ASK_AGAIN).await,
                 }
             }
         });

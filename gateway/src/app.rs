@@ -5,7 +5,9 @@ use annex_grant::{KeyRing, ReplayGuard};
 use annex_runner_client::Runners;
 use annex_service::Followed;
 
-use crate::{bodies::Bodies, metrics::Metrics, parameters::Parameters, rights::Rights, storage::Storage};
+use crate::{
+    bodies::Bodies, heard::Early, metrics::Metrics, parameters::Parameters, rights::Rights, storage::Storage,
+};
 
 /// The parts of a gateway.
 pub struct App {
@@ -23,6 +25,8 @@ pub struct App {
     pub installs: Arc<Installs>,
     /// What extensions are handed out of Secrets.
     pub parameters: Parameters,
+    /// The calls that come before what they are for is known.
+    pub early: Early,
     /// The orders that were carried out lately: none is a second time.
     pub orders: ReplayGuard,
     /// What executes.

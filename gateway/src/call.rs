@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use annex_answering::{Caller, Refusal};
-use annex_apis::Install;
+use annex_apis::{Install, is_going};
 use annex_core::ContentHash;
 use annex_grant::{
     Audience, Base64Bytes, BodyDigest, ExecuteContext, ExecuteRequest, Grant, HttpRequest, Limits, Nonce,
@@ -25,6 +25,7 @@ use crate::{
     answer,
     app::App,
     endpoints::{endpoint, is_public},
+    heard::once_heard,
     installed::Installed,
     metrics::Asked,
     refusals::{
@@ -75,16 +76,26 @@ async fn answer_to(app: &App, request: Request) -> Result<Response, Refusal> {
 
 /// The install that is called, once it is known that this caller may call it. Who may not learns nothing of it.
 async fn admitted(app: &App, parts: &Parts, target: &Target) -> Result<Installed, Refusal> {
-    let on_host = on_host(app, parts)?;
+    let mut on_host = host_of(app, parts)?;
     let by_header = named(&parts.headers)?;
     let caller = match parts.headers.contains_key(AUTHORIZATION) {
         true => Some(app.callers.identify(&parts.headers).await?),
         false => None,
     };
     let by_token = caller.as_ref().map(Caller::home).transpose()?.flatten();
+    let nobody_says = by_header.is_none() && by_token.is_none();
+    if on_host.is_none() && nobody_says {
+        on_host = once_heard(app, || host_of(app, parts).ok().flatten()).await;
+    }
     let by_host = on_host.as_ref().map(|(key, ..)| &key.cluster);
     let workspace = agreed(by_host, by_header.as_ref(), by_token.as_ref())?;
-    let Some((key, install, content)) = find(app, on_host, &workspace, target) else {
+    let mut found = find(app, on_host, &workspace, target);
+    if found.as_ref().is_some_and(|(_, install, _)| comes_up(install)) {
+        let look = || find(app, host_of(app, parts).ok()?, &workspace, target);
+        let heard = once_heard(app, || look().filter(|(_, install, _)| !comes_up(install))).await;
+        found = heard.or(found);
+    }
+    let Some((key, install, content)) = found else {
         // Some shard is not listed yet: it may be there.
         if !app.is_synced() {
             return Err(Refusal::not_synced());
@@ -136,8 +147,15 @@ async fn may(
 
 type OnHost = (ObjectKey, Arc<Install>, ContentHash);
 
+/// Whether it is about to answer: it has its host, and not yet what executes it.
+fn comes_up(install: &Install) -> bool {
+    let status = install.status.as_ref();
+    status.is_some_and(|status| !status.routes.is_empty() && status.runner_ref.is_none())
+        && !is_going(install)
+}
+
 /// The install whose own host was asked. None: it is the gateway's host, or none that is known.
-fn on_host(app: &App, parts: &Parts) -> Result<Option<OnHost>, Refusal> {
+fn host_of(app: &App, parts: &Parts) -> Result<Option<OnHost>, Refusal> {
     match requested_host(&parts.uri, &parts.headers) {
         Ok(host) => Ok(app.installs.on_host(&host)),
         // By its address: what no install has.

@@ -77,7 +77,7 @@ impl Installed {
             capabilities,
             timeout_ms: positive(limits.timeout_ms),
             memory_mb,
-            config: config(install, &version, accepted(install), memory_mb, dependency),
+            config: config(install, &version, accepted(install, content), memory_mb, dependency),
             takes: Takes::of(key, install, content, version.spec.parameters_schema.as_ref()),
             runner: install.status.as_ref().and_then(|status| status.runner_ref.clone()),
         })

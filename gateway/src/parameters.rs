@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use annex_answering::{Refusal, Workspaces, questions::answer};
-use annex_apis::{Install, KeyReference, PLATFORM_CONFIG, parameters_in};
+use annex_apis::{Install, KeyReference, PLATFORM_CONFIG, StageStatus, parameters_in};
 use annex_core::ContentHash;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -47,15 +47,26 @@ impl Takes {
             generation: install.metadata.generation,
             content,
             from: from.clone(),
-            own: accepted(install),
+            own: accepted(install, content),
             schema: schema.cloned(),
         })
     }
 }
 
-/// The parameters of an Install itself that were accepted: what is not accepted yet, or was refused, reaches no extension.
-pub(crate) fn accepted(install: &Install) -> BTreeMap<String, Value> {
-    let accepted = install.status.as_ref().and_then(|status| status.parameters.as_ref());
+/// The parameters of an Install itself that were accepted for this content: what is not accepted yet, or was refused, reaches no extension.
+/// A version that a flow is bringing has those that are asked for, which a pass of that flow has found to be what its schema wants, and
+/// what answers meanwhile has those that it had.
+pub(crate) fn accepted(install: &Install, content: ContentHash) -> BTreeMap<String, Value> {
+    let status = install.status.as_ref();
+    let content = content.to_string();
+    let is_installed = status.and_then(|status| status.content_hash.as_ref()) == Some(&content);
+    let comes = status.and_then(|status| status.flow.as_ref()).is_some_and(|flow| {
+        flow.finished_at.is_none()
+            && flow.status != StageStatus::Failed
+            && flow.generation == install.metadata.generation
+            && flow.target.as_ref().is_some_and(|target| target.content_hash == content)
+    });
+    let accepted = status.and_then(|status| status.parameters.as_ref()).filter(|_| is_installed || !comes);
     accepted.unwrap_or(&install.spec.parameters).clone()
 }
 

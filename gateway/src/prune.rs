@@ -1,6 +1,6 @@
 //! What of an Install is kept here.
 
-use annex_apis::{FlowAction, Install, InstallSpec, InstallStatus};
+use annex_apis::{Flow, FlowAction, Install, InstallSpec, InstallStatus};
 use kube::ResourceExt as _;
 
 /// Takes away what is not read here, of every Install of every tenant.
@@ -32,8 +32,13 @@ pub fn prune(install: &mut Install) {
             dependents: before.dependents,
             dependencies: before.dependencies,
             url: before.url,
-            // While it is taken away, its own handlers are called and may store.
-            flow: before.flow.filter(|flow| flow.action == FlowAction::Revoke),
+            flow: before.flow.filter(|flow| flow.finished_at.is_none()).map(|flow| Flow {
+                // While it is taken away, its own handlers are called and may store.
+                stages: if flow.action == FlowAction::Revoke { flow.stages } else { Vec::new() },
+                modules: None,
+                retry: None,
+                ..flow
+            }),
             conditions: before
                 .conditions
                 .into_iter()

@@ -42,7 +42,7 @@ pub(crate) async fn kv(State(app): State<Arc<App>>, request: Request) -> Respons
 async fn answer_to(app: &App, request: Request, counted: &mut Counted<'_>) -> Result<KvAnswer, Refusal> {
     let (parts, body) = request.into_parts();
     let grant = NEEDED.granted(app, &parts.headers)?;
-    NEEDED.still_granted(app, &grant)?;
+    NEEDED.still_granted(app, &grant).await?;
     let storage = app.storage.as_ref().ok_or_else(not_configured)?;
     // Before the body: what is in memory is bounded for each tenant.
     let _place = storage.place(&grant.tenant).ok_or_else(too_many)?;

@@ -9,12 +9,13 @@ mod secrets;
 
 use std::{sync::Arc, time::Duration};
 
-use annex_answering::Refusal;
+use annex_answering::{Refusal, questions::ask};
 use annex_apis::{FlowAction, FlowStage, Install, StageStatus, is_going, tenant_id};
 use annex_grant::{BROKER_AUDIENCE, Expected, Grant, TOKEN_HEADER, UnixMillis, admit};
 use axum::{body::Body, http::HeaderMap};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use kube::{Api, ResourceExt as _};
 use kube_kcp::ObjectKey;
 
 pub(crate) use kv::kv;
@@ -42,10 +43,17 @@ impl Needed {
     }
 
     /// The Install, if it still grants it: what was true when the call began may have been taken back since.
-    fn still_granted(&self, app: &App, grant: &Grant) -> Result<(ObjectKey, Arc<Install>), Refusal> {
-        let Some((key, install)) = app.installs.by_uid(grant.install.as_str()) else {
+    async fn still_granted(&self, app: &App, grant: &Grant) -> Result<(ObjectKey, Arc<Install>), Refusal> {
+        let Some((key, mut install)) = app.installs.by_uid(grant.install.as_str()) else {
             return Err(if app.is_synced() { self.not_granted() } else { Refusal::not_synced() });
         };
+        // That a handler is called is written down the moment before, and may be told here the moment after.
+        if is_going(&install)
+            && !is_called_away(&install)
+            && is_issued_since_then(grant, &install, app.settings.skew)
+        {
+            install = as_it_is_now(app, &key, grant).await?.unwrap_or(install);
+        }
         let tenant = app.catalog.tenants.get(key.cluster.as_str());
         let is_tenants = tenant.is_some_and(|tenant| {
             !tenant.spec.suspended && tenant_id(&tenant, &key.cluster) == grant.tenant.as_str()
@@ -90,6 +98,26 @@ fn with_expected(
         tracing::warn!(code = refusal.code(), "a grant is refused");
         ungranted()
     })
+}
+
+/// Whether a call was begun after the Install was deleted, as only those of its own handlers are. Others, which were under way, are not worth
+/// a question each time that they ask for something.
+fn is_issued_since_then(grant: &Grant, install: &Install, skew: Duration) -> bool {
+    let Some(deleted) = &install.metadata.deletion_timestamp else { return false };
+    let skew = u64::try_from(skew.as_millis()).unwrap_or(u64::MAX);
+    let deleted = u64::try_from(deleted.0.as_millisecond()).unwrap_or_default();
+    grant.issued.0.saturating_add(skew) >= deleted
+}
+
+/// The Install of the grant as kcp has it, if it is there.
+async fn as_it_is_now(app: &App, key: &ObjectKey, grant: &Grant) -> Result<Option<Arc<Install>>, Refusal> {
+    let client = (app.workspaces)(&key.cluster).map_err(|error| {
+        tracing::warn!(%error, "a workspace cannot be asked");
+        Refusal::kcp()
+    })?;
+    let installs = Api::<Install>::namespaced(client, &key.namespace);
+    let found = ask("Install", installs.get_opt(&key.name)).await?;
+    Ok(found.filter(|install| install.uid().as_deref() == Some(grant.install.as_str())).map(Arc::new))
 }
 
 /// Whether the Install is being deleted and its extension's own handlers are called for it. Not any longer once what it stored is being

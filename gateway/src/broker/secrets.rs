@@ -41,7 +41,7 @@ async fn answer_to(app: &App, request: Request) -> Result<SecretAnswer, Refusal>
     let grant = NEEDED.granted(app, &parts.headers)?;
     let bytes = question(body, LARGEST_QUESTION, app.settings.upload).await?;
     let SecretQuestion { name } = serde_json::from_slice(&bytes).map_err(|_| malformed())?;
-    let (key, install) = NEEDED.still_granted(app, &grant)?;
+    let (key, install) = NEEDED.still_granted(app, &grant).await?;
     if !install.spec.secrets.iter().any(|secret| secret.name == name) {
         return Err(NEEDED.not_granted());
     }

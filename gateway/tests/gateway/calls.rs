@@ -198,3 +198,28 @@ async fn handlers_of_an_extensions_life_are_called_by_nobody_outside() {
     let answer = world.send(to("POST", "/annex/.annex", HOST, "alice").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, 200, "only the first segment is the platform's");
 }
+
+/// Whoever waits for Ready may be told before this gateway is.
+#[tokio::test]
+async fn who_calls_before_the_gateway_has_heard_of_the_install_is_answered_all_the_same() {
+    for (what, unheard) in [
+        ("the host", json!({})),
+        ("the runner", json!({ "routes": [{ "host": HOST, "contentHash": HASH }] })),
+    ] {
+        let world = World::new().await;
+        world.install("acme", |install| install["status"] = unheard);
+        let is_told = async {
+            // Until the call waits for nothing else.
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+            }
+            assert!(world.runner.seen().is_empty());
+            world.install("acme", |_| {});
+        };
+        let (answer, ()) = tokio::join!(world.get("/notes", "alice"), is_told);
+        assert_eq!(answer.status, 200, "{what}: {}", answer.text());
+    }
+    let world = World::new().await;
+    world.install("acme", |install| install["status"] = json!({}));
+    assert_eq!(world.get("/notes", "alice").await.refusal(), (400, "WorkspaceUnknown".into()));
+}

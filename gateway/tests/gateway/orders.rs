@@ -117,6 +117,25 @@ async fn an_install_that_is_taken_away_stores_only_while_its_handlers_are_called
     };
     set_flow(flow("Revoke", "Lifecycle/notes", "IN_PROGRESS"));
     stored.told(&set("a", "farewell")).await;
+
+    // kcp has it already that they are called, and this gateway has not.
+    let as_it_is = |uid: &str, flow: Value| {
+        json!({
+            "apiVersion": "annex.sh/v1alpha1", "kind": "Install",
+            "metadata": { "name": "hello", "namespace": "default", "uid": uid, "deletionTimestamp": "2026-11-03T12:00:00Z" },
+            "spec": { "extension": EXTENSION }, "status": { "flow": flow },
+        })
+    };
+    set_flow(Value::Null);
+    let called = flow("Revoke", "Lifecycle/notes", "IN_PROGRESS");
+    for other in [as_it_is("another", called.clone()), as_it_is(UID, flow("Revoke", "Purge", "IN_PROGRESS"))]
+    {
+        stored.world.kcp.keep_install("acme", "hello", other.clone());
+        assert_eq!(stored.refusal(&get("a")).await, refused(403, "Forbidden"), "{other}");
+    }
+    stored.world.kcp.keep_install("acme", "hello", as_it_is(UID, called));
+    stored.told(&set("a", "farewell")).await;
+    stored.world.kcp.keep_install("acme", "hello", as_it_is(UID, Value::Null));
     let mut ended = flow("Revoke", "Lifecycle/notes", "IN_PROGRESS");
     ended["finishedAt"] = json!("2026-11-03T12:01:00Z");
     for none in [

@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::support::World;
+use crate::support::{EXTENSION, HASH, HOST, World};
 
 fn secret(type_: &str, value: &str) -> Value {
     json!({
@@ -78,4 +78,40 @@ async fn what_was_not_accepted_reaches_no_extension() {
     });
     assert_eq!(world.get("/notes", "alice").await.status, 200);
     assert_eq!(world.runner.only().request.context.config["greeting"], "hi");
+}
+
+#[tokio::test]
+async fn a_version_that_a_flow_brings_has_the_parameters_that_are_asked_for_and_the_one_before_its_own() {
+    let former = HASH.replace("0a", "0b");
+    let greeting = async |answers: &str, (generation, status): (i64, &str)| {
+        let world = World::new().await;
+        world.publish(|version| {
+            version["spec"]["contentHash"] = json!(former);
+            version["metadata"]["name"] = json!(format!("{EXTENSION}-1.0.0"));
+            version["spec"]["version"] = json!("1.0.0");
+        });
+        world.install("acme", |install| {
+            install["metadata"]["generation"] = json!(2);
+            install["spec"]["parameters"] = json!({ "greeting": "new" });
+            let own = &mut install["status"];
+            own["routes"] = json!([{ "host": HOST, "contentHash": answers }]);
+            own["contentHash"] = json!(former);
+            own["installedVersion"] = json!("1.0.0");
+            own["parameters"] = json!({ "greeting": "old" });
+            own["flow"] = json!({
+                "id": "f", "action": "Upgrade", "status": status, "startedAt": "2026-01-01T00:00:00Z", "generation": generation,
+                "target": { "contentHash": HASH, "host": HOST, "place": "direct" },
+            });
+        });
+        assert_eq!(world.get("/notes", "alice").await.status, 200);
+        world.runner.only().request.context.config["greeting"].clone()
+    };
+    assert_eq!(greeting(&former, (2, "IN_PROGRESS")).await, "old");
+    assert_eq!(greeting(HASH, (2, "IN_PROGRESS")).await, "new");
+    assert_eq!(
+        greeting(HASH, (1, "IN_PROGRESS")).await,
+        "old",
+        "what is asked for since was not looked at yet"
+    );
+    assert_eq!(greeting(HASH, (2, "FAILED")).await, "old", "it is being undone");
 }

@@ -30,6 +30,7 @@ struct Inner {
     /// Workspace, user, and name of the Install; empty is all of them.
     rights: BTreeSet<(String, String, String)>,
     secrets: BTreeMap<(String, String), Value>,
+    installs: BTreeMap<(String, String), Value>,
     asked: Vec<(String, Value)>,
     reviews: usize,
     down: bool,
@@ -45,6 +46,7 @@ impl Kcp {
             .route("/apis/authentication.k8s.io/v1/tokenreviews", post(token_review))
             .route("/apis/authorization.k8s.io/v1/subjectaccessreviews", post(access_review))
             .route("/api/v1/namespaces/{namespace}/secrets/{name}", get(secret))
+            .route("/apis/annex.sh/v1alpha1/namespaces/{namespace}/installs/{name}", get(install))
             .with_state(Of(self.clone(), cluster.to_owned()));
         let kcp = self.clone();
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
@@ -74,6 +76,11 @@ impl Kcp {
 
     pub fn keep_secret(&self, cluster: &str, name: &str, secret: Value) {
         self.0.lock().secrets.insert((cluster.into(), name.into()), secret);
+    }
+
+    /// An Install as it is by now, though the gateway may not have heard of that yet.
+    pub fn keep_install(&self, cluster: &str, name: &str, install: Value) {
+        self.0.lock().installs.insert((cluster.into(), name.into()), install);
     }
 
     /// Workspaces and questions of who may do what, as they came.
@@ -128,6 +135,11 @@ async fn access_review(State(Of(kcp, cluster)): State<Of>, Json(mut question): J
 async fn secret(State(Of(kcp, cluster)): State<Of>, Path((_, name)): Path<(String, String)>) -> Response {
     let found = kcp.0.lock().secrets.get(&(cluster, name)).cloned();
     found.map_or_else(|| status(404, "NotFound"), |secret| Json(secret).into_response())
+}
+
+async fn install(State(Of(kcp, cluster)): State<Of>, Path((_, name)): Path<(String, String)>) -> Response {
+    let found = kcp.0.lock().installs.get(&(cluster, name)).cloned();
+    found.map_or_else(|| status(404, "NotFound"), |install| Json(install).into_response())
 }
 
 fn status(code: u16, reason: &str) -> Response {

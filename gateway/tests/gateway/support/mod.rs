@@ -137,6 +137,7 @@ impl World {
             callers: Callers::remembering(kcp.client("provider"), REMEMBERED),
             rights: Rights::new(workspaces.clone(), REMEMBERED),
             parameters: Parameters::new(workspaces),
+            early: annex_gateway::Early::default(),
             orders: ReplayGuard::new(100),
             keys: Followed::load("the keys", Vec::new(), move |_| Ok(ring(&files))).unwrap(),
             catalog,
