@@ -2,7 +2,11 @@
 //!
 //! One registry writes it, the one that leads. It judges what is new, and everything again when trust, denylist or its own keys change.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use annex_answering::questions::answer;
 use annex_apis::{ExtensionVersion, ExtensionVersionStatus};
@@ -28,6 +32,9 @@ pub(crate) const VERIFIED: &str = "Verified";
 const AGAIN: Duration = Duration::from_secs(600);
 /// What could not be judged or written is tried again after this.
 const RETRY: Duration = Duration::from_secs(5);
+/// What the store did not have, or had damaged, is looked for again after this: another registry may have been given it since, and does not
+/// tell.
+const LOOKED_FOR_AGAIN: Duration = Duration::from_secs(30);
 
 /// What a version is found to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,9 +150,12 @@ pub async fn judge(app: &Arc<App>, fenced: &Client) {
         (app.policy.trust.subscribe(), app.policy.denylist.subscribe(), app.policy.keys.subscribe());
     // By name, the version of the object that was judged last, since what is decided by has last changed.
     let mut judged: HashMap<String, String> = HashMap::new();
+    // Those of which the store did not have what it was to have.
+    let mut absent: HashSet<String> = HashSet::new();
     let mut again = tokio::time::interval(AGAIN);
+    let mut look = tokio::time::interval(LOOKED_FOR_AGAIN);
     loop {
-        let whole = judge_new(app, fenced, &mut judged).await;
+        let whole = judge_new(app, fenced, &mut judged, &mut absent).await;
         let retry = async {
             if whole { std::future::pending::<()>().await } else { tokio::time::sleep(RETRY).await }
         };
@@ -157,6 +167,12 @@ pub async fn judge(app: &Arc<App>, fenced: &Client) {
             Ok(()) = keys.changed() => true,
             () = app.mended.notified() => true,
             _ = again.tick() => true,
+            _ = look.tick() => {
+                for name in absent.drain() {
+                    judged.remove(&name);
+                }
+                false
+            }
             else => return,
         };
         if all {
@@ -166,7 +182,12 @@ pub async fn judge(app: &Arc<App>, fenced: &Client) {
 }
 
 /// True: all of them are judged.
-async fn judge_new(app: &App, fenced: &Client, judged: &mut HashMap<String, String>) -> bool {
+async fn judge_new(
+    app: &App,
+    fenced: &Client,
+    judged: &mut HashMap<String, String>,
+    absent: &mut HashSet<String>,
+) -> bool {
     let mut whole = true;
     let versions = app.catalog.versions.all();
     judged.retain(|name, _| app.catalog.versions.get(name).is_some());
@@ -175,27 +196,40 @@ async fn judge_new(app: &App, fenced: &Client, judged: &mut HashMap<String, Stri
         if judged.get(&name) == Some(&object) {
             continue;
         }
-        if judge_one(app, fenced, &version).await {
-            judged.insert(name, object);
-        } else {
-            whole = false;
+        match judge_one(app, fenced, &version).await {
+            Judged::Is => drop(judged.insert(name, object)),
+            Judged::IsAbsent => {
+                absent.insert(name.clone());
+                judged.insert(name, object);
+            }
+            Judged::IsNot => whole = false,
         }
     }
     whole
 }
 
-/// True: it is judged, and its status says so.
-async fn judge_one(app: &App, fenced: &Client, version: &ExtensionVersion) -> bool {
+/// What became of judging a version.
+enum Judged {
+    /// Its status says it.
+    Is,
+    /// The same: the store does not have it, or has it damaged.
+    IsAbsent,
+    /// It could not be judged, or that could not be written.
+    IsNot,
+}
+
+async fn judge_one(app: &App, fenced: &Client, version: &ExtensionVersion) -> Judged {
     let found = match find(app, version).await {
         Ok(found) => found,
         Err(error) => {
             tracing::warn!(version = version.name_any(), %error, "it cannot be said whether it is verified");
-            return false;
+            return Judged::IsNot;
         }
     };
-    let Some(verdict) = verdict(version, found) else { return true };
+    let is = if matches!(&found, Found::Stored(_)) { Judged::Is } else { Judged::IsAbsent };
+    let Some(verdict) = verdict(version, found) else { return Judged::Is };
     app.metrics.judged(verdict.reason);
-    let Some(status) = status(version, &verdict, Timestamp::now()) else { return true };
+    let Some(status) = status(version, &verdict, Timestamp::now()) else { return is };
     let name = version.name_any();
     // What was judged is what is written about: a stale one conflicts.
     let patch = json!({
@@ -208,9 +242,9 @@ async fn judge_one(app: &App, fenced: &Client, version: &ExtensionVersion) -> bo
         Ok(Ok(written)) => {
             tracing::info!(version = name, verified = verdict.status, reason = verdict.reason, "judged");
             app.catalog.versions.put(written);
-            true
+            is
         }
-        Ok(Err(error)) if matches!(error.code, 404 | 409) => false,
+        Ok(Err(error)) if matches!(error.code, 404 | 409) => Judged::IsNot,
         Ok(Err(error)) => {
             tracing::warn!(
                 version = name,
@@ -218,9 +252,9 @@ async fn judge_one(app: &App, fenced: &Client, version: &ExtensionVersion) -> bo
                 error = error.message,
                 "what was judged cannot be written"
             );
-            false
+            Judged::IsNot
         }
-        Err(_) => false,
+        Err(_) => Judged::IsNot,
     }
 }
 

@@ -44,6 +44,7 @@ enum Source {
 }
 
 struct Seen {
+    /// Of what is held.
     fingerprint: u64,
     refused: Option<String>,
 }
@@ -145,42 +146,36 @@ impl<T> Inner<T> {
     fn look(&self) {
         let contents = match self.source.read() {
             Ok(contents) => contents,
-            Err(error) => return self.refuse(None, error),
+            Err(error) => return self.refuse(error),
         };
         let fingerprint = self.hasher.hash_one(&contents);
         {
             let mut seen = self.seen.lock();
-            // Also where a refused content was read a second time; one that could not be read has no fingerprint.
             if seen.fingerprint == fingerprint {
-                if seen.refused.as_deref().is_some_and(|refused| refused.starts_with(UNREADABLE)) {
-                    seen.refused = None;
-                }
+                // Something else was there for a while, or nothing that could be read.
+                seen.refused = None;
                 return;
             }
         }
+        // What is refused is looked at each time: a key may only not be valid yet.
         match (self.parse)(&contents) {
             Ok(parsed) => {
                 *self.seen.lock() = Seen { fingerprint, refused: None };
                 self.held.send_replace(Arc::new(parsed));
                 tracing::info!("{} has changed, and holds from now on", self.name);
             }
-            Err(error) => self.refuse(Some(fingerprint), error),
+            Err(error) => self.refuse(error),
         }
     }
 
-    fn refuse(&self, fingerprint: Option<u64>, error: String) {
+    fn refuse(&self, error: String) {
         let mut seen = self.seen.lock();
         if seen.refused.as_ref() != Some(&error) {
             tracing::warn!(error, "{}: what it was before is kept", self.name);
         }
-        if let Some(fingerprint) = fingerprint {
-            seen.fingerprint = fingerprint;
-        }
         seen.refused = Some(error);
     }
 }
-
-const UNREADABLE: &str = "cannot be read: ";
 
 impl Source {
     fn read(&self) -> Result<Contents, String> {
@@ -196,7 +191,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> String {
-    format!("{UNREADABLE}{}: {error}", path.display())
+    format!("cannot be read: {}: {error}", path.display())
 }
 
 fn read_folder(folder: &Path) -> Result<Contents, String> {
