@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{ExtensionVersion, Install, Tenant};
 
 /// What the platform made for the extension is below this name, whatever parameter has it.
 pub const PLATFORM_CONFIG: &str = "annex";
 
+/// How a [`DependencyStatus`](crate::DependencyStatus) begins that is of an interface. No extension's name has a space.
+pub const INTERFACE_PREFIX: &str = "interface ";
+
 /// These parameters of an Install, and below [`PLATFORM_CONFIG`] what the platform made for it: its version, host and URL, where it runs, what a call
-/// may use, and of each extension that it depends on and that is there the version and where it is reached. It is made anew for each call: what
-/// changes is there at the next one.
+/// may use, and of each extension that it depends on and that is there the version and where it is reached, and of each interface the same of
+/// the extension that provides it. It is made anew for each call: what changes is there at the next one.
 ///
 /// `memory_mib` is what a call may use; `dependency` finds the Install of an extension in the same workspace.
 pub fn config<I: AsRef<Install>>(
@@ -22,18 +25,26 @@ pub fn config<I: AsRef<Install>>(
     dependency: impl Fn(&str) -> Option<I>,
 ) -> BTreeMap<String, Value> {
     let status = install.status.as_ref();
-    let needed = status.into_iter().flat_map(|status| &status.dependencies);
-    let dependencies: serde_json::Map<String, Value> = needed
+    let needed = || status.into_iter().flat_map(|status| &status.dependencies);
+    let reached = |extension: &str| {
+        let found = dependency(extension)?;
+        let there = found.as_ref().status.as_ref()?;
+        let url = there.url.as_ref()?;
+        let api = format!("{url}api/ext/{extension}");
+        let told = [("version", json!(there.installed_version)), ("url", json!(url)), ("api", json!(api))];
+        Some(told.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
+    };
+    let dependencies: Map<String, Value> = needed()
+        .filter_map(|needed| Some((needed.extension.clone(), reached(&needed.extension)?.into())))
+        .collect();
+    let interfaces: Map<String, Value> = needed()
         .filter_map(|needed| {
-            let found = dependency(&needed.extension)?;
-            let there = found.as_ref().status.as_ref()?;
-            let url = there.url.as_ref()?;
-            let told = json!({
-                "version": there.installed_version,
-                "url": url,
-                "api": format!("{url}api/ext/{}", needed.extension),
-            });
-            Some((needed.extension.clone(), told))
+            let interface = needed.extension.strip_prefix(INTERFACE_PREFIX)?;
+            let provider = needed.provided_by.as_deref()?;
+            let mut told = reached(provider)?;
+            told.insert("extension".to_owned(), json!(provider));
+            told.insert("interface".to_owned(), json!(needed.installed_version));
+            Some((interface.to_owned(), told.into()))
         })
         .collect();
     let platform = json!({
@@ -43,6 +54,7 @@ pub fn config<I: AsRef<Install>>(
         "environment": install.spec.environment_ref.as_ref().map(|environment| &environment.name),
         "limits": { "memoryMiB": memory_mib },
         "dependencies": dependencies,
+        "interfaces": interfaces,
     });
     let mut config = parameters;
     config.insert(PLATFORM_CONFIG.to_owned(), platform);
@@ -84,15 +96,26 @@ mod tests {
             json!({ "host": "t--a.apps.test", "url": "http://t--a.apps.test/", "dependencies": [
                 { "extension": "com.example.base", "version": "^1", "satisfied": true },
                 { "extension": "com.example.away", "version": "^1", "satisfied": true },
-                { "extension": "interface users", "version": "^1", "satisfied": true },
+                { "extension": "interface users", "version": "^1", "providedBy": "com.example.idp", "installedVersion": "1.4.0",
+                  "satisfied": true },
+                { "extension": "interface mail", "version": "^1", "providedBy": "com.example.away", "satisfied": true },
+                { "extension": "interface own", "version": "^1", "installedVersion": "1.0.0", "satisfied": true },
             ] }),
+        );
+        let idp = install(
+            json!({ "extension": "com.example.idp" }),
+            json!({ "installedVersion": "3.0.0", "url": "http://t--idp.apps.test/" }),
         );
         let base = install(
             json!({ "extension": "com.example.base" }),
             json!({ "installedVersion": "1.2.0", "url": "http://t--base.apps.test/" }),
         );
         let config = config(&own, &version, own.spec.parameters.clone(), 64, |extension| {
-            (extension == "com.example.base").then(|| Arc::new(base.clone()))
+            let there = [("com.example.base", &base), ("com.example.idp", &idp)];
+            there
+                .iter()
+                .find(|(name, _)| *name == extension)
+                .map(|(_, install)| Arc::new(Install::clone(install)))
         });
         assert_eq!(config["colour"], "blue");
         assert_eq!(
@@ -102,6 +125,10 @@ mod tests {
                 "limits": { "memoryMiB": 64 },
                 "dependencies": { "com.example.base": {
                     "version": "1.2.0", "url": "http://t--base.apps.test/", "api": "http://t--base.apps.test/api/ext/com.example.base",
+                } },
+                "interfaces": { "users": {
+                    "extension": "com.example.idp", "interface": "1.4.0", "version": "3.0.0", "url": "http://t--idp.apps.test/",
+                    "api": "http://t--idp.apps.test/api/ext/com.example.idp",
                 } },
             })
         );

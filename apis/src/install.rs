@@ -418,11 +418,14 @@ pub struct FlowRecord {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DependencyStatus {
-    /// The extension depended on.
+    /// The extension depended on; `interface NAME` where any will do that provides it.
     pub extension: String,
     /// The versions that will do.
     pub version: String,
-    /// The version that is there, if any.
+    /// The extension that provides the interface, if another does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provided_by: Option<String>,
+    /// The version that is there, if any: of an interface its own, not that of who provides it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installed_version: Option<String>,
     /// Whether it will do.

@@ -23,7 +23,7 @@ mod routes;
 mod secret_parameters;
 mod tenant;
 
-pub use config::{PLATFORM_CONFIG, config, memory_mib};
+pub use config::{INTERFACE_PREFIX, PLATFORM_CONFIG, config, memory_mib};
 pub use execution_quota::{ExecutionQuota, ExecutionQuotaSpec, ExecutionQuotaStatus, QUOTA_NAME};
 pub use extension::{Extension, ExtensionSpec};
 pub use extension_version::{

@@ -5,7 +5,7 @@ use annex_core::{
     parse_requirement,
 };
 
-use crate::{ExtensionVersion, Install, routes_of_status};
+use crate::{ExtensionVersion, Install, is_going, routes_of_status};
 
 /// What a version is, and needs. None: it has something that cannot be read, which no version that was published has.
 #[must_use]
@@ -35,6 +35,7 @@ pub fn as_installed(version: &ExtensionVersion, is_ready: bool) -> Option<Instal
                 .filter_map(|provided| Some((provided.interface.clone(), provided.version.parse().ok()?)))
                 .collect(),
             is_ready,
+            is_leaving: false,
         },
     })
 }
@@ -48,7 +49,10 @@ pub fn in_its_workspace<V: AsRef<ExtensionVersion>>(
     let status = install.status.as_ref()?;
     if let Some(version) = status.installed_version.as_deref().and_then(&published) {
         // Not whether it is Ready: an upgrade of it may have failed, and it goes on.
-        return as_installed(version.as_ref(), !routes_of_status(install).is_empty());
+        let answers = !is_going(install) && !routes_of_status(install).is_empty();
+        let mut there = as_installed(version.as_ref(), answers)?;
+        there.present.is_leaving = install.metadata.deletion_timestamp.is_some();
+        return Some(there);
     }
     let flow = status.flow.as_ref().filter(|_| install.metadata.deletion_timestamp.is_none())?;
     as_installed(published(flow.to.as_deref()?)?.as_ref(), false)

@@ -116,11 +116,16 @@ pub enum NoChoice {
 /// Which of an extension's versions an Install gets. With `upgradePolicy: Manual` what is installed stays, withdrawn or not, as long as nobody
 /// asks for something else.
 ///
+/// Where `may_be_installed` is false it is passed over as long as there is another: one that is published just now is verified a moment
+/// later, and one that never will be must not hold up who follows the catalog. Not so what is installed, or on its way: that it may not
+/// be there any more has to be told.
+///
 /// # Errors
 /// See [`NoChoice`].
 pub fn choose<'a, V: AsRef<ExtensionVersion>>(
     install: &Install,
     versions: &'a [V],
+    may_be_installed: impl Fn(&ExtensionVersion) -> bool,
 ) -> Result<&'a V, NoChoice> {
     let spec = &install.spec;
     let requirement =
@@ -136,13 +141,77 @@ pub fn choose<'a, V: AsRef<ExtensionVersion>>(
         return versions.iter().find(is_installed).ok_or_else(|| NoChoice::Withdrawn(installed.to_owned()));
     }
     let parsed = |version: &&'_ V| (*version).as_ref().spec.version.parse::<Version>().ok();
-    let offered = versions.iter().filter(|version| !(*version).as_ref().spec.yanked || is_installed(version));
-    let offered = offered.filter_map(|version| Some((parsed(&version)?, version)));
-    if let Some((_, version)) = highest(&requirement, offered) {
+    let flow = status.and_then(|status| status.flow.as_ref()).filter(|flow| flow.finished_at.is_none());
+    let to = flow.and_then(|flow| flow.to.as_deref());
+    let is_on_its_way = |version: &&V| Some((*version).as_ref().spec.version.as_str()) == to;
+    let offered = || {
+        let offered =
+            versions.iter().filter(|version| !(*version).as_ref().spec.yanked || is_installed(version));
+        offered.filter_map(|version| Some((parsed(&version)?, version)))
+    };
+    let good = offered().filter(|(_, version)| {
+        is_installed(version) || is_on_its_way(version) || may_be_installed((*version).as_ref())
+    });
+    if let Some((_, version)) = highest(&requirement, good).or_else(|| highest(&requirement, offered())) {
         return Ok(version);
     }
     let there = versions.iter().filter(|version| !(*version).as_ref().spec.yanked);
     let mut numbers: Vec<Version> = there.filter_map(|version| parsed(&version)).collect();
     numbers.sort_by(|one, other| other.cmp(one));
     Err(NoChoice::NoMatch(numbers))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    const VERSIONS: [&str; 3] = ["1.0.0", "1.1.0", "1.2.0"];
+
+    fn versions() -> Vec<Arc<ExtensionVersion>> {
+        let version = |version: &str| {
+            let spec = json!({ "extension": "com.example.a", "version": version, "publisher": "p", "contentHash": "" });
+            Arc::new(ExtensionVersion::new(version, serde_json::from_value(spec).unwrap()))
+        };
+        VERSIONS.map(version).into()
+    }
+
+    /// What is chosen where nobody vouches for these.
+    fn chosen(requirement: &str, status: serde_json::Value, bad: &[&str]) -> String {
+        let install = json!({
+            "apiVersion": "annex.sh/v1alpha1", "kind": "Install", "metadata": { "name": "a" },
+            "spec": { "extension": "com.example.a", "version": requirement, "upgradePolicy": "Automatic" },
+            "status": status,
+        });
+        let install: Install = serde_json::from_value(install).unwrap();
+        let good = |version: &ExtensionVersion| !bad.contains(&version.spec.version.as_str());
+        choose(&install, &versions(), good).unwrap().spec.version.clone()
+    }
+
+    fn to_1_2(finished: Option<&str>) -> serde_json::Value {
+        let flow = json!({
+            "id": "f", "action": "Upgrade", "status": "IN_PROGRESS", "to": "1.2.0", "stages": [],
+            "startedAt": "2026-01-01T00:00:00Z", "finishedAt": finished,
+        });
+        json!({ "installedVersion": "1.1.0", "installedFor": "^1", "flow": flow })
+    }
+
+    #[test]
+    fn what_may_not_be_installed_is_passed_over_while_there_is_another() {
+        assert_eq!(chosen("^1", json!({}), &[]), "1.2.0");
+        assert_eq!(chosen("^1", json!({}), &["1.2.0"]), "1.1.0");
+        assert_eq!(chosen("=1.2.0", json!({}), &["1.2.0"]), "1.2.0", "it is told why not");
+        assert_eq!(chosen("^1", json!({}), &VERSIONS), "1.2.0", "the same");
+    }
+
+    #[test]
+    fn what_is_installed_or_on_its_way_is_not_passed_over() {
+        let installed = json!({ "installedVersion": "1.2.0", "installedFor": "^1" });
+        assert_eq!(chosen("^1", installed, &["1.2.0"]), "1.2.0", "nobody is taken back by itself");
+        assert_eq!(chosen("^1", to_1_2(None), &["1.2.0"]), "1.2.0");
+        assert_eq!(chosen("^1", to_1_2(Some("2026-01-01T00:01:00Z")), &["1.2.0"]), "1.1.0");
+    }
 }

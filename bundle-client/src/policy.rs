@@ -136,6 +136,15 @@ impl Policy {
         }
     }
 
+    /// Whether that was all of it at this moment, too.
+    #[must_use]
+    pub fn is_still(&self, held: &Held) -> bool {
+        let now = self.now();
+        Arc::ptr_eq(&now.trust, &held.trust)
+            && Arc::ptr_eq(&now.denylist, &held.denylist)
+            && Arc::ptr_eq(&now.keys, &held.keys)
+    }
+
     /// Follows the files for ever, and says after each change that there was one.
     pub async fn follow(&self, mut changed: impl FnMut()) {
         let Self { trust, denylist, keys, .. } = self;

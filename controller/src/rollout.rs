@@ -20,7 +20,15 @@ const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 #[derive(Debug)]
 pub(crate) struct Rollout {
     per_minute: usize,
-    begun: Mutex<VecDeque<Timestamp>>,
+    begun: Mutex<VecDeque<Begun>>,
+}
+
+/// An upgrade that has its place: of which Install, to what, since when.
+#[derive(Debug)]
+struct Begun {
+    install: String,
+    version: String,
+    at: Timestamp,
 }
 
 /// Why an upgrade does not begin now.
@@ -37,9 +45,11 @@ impl Rollout {
         Self { per_minute, begun: Mutex::default() }
     }
 
-    /// Takes a place for an upgrade to `version` that is about to begin; `installs` are all of its extension.
+    /// Takes a place for an upgrade of `install` to `version` that is about to begin; `installs` are all of its extension. Whose place was
+    /// taken a moment ago, and who could not write down that it began, has it still.
     pub(crate) fn begin<'a>(
         &self,
+        install: &Install,
         version: &ExtensionVersion,
         installs: impl Iterator<Item = &'a Install>,
         now: Timestamp,
@@ -52,12 +62,16 @@ impl Rollout {
         let mut begun = self.begun.lock();
         // A clock that was set back must not hold everything up until it is there again. But another worker, which asked for the time a moment
         // later, may have been here before.
-        begun.retain(|at| now.duration_since(*at).abs() < MINUTE);
+        begun.retain(|begun| now.duration_since(begun.at).abs() < MINUTE);
+        let (install, version) = (install.uid().unwrap_or_default(), version.name_any());
+        if begun.iter().any(|begun| begun.install == install && begun.version == version) {
+            return Ok(());
+        }
         match begun.front() {
-            Some(first) if begun.len() >= self.per_minute => Err(NotNow::Full(*first + MINUTE)),
+            Some(first) if begun.len() >= self.per_minute => Err(NotNow::Full(first.at + MINUTE)),
             _ if self.per_minute == 0 => Err(NotNow::Full(now + MINUTE)),
             _ => {
-                begun.push_back(now);
+                begun.push_back(Begun { install, version, at: now });
                 Ok(())
             }
         }
@@ -126,17 +140,26 @@ mod tests {
     #[test]
     fn no_more_begin_in_a_minute_than_may() {
         let rollout = Rollout::new(2);
-        let begin = |second: i64| rollout.begin(&version(json!({})), std::iter::empty(), at(second));
+        let begin_of = |uid: i64, second: i64| {
+            let mut install = install(&[]);
+            install.metadata.uid = Some(uid.to_string());
+            rollout.begin(&install, &version(json!({})), std::iter::empty(), at(second))
+        };
+        // Each time another Install.
+        let begin = |second: i64| begin_of(second, second);
         assert_eq!(begin(0), Ok(()));
         assert_eq!(begin(30), Ok(()));
         assert_eq!(begin(59), Err(NotNow::Full(at(60))));
         assert_eq!(begin(60), Ok(()));
         assert_eq!(begin(61), Err(NotNow::Full(at(90))));
+        assert_eq!(begin_of(60, 62), Ok(()), "it has its place");
         // Another worker has asked for the time a moment before.
         assert_eq!(begin(58), Err(NotNow::Full(at(90))));
         // The clock is set back by a day.
         assert_eq!(begin(-86_400), Ok(()));
-        assert!(Rollout::new(0).begin(&version(json!({})), std::iter::empty(), at(0)).is_err());
+        assert!(
+            Rollout::new(0).begin(&install(&[]), &version(json!({})), std::iter::empty(), at(0)).is_err()
+        );
     }
 
     #[test]
@@ -149,7 +172,7 @@ mod tests {
             let all = std::iter::repeat_n(&good, good_ones)
                 .chain(std::iter::repeat_n(&bad, bad_ones))
                 .chain([&others]);
-            rollout.begin(&version(annotations), all, at(0))
+            rollout.begin(&install(&[]), &version(annotations), all, at(0))
         };
         assert_eq!(begin(0, 2, json!({})), Ok(()), "two say nothing");
         assert_eq!(begin(0, 3, json!({})), Err(NotNow::Halted(3, 3)));

@@ -76,11 +76,15 @@ impl Context {
         }
         let key = change.key();
         let there = self.tenants.installs.in_cluster(&key.cluster).into_iter();
-        let goes = matches!(change, Change::Removed { .. });
+        let frees = matches!(change, Change::Removed { .. })
+            || install.metadata.deletion_timestamp.is_some()
+                && previous.is_some_and(|previous| previous.metadata.deletion_timestamp.is_none());
         let is_concerned = |other: &Install| {
-            (goes && is_over_quota(other))
+            (frees && is_over_quota(other))
                 || names(other, &install.spec.extension)
                 || names(install, &other.spec.extension)
+                // It may not need that one any more.
+                || previous.is_some_and(|previous| names(previous, &other.spec.extension))
         };
         self.wake(
             there.filter(|(other, install)| other != key && is_concerned(install)).map(|(other, _)| other),

@@ -197,7 +197,13 @@ fn dependencies(context: &Context, key: &ObjectKey, named: &[DependencyStatus]) 
         return Vec::new();
     }
     let there = context.installs_of(&key.cluster).into_iter().map(|(_, install)| install);
-    there.filter(|other| named.iter().any(|needed| needed.extension == other.spec.extension)).collect()
+    let is_named = |other: &Install| {
+        let extension = &other.spec.extension;
+        named
+            .iter()
+            .any(|needed| needed.extension == *extension || needed.provided_by.as_ref() == Some(extension))
+    };
+    there.filter(|other| is_named(other)).collect()
 }
 
 /// Those that are installed come first, and then those that have waited longest.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use annex_apis::{
-    DependencyPolicy, DependencyStatus, ExtensionVersion, INSTALLED_FOR_ANNOTATION, Install, InstallSpec,
-    as_installed, in_its_workspace, offered,
+    DependencyPolicy, DependencyStatus, ExtensionVersion, INSTALLED_FOR_ANNOTATION, INTERFACE_PREFIX,
+    Install, InstallSpec, as_installed, in_its_workspace, offered,
 };
 use annex_core::{
     ExtensionName,
     dependencies::{
-        Along, Catalog, Checked, Installed, Present, State, breaks, check, cycle, dependents, to_install,
+        Along, Catalog, Checked, Installed, Needed, Present, State, breaks, check, cycle, dependents,
+        to_install,
     },
     version_object_name,
 };
@@ -53,7 +54,8 @@ pub(super) fn needs(context: &Context, facts: &Facts, version: &ExtensionVersion
     let there = neighbours(context, facts);
     let present: Vec<Present> = there.iter().map(|other| other.present.clone()).collect();
     let checked = check(&own.present, &own.needs, &present);
-    needs.dependencies = checked.iter().take(MOST_NAMED).map(|checked| said(checked, flows)).collect();
+    let said = |checked| said(&own.present.extension, checked, flows);
+    needs.dependencies = checked.iter().take(MOST_NAMED).map(said).collect();
     needs.refusal = refusal(&own, &checked, &there, flows);
     if needs.refusal.is_none() && flows {
         let before =
@@ -97,17 +99,20 @@ fn broken(own: &Present, there: &[Installed]) -> Option<Because> {
     Some(Because::new("BreaksDependents", message))
 }
 
-fn said(checked: &Checked, flows: bool) -> DependencyStatus {
-    let installed = match &checked.state {
-        State::Satisfied { version, .. }
-        | State::NotReady { version, .. }
-        | State::WrongVersion { version, .. } => Some(version.to_string()),
+fn said(own: &ExtensionName, checked: &Checked, flows: bool) -> DependencyStatus {
+    let there = match &checked.state {
+        State::Satisfied { by, version }
+        | State::NotReady { by, version }
+        | State::WrongVersion { by, version } => Some((by, version)),
         State::Missing | State::Absent => None,
     };
+    let is_interface = matches!(checked.need.of, Needed::Interface(_));
+    let provider = there.map(|(by, _)| by).filter(|by| is_interface && *by != own);
     DependencyStatus {
         extension: checked.need.of.to_string(),
         version: checked.need.version.to_string(),
-        installed_version: installed,
+        provided_by: provider.map(ToString::to_string),
+        installed_version: there.map(|(_, version)| version.to_string()),
         satisfied: is_met(checked, flows),
     }
 }
@@ -119,7 +124,8 @@ pub(super) fn named_dependents(context: &Context, facts: &Facts) -> Vec<String> 
     }
     let others = context.installs_of(&facts.key.cluster);
     let installed = installed_version(context, &facts.install);
-    let needy = installed.and_then(|version| as_installed(&version, true)).map(|own| {
+    let needy = installed.and_then(|version| as_installed(&version, true)).map(|mut own| {
+        own.present.is_leaving = facts.install.metadata.deletion_timestamp.is_some();
         let needy = dependents(&own.present, &neighbours(context, facts)).into_iter();
         needy.map(|dependent| dependent.extension.to_string()).collect::<Vec<_>>()
     });
@@ -151,11 +157,10 @@ fn is_named(context: &Context, facts: &Facts) -> bool {
 /// Whether an Install's status says that it needs this extension, or some interface.
 pub(crate) fn names(install: &Install, extension: &str) -> bool {
     let dependencies = install.status.iter().flat_map(|status| &status.dependencies);
-    dependencies.into_iter().any(|one| one.extension == extension || one.extension.starts_with(INTERFACE))
+    dependencies
+        .into_iter()
+        .any(|one| one.extension == extension || one.extension.starts_with(INTERFACE_PREFIX))
 }
-
-/// How [`Needed::Interface`](annex_core::dependencies::Needed::Interface) begins when it is written down. No extension's name has a space.
-const INTERFACE: &str = "interface ";
 
 /// The other extensions of the workspace: those that are installed, and those that are on their way.
 fn neighbours(context: &Context, facts: &Facts) -> Vec<Installed> {

@@ -41,7 +41,7 @@ use crate::{
     context::{Context, Key},
     rollout::{NotNow, is_by_itself},
     triggers::rank,
-    verify::Unverified,
+    verify::{REFUSED_FOR, Unverified},
 };
 
 /// A Ready install is looked at again after this, though nothing was reported.
@@ -138,8 +138,14 @@ async fn gone(context: &Context, key: &ObjectKey) -> Outcome {
                 return Outcome::Failed;
             }
         }
+        if context.tenants.installs.get(key).is_some() {
+            // It has come back while that was asked, and that is being told just now.
+            return Outcome::Done;
+        }
         context.vanished.lock().remove(key);
         context.deleted.lock().insert(key.clone());
+        // Until now it counted as being there.
+        context.wake(context.installs_of(&key.cluster).into_iter().map(|(other, _)| other));
     }
     silence(context, key);
     if !removed_behind(context, key, None).await {
@@ -238,6 +244,9 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Arc<Install>) -> R
     context.undone.lock().insert(install.uid().unwrap_or_default());
     writer.let_go(install).await?;
     tracing::info!(install = %key, extension = install.spec.extension, "uninstalled");
+    if let Some(record) = ledger.last_record() {
+        writer.told(install, record).await;
+    }
     Ok(Outcome::Done)
 }
 
@@ -287,7 +296,7 @@ async fn abandon(
     message: &str,
 ) -> Result<bool, WriteError> {
     let uid = install.uid().unwrap_or_default();
-    tracing::warn!(install = %key, extension = install.spec.extension, what, message, "it is left behind, as was asked");
+    tracing::warn!(install = %key, extension = install.spec.extension, what, message, "it is left behind");
     let Some(tenant) = context.catalog.tenants.named(key.cluster.as_str()) else { return Ok(false) };
     let mut status = tenant.status.clone().unwrap_or_default();
     if status.abandoned.iter().any(|left| left.install == uid && left.what == what) {
@@ -325,7 +334,9 @@ async fn needed_still(
         Ok(facts) => facts,
         // Nobody is told to go for whom nobody could look yet.
         Err(NotYet::Listing) => return Ok(Some(NOT_LISTED_YET)),
-        Err(NotYet::Unbound | NotYet::NoTenant) => return Ok(None),
+        // It comes through its own watch, which wakes this.
+        Err(NotYet::NoTenant) => return Ok(Some(Outcome::Failed)),
+        Err(NotYet::Unbound) => return Ok(None),
     };
     let dependents = named_dependents(context, &facts);
     if dependents.is_empty() {
@@ -400,9 +411,13 @@ async fn modules_away(
     // Nobody gets the extension from here on whose modules and data these could be by the time that they are called and removed.
     let mut facts = match dereference(context, key, install.clone()) {
         Ok(facts) => facts,
-        Err(NotYet::Unbound | NotYet::NoTenant) => {
+        Err(NotYet::Unbound) => {
             tracing::warn!(install = %key, "its workspace is going: its extension is not called, and what that stored stays");
             return Ok(Called::Done);
+        }
+        Err(NotYet::NoTenant) => {
+            let waits = Because::new("TenantUnknown", "the Tenant of its workspace to be made again");
+            return Ok(Called::Waits(waits, None));
         }
         Err(NotYet::Listing) => {
             let listing = Because::new("ComputeListing", "the compute cluster to be looked at");
@@ -431,10 +446,10 @@ async fn modules_away(
     let recorded = install.status.as_ref().and_then(|status| status.runner_ref.clone());
     let runner = recorded.or_else(|| runner_at(&facts.site, &key.cluster));
     let published = contents.iter().find_map(|content| Some((*content, facts.published(content)?)));
-    let Some((content, version)) = published.or_else(|| {
-        tracing::warn!(install = %key, "the catalog does not have its version any more: its extension is not called");
-        contents.first().map(|content| (*content, Arc::new(withdrawn(install, content))))
-    }) else {
+    let is_withdrawn = published.is_none();
+    let Some((content, version)) =
+        published.or_else(|| contents.first().map(|content| (*content, withdrawn(install, content))))
+    else {
         return Ok(Called::Done);
     };
     let Some((identity, runner)) = facts.identity(content).zip(runner) else {
@@ -445,6 +460,7 @@ async fn modules_away(
         before: &[],
         identity: &identity,
         version: &version,
+        is_withdrawn,
         runner: &runner,
         purge: purges,
         gives_up: is_abandoned(install, "handlers") || ledger.began_before(Timestamp::now(), facts.timeout()),
@@ -454,7 +470,6 @@ async fn modules_away(
     }
     let mut called = call_back(context, writer, &mut facts, &undoing, ledger).await?;
     if called == Called::Done
-        && is_abandoned(install, "handlers")
         && let Some(message) = ledger.flow().and_then(failed_in).and_then(|stage| stage.message.as_deref())
     {
         let is_new = abandon(context, key, install, "handlers", message).await?;
@@ -482,7 +497,7 @@ async fn modules_away(
 }
 
 /// What is still known of a version that the catalog has lost: enough to have removed what it stored, and none of its handlers.
-fn withdrawn(install: &Install, content: &ContentHash) -> ExtensionVersion {
+pub(super) fn withdrawn(install: &Install, content: &ContentHash) -> Arc<ExtensionVersion> {
     let version = install.status.as_ref().and_then(|status| status.installed_version.clone());
     let spec = ExtensionVersionSpec {
         extension: install.spec.extension.clone(),
@@ -490,7 +505,7 @@ fn withdrawn(install: &Install, content: &ContentHash) -> ExtensionVersion {
         content_hash: content.to_string(),
         ..ExtensionVersionSpec::default()
     };
-    ExtensionVersion::new("", spec)
+    Arc::new(ExtensionVersion::new("", spec))
 }
 
 /// The contents whose handlers know of what was done for an Install that goes, those first that know of more: of a flow that did not get to
@@ -824,7 +839,8 @@ async fn install_it(
             Ok(()) => {}
             Err(Unverified::Refused(message)) => {
                 findings.refused(Stage::Verified, Because::new("VerificationFailed", message));
-                return refused();
+                // Nothing wakes this when the bytes are good again, but the registry has judged them before.
+                return Ok((Done::default(), Next::Resync(REFUSED_FOR)));
             }
             Err(Unverified::Unknown(message)) => {
                 findings.refused(Stage::Verified, Because::new("RegistryUnavailable", message));
@@ -987,7 +1003,7 @@ fn take_a_turn(
     let of_it = all.iter().map(|(_, install)| &**install);
     let of_it = of_it.filter(|install| install.spec.extension == facts.install.spec.extension);
     let version = &resolved.version;
-    let (because, after) = match context.rollout.begin(&resolved.published, of_it, now) {
+    let (because, after) = match context.rollout.begin(&facts.install, &resolved.published, of_it, now) {
         Ok(()) => return None,
         Err(NotNow::Full(at)) => (
             Because::new(

@@ -176,25 +176,32 @@ fn choose(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
         let there = facts.versions.iter().find(|version| version.spec.version == pinned.to);
         return there.cloned().ok_or_else(|| pinned.because.clone());
     }
-    annex_apis::choose(&facts.install, &facts.versions).cloned().map_err(|none| match none {
-        NoChoice::Invalid(why) => {
-            Because::new("InvalidVersion", format!("spec.version is no version requirement: {why}"))
-        }
-        NoChoice::Withdrawn(version) => {
-            let message =
-                format!("version {version} is not in the catalog any more; set spec.version to get another");
-            Because::new("VersionWithdrawn", message)
-        }
-        NoChoice::NoMatch(newest) => {
-            let offered = match newest.iter().take(5).map(ToString::to_string).collect::<Vec<_>>().join(", ")
-            {
-                none if none.is_empty() => "the catalog has no version of it".to_owned(),
-                some => format!("the newest in the catalog are {some}"),
-            };
-            let message = format!("no version of {} satisfies {}; {offered}", spec.extension, spec.version);
-            Because::new("NoMatchingVersion", message)
-        }
-    })
+    let may_be_installed = |version: &ExtensionVersion| {
+        !matches!(verification(version, facts.allow_unsigned), Verification::Refused(_))
+    };
+    annex_apis::choose(&facts.install, &facts.versions, may_be_installed).cloned().map_err(
+        |none| match none {
+            NoChoice::Invalid(why) => {
+                Because::new("InvalidVersion", format!("spec.version is no version requirement: {why}"))
+            }
+            NoChoice::Withdrawn(version) => {
+                let message = format!(
+                    "version {version} is not in the catalog any more; set spec.version to get another"
+                );
+                Because::new("VersionWithdrawn", message)
+            }
+            NoChoice::NoMatch(newest) => {
+                let offered =
+                    match newest.iter().take(5).map(ToString::to_string).collect::<Vec<_>>().join(", ") {
+                        none if none.is_empty() => "the catalog has no version of it".to_owned(),
+                        some => format!("the newest in the catalog are {some}"),
+                    };
+                let message =
+                    format!("no version of {} satisfies {}; {offered}", spec.extension, spec.version);
+                Because::new("NoMatchingVersion", message)
+            }
+        },
+    )
 }
 
 pub(super) enum Verification {

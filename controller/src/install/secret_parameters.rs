@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, fmt};
 
-use annex_apis::{InstallSpec, parameters_in};
+use annex_apis::{InstallSpec, MANAGED_LABEL, parameters_in};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube_kcp::ObjectKey;
@@ -38,8 +38,11 @@ pub(super) async fn read(
             }
             found => found?,
         };
-        // That one is missing is found out without reading any.
-        let Some(secret) = found else { continue };
+        // Mostly that is found out without reading any.
+        let Some(secret) = found else {
+            let message = format!("there is no Secret {} with the label {MANAGED_LABEL}=true", from.name);
+            return Ok(Err(Because::new("SecretNotFound", message)));
+        };
         match parameters_in(&secret, &from.key) {
             Ok(more) => parameters.extend(more),
             Err(why) => {

@@ -96,8 +96,8 @@ impl Writer<'_> {
             (None, None) => String::new(),
         };
         let why = record.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
-        let type_ =
-            if record.status == StageStatus::Finished { EventType::Normal } else { EventType::Warning };
+        let is_well = record.status == StageStatus::Finished && record.message.is_none();
+        let type_ = if is_well { EventType::Normal } else { EventType::Warning };
         self.object()
             .tell(install, type_, reason, format!("{:?}{versions}: {did}{why}", record.action))
             .await;

@@ -24,7 +24,7 @@ const AT_A_TIME: usize = 2;
 /// How long a bundle may take. Less than a reconcile may.
 const WITHIN: Duration = Duration::from_secs(90);
 /// What was refused is not fetched again for so long, however many Installs want it.
-const REFUSED_FOR: Duration = Duration::from_secs(60);
+pub(crate) const REFUSED_FOR: Duration = Duration::from_secs(60);
 const TOO_LONG: &str = "the trust bundle, the denylist or the registry's keys have more than 100 KiB: runners that are pods have them as \
     environment variables, which hold no more, and show no pages";
 /// Some kilobytes each.
@@ -98,9 +98,14 @@ impl Bundles {
 
     /// Fetches the bundle and reads all of it.
     async fn look(&self, content: &ContentHash) -> Result<Result<Arc<Vouched>, String>, Unverified> {
-        let looked = match self.source.load(content, self.policy.now(), WITHIN, Discard).await {
+        let held = self.policy.now();
+        let looked = match self.source.load(content, held.clone(), WITHIN, Discard).await {
             Ok((_, vouched)) => Ok(Arc::new(vouched)),
             Err(LoadError::Unavailable(why)) => return Err(unknown(&why)),
+            // By what held when it was begun. Whoever has forgotten what was refused by that must not find it again.
+            Err(_) if !self.policy.is_still(&held) => {
+                return Err(unknown("what is judged by has changed"));
+            }
             Err(refused) => Err(refused.to_string()),
         };
         let known = match &looked {

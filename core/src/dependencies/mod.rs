@@ -87,6 +87,8 @@ pub struct Present {
     pub provides: BTreeMap<String, Version>,
     /// False: it is still being installed, or does not work.
     pub is_ready: bool,
+    /// True: it is to be deleted, as soon as nobody needs it.
+    pub is_leaving: bool,
 }
 
 impl Present {

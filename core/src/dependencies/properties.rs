@@ -64,7 +64,10 @@ fn installed() -> impl Strategy<Value = Installed> {
 
 fn one(extension: ExtensionName, offer: &Offer, is_ready: bool) -> Installed {
     let (version, provides) = (offer.version.clone(), offer.provides.clone());
-    Installed { present: Present { extension, version, provides, is_ready }, needs: offer.needs.clone() }
+    Installed {
+        present: Present { extension, version, provides, is_ready, is_leaving: false },
+        needs: offer.needs.clone(),
+    }
 }
 
 /// One of each at most.

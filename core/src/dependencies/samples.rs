@@ -36,7 +36,7 @@ fn provides<'a>(pairs: impl Iterator<Item = &'a str>) -> BTreeMap<String, Versio
 pub(super) fn present(text: &str) -> Present {
     let mut words = text.split(' ');
     let (extension, version) = (name(words.next().unwrap()), words.next().unwrap().parse().unwrap());
-    Present { extension, version, provides: provides(words), is_ready: true }
+    Present { extension, version, provides: provides(words), is_ready: true, is_leaving: false }
 }
 
 /// The same with what it needs.
@@ -48,6 +48,13 @@ pub(super) fn installed(text: &str, needs: &[&str]) -> Installed {
 pub(super) fn waiting(text: &str, needs: &[&str]) -> Installed {
     let mut all = installed(text, needs);
     all.present.is_ready = false;
+    all
+}
+
+/// The same, to be deleted.
+pub(super) fn leaving(text: &str, needs: &[&str]) -> Installed {
+    let mut all = installed(text, needs);
+    all.present.is_leaving = true;
     all
 }
 

@@ -135,7 +135,8 @@ impl Outlook {
         if !purge {
             self.notes.push("spec.deletionPolicy is Retain: what the extension stored stays".to_owned());
         }
-        if let Some(own) = view.from.and_then(|from| as_installed(from, true)) {
+        if let Some(mut own) = view.from.and_then(|from| as_installed(from, true)) {
+            own.present.is_leaving = view.install.metadata.deletion_timestamp.is_some();
             self.stand_in_the_way(&dependents(&own.present, &view.there), "needs it still");
         }
         Ok(())
@@ -317,7 +318,7 @@ impl<'a> View<'a> {
             .filter(|version| version.spec.extension == spec.extension)
             .cloned()
             .collect();
-        let chosen = choose(self.install, &own).map_err(|no_choice| match no_choice {
+        let chosen = choose(self.install, &own, |version| !is_refused(version)).map_err(|no_choice| match no_choice {
             NoChoice::Withdrawn(version) => {
                 format!(
                     "{version} is installed and not in the catalog any more; set spec.version to get another"

@@ -738,7 +738,14 @@ impl Ledger {
         for stage in flow.stages.iter_mut().filter(|stage| is_open(stage)) {
             finished(stage, now);
         }
-        self.end(StageStatus::Finished, None, now);
+        // Who could not be called properly has gone all the same, and that is to be told.
+        let because = failed_in(flow).map(|_| why(flow));
+        self.end(StageStatus::Finished, because, now);
+    }
+
+    /// How the last flow that has ended did so.
+    pub(in crate::install) fn last_record(&self) -> Option<&FlowRecord> {
+        self.history.first()
     }
 
     fn end(&mut self, status: StageStatus, because: Option<Because>, now: Timestamp) {

@@ -165,7 +165,11 @@ pub(in crate::install) async fn call_back(
             None => ("uninstall", lifecycle.uninstall.as_deref()),
             Some(_) => ("upgrade", lifecycle.upgrade.as_deref()),
         };
-        let mut failed = None;
+        // Whether it has handlers that would have had something to do, nobody knows any more.
+        let mut failed = of.is_withdrawn.then(|| {
+            let message = format!("the catalog does not have the version any more whose handlers know the module {}, and none was called", module.name);
+            Because::new("VersionWithdrawn", message)
+        });
         if let Some(handler) = handler {
             let change = Change {
                 action,
@@ -204,6 +208,8 @@ pub(in crate::install) struct Undoing<'a> {
     /// The content whose handlers are called.
     pub(in crate::install) identity: &'a InstallIdentity,
     pub(in crate::install) version: &'a ExtensionVersion,
+    /// The catalog does not have that version any more.
+    pub(in crate::install) is_withdrawn: bool,
     pub(in crate::install) runner: &'a RunnerReference,
     /// What is stored is going to be removed.
     pub(in crate::install) purge: bool,

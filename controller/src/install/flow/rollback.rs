@@ -17,7 +17,7 @@ use crate::{
     install::{
         answer::runner_at,
         facts::{Facts, recorded_host, successor},
-        reconcile::{keep_answering, silence},
+        reconcile::{keep_answering, silence, withdrawn},
         site::{Site, site_named},
         undo::{tidy, undo},
         writes::Writer,
@@ -91,13 +91,14 @@ async fn modules_back(
         return Ok(Called::Done);
     }
     let content = ledger.flow().and_then(|flow| flow.target.as_ref()?.content_hash.parse().ok());
-    let identity = content.and_then(|content| facts.identity(content));
-    let version = identity.as_ref().and_then(|identity| facts.published(&identity.content_hash));
-    let (Some(identity), Some(version)) = (identity, version) else {
-        // Nobody has its handlers any more.
+    let Some(identity) = content.and_then(|content| facts.identity(content)) else {
+        // Nobody was called by a name that there is not.
         ledger.forget_modules(&status.modules);
         return Ok(Called::Done);
     };
+    let published = facts.published(&identity.content_hash);
+    let is_withdrawn = published.is_none();
+    let version = published.unwrap_or_else(|| withdrawn(&facts.install, &identity.content_hash));
     let Some(runner) = runner_at(&facts.site, &facts.key.cluster) else {
         let waits = Because::new("RollingBack", "waits for the environment to be looked at");
         return Ok(Called::Waits(waits, None));
@@ -106,6 +107,7 @@ async fn modules_back(
         before: &status.modules,
         identity: &identity,
         version: &version,
+        is_withdrawn,
         runner: &runner,
         // Data that an earlier Install left is there as well: it goes only where its owner says so.
         purge: status.installed_version.is_none()

@@ -277,6 +277,7 @@ fn present(name: &ExtensionName, offer: &Offer) -> Present {
         version: offer.version.clone(),
         provides: offer.provides.clone(),
         is_ready: false,
+        is_leaving: false,
     }
 }
 
