@@ -273,6 +273,7 @@ fn gateway(
         callers: Callers::remembering(kcp, Duration::ZERO),
         rights: Rights::new(workspaces.clone(), Duration::ZERO),
         parameters: Parameters::new(workspaces),
+        early: annex_gateway::Early::default(),
         orders: ReplayGuard::new(100),
         keys: Followed::load("the grant keys", Vec::new(), move |_| {
             KeyRing::parse(&keys).map_err(|error| error.to_string())

@@ -1,4 +1,4 @@
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use anyhow::Context as _;
 use kube::config::Kubeconfig;
@@ -25,7 +25,7 @@ impl Caller {
         let http = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_secs(60))
+            .timeout(crate::PATIENCE)
             .resolve(host, ([127, 0, 0, 1], port).into())
             .build()?;
         Ok(Self { http, base: url.trim_end_matches('/').to_owned(), token: None })

@@ -63,10 +63,7 @@ impl Publisher {
     /// The environment is not up.
     pub fn with_token(stack: &Stack, token: &str) -> anyhow::Result<Self> {
         Ok(Self {
-            http: reqwest::Client::builder()
-                .no_proxy()
-                .timeout(std::time::Duration::from_secs(60))
-                .build()?,
+            http: reqwest::Client::builder().no_proxy().timeout(crate::PATIENCE).build()?,
             url: bundles(&stack.registry_url()?),
             token: token.to_owned(),
             key: Arc::new(SigningKey::from_pem(&fs::read(stack.paths().publisher_key())?)?),

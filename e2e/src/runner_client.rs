@@ -20,7 +20,7 @@ impl RunnerClient {
     /// `registry`: where it answers who a host is; `tokens`: the file of what runners are known to it by.
     pub(crate) fn new(settings: &Settings, registry: &str, tokens: &Path) -> anyhow::Result<Self> {
         let http =
-            reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(10)).build()?;
+            reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(60)).build()?;
         let token = std::fs::read_to_string(tokens)?.trim().to_owned();
         Ok(Self { http, runner: settings.runner_url(), registry: registry.to_owned(), token })
     }

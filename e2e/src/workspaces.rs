@@ -1,4 +1,4 @@
-use annex_apis::{Install, InstallSpec};
+use annex_apis::{ExecutionQuota, Install, InstallSpec, QUOTA_NAME};
 use anyhow::Context as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
@@ -156,6 +156,17 @@ impl Workspace {
     /// It does not become Ready.
     pub async fn installed(&self, name: &str) -> anyhow::Result<Install> {
         self.install_with(name, "Ready", "True", "Ready").await
+    }
+
+    /// Returns once the controller has heard from the Tenant that the workspace may have so many Installs: of Installs it hears by another
+    /// watch.
+    ///
+    /// # Errors
+    /// It does not say so.
+    pub async fn may_have(&self, installs: i32) -> anyhow::Result<()> {
+        let quotas: Api<ExecutionQuota> = Api::all(self.client.clone());
+        let is_it = |quota: &ExecutionQuota| quota.spec.limits.installs == Some(installs);
+        when(&quotas, QUOTA_NAME, "the controller knows the quota", is_it).await.map(drop)
     }
 
     /// Returns once there is no Install named so.

@@ -64,6 +64,8 @@ pub(crate) fn launch(
         Part::Kcp | Part::Ingress | Part::Initializer => {}
         Part::Runner => {
             arg("--internal-listen", listen(settings.runner_internal_port()));
+            // What is a fault in production is a build on this machine.
+            arg("--lookup-timeout-ms", "20000".to_owned());
             // No inputs either. The cache stays over restarts, so that what was verified once is not fetched again.
             arg("--trust-bundle", paths.trust_bundle().display().to_string());
             arg("--denylist", paths.denylist().display().to_string());

@@ -126,7 +126,7 @@ pub(super) fn named_dependents(context: &Context, facts: &Facts) -> Vec<String> 
     let installed = installed_version(context, &facts.install);
     let needy = installed.and_then(|version| as_installed(&version, true)).map(|mut own| {
         own.present.is_leaving = facts.install.metadata.deletion_timestamp.is_some();
-        let needy = dependents(&own.present, &neighbours(context, facts)).into_iter();
+        let needy = dependents(&own, &neighbours(context, facts)).into_iter();
         needy.map(|dependent| dependent.extension.to_string()).collect::<Vec<_>>()
     });
     // Of a version that the catalog has lost it is known only who needed it before.

@@ -29,7 +29,10 @@ impl fmt::Display for Dependent {
 /// Those that are to be deleted and need each other in a circle would wait for each other for ever: they go together, once nobody else
 /// needs any of them. Until then whoever does is a dependent of each.
 #[must_use]
-pub fn dependents(of: &Present, there: &[Installed]) -> Vec<Dependent> {
+pub fn dependents(of: &Installed, there: &[Installed]) -> Vec<Dependent> {
+    let others = there.iter().filter(|other| other.present.extension != of.present.extension);
+    let all: Vec<Installed> = others.chain([of]).cloned().collect();
+    let (of, there) = (&of.present, &all[..]);
     let direct = without(of, there);
     let circle = circle(of, &direct, there);
     if circle.is_empty() {
@@ -137,7 +140,7 @@ mod tests {
 
     #[test]
     fn who_would_be_without_something_is_named_with_what_it_needs() {
-        let idp = present("com.example.idp 1.2.0 users=1.0.0 groups=1.0.0");
+        let idp = installed("com.example.idp 1.2.0 users=1.0.0 groups=1.0.0", &[]);
         let there = [
             installed("com.example.idp 1.2.0 users=1.0.0 groups=1.0.0", &["com.example.base 1"]),
             installed(
@@ -155,15 +158,15 @@ mod tests {
             ]
         );
         assert_eq!(
-            say(&dependents(&present("com.example.base 1.0.0"), &there)),
+            say(&dependents(&installed("com.example.base 1.0.0", &[]), &there)),
             ["com.example.idp needs com.example.base ^1", "com.example.a needs com.example.base ^1"]
         );
-        assert_eq!(dependents(&present("com.example.b 1.0.0"), &there), []);
+        assert_eq!(dependents(&installed("com.example.b 1.0.0", &[]), &there), []);
     }
 
     #[test]
     fn who_has_another_provider_or_none_already_does_not_block() {
-        let idp = present("com.example.idp 1.0.0 users=1.0.0");
+        let idp = installed("com.example.idp 1.0.0 users=1.0.0", &[]);
         let there =
             |others: &[Installed]| [&[installed("com.example.idp 1.0.0 users=1.0.0", &[])], others].concat();
         let user = installed("com.example.a 1.0.0", &["interface users ^1"]);
@@ -185,7 +188,7 @@ mod tests {
         let user = installed("com.example.a 1.0.0", &["interface users ^1"]);
         let there =
             |other: Installed| [installed("com.example.idp 1.0.0 users=1.0.0", &[]), user.clone(), other];
-        let idp = present("com.example.idp 1.0.0 users=1.0.0");
+        let idp = installed("com.example.idp 1.0.0 users=1.0.0", &[]);
         let stays = installed("com.example.other 1.0.0 users=1.0.0", &[]);
         assert_eq!(dependents(&idp, &there(stays)), []);
         let goes = leaving("com.example.other 1.0.0 users=1.0.0", &[]);
@@ -198,7 +201,7 @@ mod tests {
     fn who_need_each_other_and_are_deleted_go_together() {
         let of = |name: &str, there: &[Installed]| {
             let one = there.iter().find(|one| one.present.extension.as_str() == name).unwrap();
-            say(&dependents(&one.present, there))
+            say(&dependents(one, &there.iter().filter(|other| *other != one).cloned().collect::<Vec<_>>()))
         };
         let base = || leaving("com.example.base 1.1.0", &["com.example.shop ^1"]);
         let shop = || leaving("com.example.shop 1.0.0", &["com.example.base ^1"]);
@@ -233,10 +236,10 @@ mod tests {
             leaving("com.example.over 1.0.0", &["com.example.under ^1"]),
         ];
         for one in &there[..3] {
-            assert_eq!(dependents(&one.present, &there), [], "{}", one.present.extension);
+            assert_eq!(dependents(one, &there), [], "{}", one.present.extension);
         }
         assert_eq!(
-            say(&dependents(&there[3].present, &there)),
+            say(&dependents(&there[3], &there)),
             ["com.example.over needs com.example.under ^1"],
             "who waits in no circle goes one after the other"
         );

@@ -227,10 +227,42 @@ proptest! {
     }
 
     #[test]
+    fn what_is_deleted_altogether_goes(mut there in complete()) {
+        there.iter_mut().for_each(|one| one.present.is_leaving = true);
+        while !there.is_empty() {
+            let before = there.len();
+            let stays: Vec<_> = there.iter().filter(|one| !dependents(one, &there).is_empty()).cloned().collect();
+            there = stays;
+            prop_assert!(there.len() < before, "they wait for each other: {there:?}");
+        }
+    }
+
+    /// Nor while somebody who stays needs it, though that may be by way of others.
+    #[test]
+    fn who_stays_keeps_what_it_needs(mut there in complete(), leaving in prop::collection::vec(any::<bool>(), 0..12)) {
+        for (one, is_leaving) in there.iter_mut().zip(leaving) {
+            one.present.is_leaving = is_leaving;
+        }
+        loop {
+            let (goes, stays): (Vec<_>, Vec<_>) = there
+                .iter()
+                .cloned()
+                .partition(|one| one.present.is_leaving && dependents(one, &there).is_empty());
+            there = stays;
+            if goes.is_empty() {
+                break;
+            }
+        }
+        for one in &there {
+            prop_assert!(is_complete(one, &there), "{} lacks something", one.present.extension);
+        }
+    }
+
+    #[test]
     fn nobody_depends_on_what_can_go(there in complete()) {
         for gone in &there {
             let left = without(&there, &gone.present.extension);
-            let blocked = dependents(&gone.present, &there);
+            let blocked = dependents(gone, &there);
             let incomplete: Vec<_> = left.iter().filter(|one| !is_complete(one, &left)).collect();
             prop_assert_eq!(blocked.len(), incomplete.len());
             for (dependent, one) in blocked.iter().zip(incomplete) {

@@ -15,10 +15,12 @@ async fn the_second_tenant_on_a_host_gets_a_conflict_and_the_first_keeps_answeri
     let (alice, bob) = (world.user("alice").await?, world.user("bob").await?);
     let (first, second) = tokio::try_join!(alice.tenant("acme-first"), bob.tenant("globex-second"))?;
     let tenants: Api<Tenant> = Api::all(world.admin().await?.at("root:annex")?);
-    let slug = |slug: &str| Patch::Merge(json!({ "spec": { "slug": slug } }));
+    let slug = |slug: &str| Patch::Merge(json!({ "spec": { "slug": slug, "quota": { "installs": 7 } } }));
     for workspace in [&first, &second] {
         when(&tenants, workspace.cluster.as_str(), "the Tenant is there", |_| true).await?;
         tenants.patch(workspace.cluster.as_str(), &Default::default(), &slug("same")).await?;
+        // And of the slug, too.
+        workspace.may_have(7).await?;
     }
     let runner = world.runner()?;
     first.install("x", "com.example.conflict", json!({})).await?;

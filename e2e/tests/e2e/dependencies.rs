@@ -234,6 +234,32 @@ async fn what_is_needed_is_installed_along_and_a_circle_is_named() -> anyhow::Re
     without(&workspace, &["hen", "egg", "com.example.bottom", "com.example.middle", "top"]).await
 }
 
+/// They came one after the other, and an upgrade closed the circle.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_need_each_other_go_together_and_not_alone() -> anyhow::Result<()> {
+    const PAIR: [&str; 2] = ["com.example.ring-one", "com.example.ring-two"];
+    let (world, _turn) = shared().await;
+    for name in PAIR {
+        publish(world, name, &[]).await?;
+    }
+    published(world, PAIR[0], "1.0.0", &[]).await?;
+    published(world, PAIR[0], "1.1.0", &[(PAIR[1], "^1")]).await?;
+    published(world, PAIR[1], "1.0.0", &[(PAIR[0], "^1")]).await?;
+    let workspace = world.user("alice").await?.tenant("acme-ring").await?;
+    workspace.install("one", PAIR[0], json!({ "version": "=1.0.0" })).await?;
+    workspace.installed("one").await?;
+    workspace.install("two", PAIR[1], json!({})).await?;
+    workspace.installed("two").await?;
+    workspace.change("one", json!({ "version": "=1.1.0" })).await?;
+    workspace.installed("one").await?;
+
+    workspace.installs().delete("two", &DeleteParams::default()).await?;
+    let held = workspace.refused("two", "HasDependents").await?;
+    assert!(message(&held).contains("one"), "{}", message(&held));
+    assert_eq!(workspace.installed("one").await?.metadata.deletion_timestamp, None);
+    without(&workspace, &["one"]).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_installed_along_beside_what_somebody_else_asked_for() -> anyhow::Result<()> {
     let (world, _turn) = shared().await;
@@ -295,6 +321,7 @@ async fn a_version_that_the_catalog_loses_stays_and_is_still_needed() -> anyhow:
     let quota = Patch::Merge(json!({ "spec": { "quota": { "installs": 2 } } }));
     tenants.patch(workspace.cluster.as_str(), &PatchParams::default(), &quota).await?;
     publish(world, "com.example.third", &["1.0.0"]).await?;
+    workspace.may_have(2).await?;
     workspace.install("third", "com.example.third", json!({})).await?;
     workspace.refused("third", "QuotaExceeded").await?;
     without(&workspace, &["keen", "third"]).await

@@ -18,6 +18,14 @@ pub(crate) async fn about(workspace: &Workspace, install: &Install) -> anyhow::R
     Ok(events)
 }
 
+/// Those of them that are no news of the moment: where the registry has heard of a host only after a second, that is said as well, and
+/// rightly.
+pub(crate) async fn lasting(workspace: &Workspace, install: &Install) -> anyhow::Result<Vec<Event>> {
+    let mut events = about(workspace, install).await?;
+    events.retain(|event| event.reason.as_deref() != Some("DomainNotAnswering"));
+    Ok(events)
+}
+
 /// Those of them that have this reason, once there are any: an Event is written after the condition that it tells of.
 pub(crate) async fn told(
     workspace: &Workspace,
@@ -45,9 +53,7 @@ async fn an_install_that_is_ready_says_so_once() -> anyhow::Result<()> {
         workspace.installed("hello").await?;
     }
     let install = workspace.installs().get("hello").await?;
-    let mut events = about(&workspace, &install).await?;
-    // Where the registry has heard of the host only after a second, that was said as well, and rightly.
-    events.retain(|event| event.reason.as_deref() != Some("DomainNotAnswering"));
+    let events = lasting(&workspace, &install).await?;
     let [event] = events.as_slice() else { panic!("not one Event but {events:#?}") };
     assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Normal"), Some("Ready")));
     let regarding = event.regarding.as_ref().expect("what it is about");

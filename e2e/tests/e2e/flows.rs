@@ -313,6 +313,8 @@ async fn who_runs_on_no_cluster_any_more_leaves_it_once() -> anyhow::Result<()> 
 struct Receiver {
     events: Arc<Mutex<Vec<Value>>>,
     takes_none: Arc<AtomicBool>,
+    /// The uids of the Installs of what it has not taken.
+    refused: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Receiver {
@@ -320,6 +322,8 @@ impl Receiver {
         let receiver = self.clone();
         let take = async move |Json(event): Json<Value>| {
             if receiver.takes_none.load(Ordering::Relaxed) {
+                let uid = event["data"]["install"]["uid"].as_str().unwrap_or_default();
+                receiver.refused.lock().insert(uid.to_owned());
                 return StatusCode::SERVICE_UNAVAILABLE;
             }
             receiver.events.lock().push(event);
@@ -376,6 +380,7 @@ async fn flows_are_told_to_the_sink_though_it_was_away_and_the_controller_was_re
     workspace.install("told", NAME, json!({ "version": "=1.0.0", "historyLimit": 1 })).await?;
     let install = has(&workspace, "told", "1.0.0").await?;
     let uid = install.metadata.uid.clone().context("a uid")?;
+    until("it was to be told", || async { Ok(receiver.refused.lock().contains(&uid).then_some(())) }).await?;
     assert_eq!(receiver.of(&uid), []);
 
     // Whoever leads next tells it.
@@ -417,8 +422,11 @@ async fn flows_are_told_to_the_sink_though_it_was_away_and_the_controller_was_re
     // The last of an Install is told before there is nobody left who knows of it.
     receiver.takes_none.store(true, Ordering::Relaxed);
     workspace.installs().delete("told", &DeleteParams::default()).await?;
-    let install = workspace.refused("told", "Uninstalling").await?;
-    assert!(condition(&install, "Ready").is_some_and(|ready| ready.message.contains("sink")), "{install:?}");
+    when(&workspace.installs(), "told", "waits for the sink", |install| {
+        condition(install, "Ready")
+            .is_some_and(|ready| ready.reason == "Uninstalling" && ready.message.contains("sink"))
+    })
+    .await?;
     receiver.takes_none.store(false, Ordering::Relaxed);
     workspace.gone("told").await?;
     expected.extend([

@@ -56,8 +56,10 @@ async fn every_command_of_the_publisher_guide_works_and_a_tenant_installs_what_i
     followed
 }
 
-/// What is said until the registry has read a changed trust bundle again, and kcp a new role: seconds, in which a person reads on.
-const TOO_EARLY: [&str; 2] = ["error: UntrustedSigner", "error: Forbidden"];
+/// What is said until the registry has read a changed trust bundle again, kcp a new role, and the gateway what says Ready: seconds, in which
+/// a person reads on.
+const TOO_EARLY: [&str; 4] =
+    ["error: UntrustedSigner", "error: Forbidden", "\"WorkspaceUnknown\"", "\"RunnerUnknown\""];
 
 /// A guide, and somebody who types its commands.
 struct Guide {

@@ -7,8 +7,8 @@ use annex_e2e::{
 };
 use anyhow::Context as _;
 use kube::{
-    Api,
-    api::{DeleteParams, Patch, PatchParams},
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
@@ -17,6 +17,7 @@ use xtask::Part;
 use crate::{
     dependencies::{message, without},
     environment::{alone, shared},
+    events::told,
     flows::{caller, flow, gone, has, status},
     registry::alice,
 };
@@ -72,7 +73,7 @@ async fn the_first_handler_is_told_where_the_install_will_answer_and_what_it_nee
     assert_eq!(told["dependencies"][BASE]["version"], "1.0.0");
     let caller = caller(&install)?;
     let called = platform(&caller, NAME).await?;
-    for field in ["host", "url", "limits", "dependencies", "environment"] {
+    for field in ["host", "url", "limits", "dependencies", "interfaces", "environment"] {
         assert_eq!(called[field], told[field], "{field}");
     }
 
@@ -92,6 +93,20 @@ async fn the_first_handler_is_told_where_the_install_will_answer_and_what_it_nee
     .await?;
     let flows = status(&workspace.installed("curious").await?).history.clone();
     assert_eq!(flows[0].to.as_deref(), Some("2.0.0"));
+
+    // Another domain is a flow, of which the extension is told by what it is handed alone.
+    let slug = Patch::Merge(json!({ "spec": { "slug": "curiouser" } }));
+    tenants.patch(workspace.cluster.as_str(), &PatchParams::default(), &slug).await?;
+    let moved =
+        |install: &Install| status(install).host.as_ref().is_some_and(|host| host.starts_with("curiouser--"));
+    let install = when(&workspace.installs(), "curious", "it has the other host", moved).await?;
+    let caller = self::caller(&install)?;
+    let called = platform(&caller, NAME).await?;
+    assert_eq!((called["host"].as_str(), called["url"].as_str()), {
+        let at = status(&install);
+        (at.host.as_deref(), at.url.as_deref())
+    });
+    assert_eq!(guest_was_told(&caller, NAME).await?.len(), 1, "no handler is called for it");
     without(&workspace, &["curious", "footing"]).await
 }
 
@@ -211,4 +226,142 @@ async fn a_deprecated_module_is_disabled_last_and_not_called() -> anyhow::Result
         .collect();
     assert_eq!(told, ["install old", "install new", "upgrade new"]);
     without(&workspace, &["ageing"]).await
+}
+
+/// Whoever requires an interface is told who provides it, and where that is reached.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_an_interface_is_reached_is_told_and_another_provider_is_too() -> anyhow::Result<()> {
+    const NAME: &str = "com.example.walker";
+    const PROVIDERS: [(&str, &str, &str); 2] =
+        [("com.example.floor", "floor", "3.1.0"), ("com.example.carpet", "carpet", "3.2.0")];
+    let (world, _turn) = shared().await;
+    let workspace = world.user("alice").await?.tenant("acme-walker").await?;
+    for (provider, _, interface) in PROVIDERS {
+        let provides = json!({ "provides": [{ "interface": "ground", "version": interface }] });
+        published(world, provider, "1.0.0", provides).await?;
+    }
+    published(world, NAME, "1.0.0", json!({ "requires": [{ "interface": "ground", "version": "^3" }] }))
+        .await?;
+    let mut walker = None;
+    for (provider, name, interface) in PROVIDERS {
+        // The higher one is taken as soon as it is there.
+        workspace.install(name, provider, json!({})).await?;
+        let url = status(&workspace.installed(name).await?).url.clone().context("a URL")?;
+        if walker.is_none() {
+            workspace.install("walker", NAME, json!({ "public": GUEST_ENDPOINTS })).await?;
+            walker = Some(caller(&workspace.installed("walker").await?)?);
+        }
+        let walker = walker.as_ref().context("it is installed")?;
+        until(&format!("it is told of {provider}"), || async {
+            let told = platform(walker, NAME).await?["interfaces"]["ground"].clone();
+            let right = json!({
+                "extension": provider, "interface": interface, "version": "1.0.0", "url": url, "api": format!("{url}api/ext/{provider}"),
+            });
+            Ok((told == right).then_some(()))
+        })
+        .await?;
+    }
+    without(&workspace, &["walker", "carpet", "floor"]).await
+}
+
+/// What is left behind where handlers refuse to undo what others did.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_undone_is_said_and_listed() -> anyhow::Result<()> {
+    const NAME: &str = "com.example.stubborn";
+    let (world, _turn) = shared().await;
+    let version = |parts: &[(&str, &str)], upgrade: &str, uninstall: &str| {
+        let lifecycle = json!({ "install": "note", "upgrade": upgrade, "uninstall": uninstall });
+        json!({ "modules": modules(parts), "lifecycle": lifecycle })
+    };
+    published(world, NAME, "1.0.0", version(&[("old", "1.0.0")], "note", "note")).await?;
+    let parts = [("new", "1.0.0"), ("old", "1.1.0")];
+    published(world, NAME, "1.1.0", version(&parts, "refuse", "refuse")).await?;
+    published(world, NAME, "1.2.0", version(&parts, "fail", "note")).await?;
+    let workspace = world.user("alice").await?.tenant("acme-stubborn").await?;
+    workspace.install("stubborn", NAME, json!({ "version": "=1.0.0", "public": GUEST_ENDPOINTS })).await?;
+    let caller = caller(&has(&workspace, "stubborn", "1.0.0").await?)?;
+
+    workspace.change("stubborn", json!({ "version": "=1.1.0" })).await?;
+    let install = workspace.install_with("stubborn", "Remediated", "False", "RollbackFailed").await?;
+    let record = &status(&install).history[0];
+    assert_eq!(record.status, StageStatus::CancellationFailed);
+    let why = record.message.as_deref().unwrap_or_default();
+    assert!(why.contains("upgrade handler refuse"), "why it failed, not what came of that: {why}");
+    let new = flow(&install).stages.iter().find(|stage| stage.name == "Lifecycle/new").context("a stage")?;
+    assert_eq!(new.status, StageStatus::CancellationFailed);
+    assert!(new.message.as_ref().is_some_and(|why| why.contains("uninstall handler refuse")), "{new:?}");
+    let events = told(&workspace, &install, "RollbackFailed").await?;
+    assert!(events.iter().all(|event| event.type_.as_deref() == Some("Warning")), "{events:?}");
+    assert_eq!(guest_says(&caller, NAME, "/version").await?, "1.0.0");
+
+    // Nobody is left who knows how to undo it, where the version is withdrawn meanwhile.
+    workspace.change("stubborn", json!({ "version": "=1.2.0", "retries": 100, "timeout": "1h" })).await?;
+    let is_at_old = |install: &Install| {
+        let stages = status(install).flow.iter().flat_map(|flow| &flow.stages);
+        stages.into_iter().any(|stage| stage.name == "Lifecycle/old" && stage.next_try_at.is_some())
+    };
+    when(&workspace.installs(), "stubborn", "its second handler fails", is_at_old).await?;
+    let versions: Api<ExtensionVersion> = Api::all(world.admin().await?.at("root:annex")?);
+    let all = versions.list(&ListParams::default()).await?;
+    let is_it =
+        |version: &&ExtensionVersion| version.spec.extension == NAME && version.spec.version == "1.2.0";
+    let name = all.iter().find(is_it).context("it was published")?.name_any();
+    versions.delete(&name, &DeleteParams::default()).await?;
+    let ended = |install: &Install| status(install).history[0].to.as_deref() == Some("1.2.0");
+    let install = when(&workspace.installs(), "stubborn", "its flow has ended", ended).await?;
+    let record = &status(&install).history[0];
+    assert_eq!(
+        (record.status, record.reason.as_deref()),
+        (StageStatus::CancellationFailed, Some("NoMatchingVersion"))
+    );
+    let new = flow(&install).stages.iter().find(|stage| stage.name == "Lifecycle/new").context("a stage")?;
+    assert!(new.message.as_ref().is_some_and(|why| why.contains("the catalog does not have")), "{new:?}");
+    assert_eq!(guest_says(&caller, NAME, "/version").await?, "1.0.0");
+
+    // Who refuses to go has gone all the same, and the operator can read what became of it.
+    workspace.change("stubborn", json!({ "version": "=1.1.0" })).await?;
+    workspace.install_with("stubborn", "Remediated", "False", "RollbackFailed").await?;
+    let uid = install.metadata.uid.clone().context("a uid")?;
+    gone(&workspace, "stubborn").await?;
+    let events = told(&workspace, &install, "Uninstalled").await?;
+    let [event] = events.as_slice() else { panic!("not one Event but {events:?}") };
+    let note = event.note.as_deref().unwrap_or_default();
+    assert!(
+        event.type_.as_deref() == Some("Warning") && note.contains("uninstall handler refuse"),
+        "{event:?}"
+    );
+    let tenants: Api<Tenant> = Api::all(world.admin().await?.at("root:annex")?);
+    let left = tenants.get(workspace.cluster.as_str()).await?.status.context("a status")?.abandoned;
+    let [left] = left.as_slice() else { panic!("not one is left behind but {left:?}") };
+    assert_eq!(
+        (left.what.as_str(), left.extension.as_str(), left.install.as_str()),
+        ("handlers", NAME, &*uid)
+    );
+    assert!(left.message.contains("uninstall handler refuse"), "{}", left.message);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_goes_though_the_tenant_was_missing_for_a_moment() -> anyhow::Result<()> {
+    const NAME: &str = "com.example.missed";
+    let (world, _turn) = alone().await;
+    published(world, NAME, "1.0.0", json!({ "lifecycle": { "install": "note" } })).await?;
+    let workspace = world.user("alice").await?.tenant("acme-missed").await?;
+    let spec = json!({ "public": GUEST_ENDPOINTS, "deletionPolicy": "Purge" });
+    workspace.install("missed", NAME, spec.clone()).await?;
+    has(&workspace, "missed", "1.0.0").await?;
+    block_in_place(|| world.stack.kill(Part::Runner))?;
+    workspace.installs().delete("missed", &DeleteParams::default()).await?;
+    workspace.refused("missed", "Uninstalling").await?;
+    let tenants: Api<Tenant> = Api::all(world.admin().await?.at("root:annex")?);
+    let uid = tenants.get(workspace.cluster.as_str()).await?.metadata.uid;
+    tenants.delete(workspace.cluster.as_str(), &DeleteParams::default()).await?;
+    let another = |tenant: &Tenant| tenant.metadata.uid != uid;
+    when(&tenants, workspace.cluster.as_str(), "it is made again", another).await?;
+    block_in_place(|| world.stack.start(Part::Runner))?;
+    workspace.gone("missed").await?;
+    workspace.install("missed", NAME, spec).await?;
+    let install = has(&workspace, "missed", "1.0.0").await?;
+    assert_eq!(guest_was_told(&caller(&install)?, NAME).await?.len(), 1, "it begins anew");
+    gone(&workspace, "missed").await
 }

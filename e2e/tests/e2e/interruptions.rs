@@ -23,6 +23,7 @@ use xtask::Part;
 use crate::{
     environment::alone,
     flows::{caller, flow, has, published, status},
+    replicas::settled,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,9 +136,15 @@ async fn two_controllers_do_no_stage_twice_that_one_of_them_has_written_down() -
     signal(pid, "STOP")?;
     let finished = async {
         another_leads(world, &first).await?;
+        for number in 0..COUNT {
+            has(&workspace, &format!("two{number}"), "1.1.0").await?;
+        }
+        // Where the registry hears of it late, it is written once more that a host does not answer, and that it does.
+        settled(world, &second.url(0)).await?;
         let mut versions = Vec::new();
         for number in 0..COUNT {
-            versions.push(has(&workspace, &format!("two{number}"), "1.1.0").await?.resource_version());
+            let install = has(&workspace, &format!("two{number}"), "1.1.0").await?;
+            versions.push(install.resource_version());
         }
         anyhow::Ok(versions)
     }

@@ -30,7 +30,7 @@ async fn writes(world: &World, operations: &str) -> anyhow::Result<f64> {
 }
 
 /// Once nothing is written any more.
-async fn settled(world: &World, operations: &str) -> anyhow::Result<f64> {
+pub(crate) async fn settled(world: &World, operations: &str) -> anyhow::Result<f64> {
     let last = std::sync::Mutex::new((-1.0, 0));
     until("the replica has come to rest", || async {
         let now = writes(world, operations).await?;

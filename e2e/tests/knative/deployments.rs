@@ -98,7 +98,7 @@ impl Drop for Deployed {
         let given_back = block_in_place(|| {
             kubectl.run(&["-n", SYSTEM, "delete", MADE, "-l", OURS])?;
             // Two controllers would each decide alone who holds a host.
-            kubectl.run(&["-n", SYSTEM, "wait", "pods", "-l", OURS, "--for=delete", "--timeout=90s"])?;
+            kubectl.run(&["-n", SYSTEM, "wait", "pods", "-l", OURS, "--for=delete", "--timeout=180s"])?;
             let secrets = [
                 "controller-kcp",
                 "gateway-kcp",

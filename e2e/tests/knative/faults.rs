@@ -284,8 +284,12 @@ async fn thirty_installs_while_knatives_controller_is_stopped() -> anyhow::Resul
         })
         .await?;
         let host = installed.status.expect("a status").host.expect("a host");
-        let (status, identity) = runner.get(&host).await?;
-        assert_eq!(status.as_u16(), 200, "{host}");
+        // It may have gone to sleep while the others came up.
+        let identity = until(&format!("{host} answers"), || async {
+            let (status, identity) = runner.get(&host).await?;
+            Ok((status.as_u16() == 200).then_some(identity))
+        })
+        .await?;
         assert_eq!(identity["extension_id"], json!(format!("com.example.kn{number}")));
         assert_eq!(identity["tenant_id"], json!(workspace.cluster.to_string()));
     }

@@ -63,11 +63,13 @@ async fn it_is_installed_upgraded_rolled_back_and_revoked_while_it_is_called() -
     assert_eq!(guest_says(&caller, NAME, "/version").await?, "1.1.0");
     load.goes_on(10).await?;
     assert_eq!(load.ends().await?, Vec::<String>::new(), "every call was answered");
-    let told: Vec<String> = guest_was_told(&caller, NAME)
+    let mut told: Vec<String> = guest_was_told(&caller, NAME)
         .await?
         .iter()
         .map(|[action, module, ..]| format!("{action} {module}"))
         .collect();
+    // Where an answer is lost, the handler is called again.
+    told.dedup();
     assert_eq!(told, ["install store", "install search", "upgrade search", "upgrade store"]);
 
     // With all that it stored, which the gateway keeps.

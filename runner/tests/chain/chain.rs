@@ -214,6 +214,7 @@ fn app(kcp: &Kcp, keys: Vec<(String, Vec<u8>)>, tap: &Tap, installs: Vec<(Object
         callers: Callers::remembering(kcp.client("provider"), Duration::from_secs(5)),
         rights: Rights::new(workspaces.clone(), Duration::from_secs(5)),
         parameters: Parameters::new(workspaces),
+        early: annex_gateway::Early::default(),
         orders: ReplayGuard::new(100),
         keys: Followed::load("the keys", Vec::new(), move |_| Ok(KeyRing::parse(&keys).unwrap())).unwrap(),
         catalog,

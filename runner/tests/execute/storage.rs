@@ -93,6 +93,7 @@ fn app(store: Store) -> App {
         callers: Callers::remembering(nobody(), Duration::ZERO),
         rights: Rights::new(workspaces.clone(), Duration::ZERO),
         parameters: Parameters::new(workspaces),
+        early: annex_gateway::Early::default(),
         orders: ReplayGuard::new(100),
         keys: Followed::load("the keys", Vec::new(), |_| Ok(keys())).unwrap(),
         catalog,

@@ -137,7 +137,7 @@ impl Outlook {
         }
         if let Some(mut own) = view.from.and_then(|from| as_installed(from, true)) {
             own.present.is_leaving = view.install.metadata.deletion_timestamp.is_some();
-            self.stand_in_the_way(&dependents(&own.present, &view.there), "needs it still");
+            self.stand_in_the_way(&dependents(&own, &view.there), "needs it still");
         }
         Ok(())
     }

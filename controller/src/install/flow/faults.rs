@@ -6,10 +6,16 @@
 //! lets it go on as soon as something is written into it.
 //! `fail` makes the stage fail, as often as it comes to that point.
 
-use std::{path::Path, time::Duration};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+    time::Duration,
+};
 
 use annex_apis::Install;
 use kube::ResourceExt as _;
+use parking_lot::Mutex;
 
 use super::step::Moment;
 use crate::conditions::Because;
@@ -37,9 +43,14 @@ pub(super) async fn meet(install: &Install, stage: &str, moment: Moment) -> Resu
 async fn hold(folder: &Path, install: &Install, point: &str) {
     let generation = install.metadata.generation.unwrap_or_default();
     let name = format!("{}.{generation}.{}", install.uid().unwrap_or_default(), point.replace('/', "+"));
-    // Who has held here goes on the next time.
     let file = folder.join(name);
-    if std::fs::File::create_new(&file).is_ok() {
+    // A pass that takes too long is given up, and the next one is held as well: another process is not, once this one is killed.
+    static HELD: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+    let is_first = std::fs::File::create_new(&file).is_ok();
+    if is_first {
+        HELD.lock().insert(file.clone());
+    }
+    if is_first || HELD.lock().contains(&file) {
         tracing::warn!(install = install.name_any(), point, "it is held here until the process is killed");
         while std::fs::metadata(&file).is_ok_and(|file| file.len() == 0) {
             tokio::time::sleep(Duration::from_millis(50)).await;
