@@ -116,16 +116,17 @@ pub enum NoChoice {
 /// Which of an extension's versions an Install gets. With `upgradePolicy: Manual` what is installed stays, withdrawn or not, as long as nobody
 /// asks for something else.
 ///
-/// Where `may_be_installed` is false it is passed over as long as there is another: one that is published just now is verified a moment
-/// later, and one that never will be must not hold up who follows the catalog. Not so what is installed, or on its way: that it may not
-/// be there any more has to be told.
+/// Where `may_be_installed` says no it is passed over as long as there is another: it must not hold up who follows the catalog. Not so what is
+/// installed, or on its way: that it may not be there any more has to be told. Where it says nothing, because nobody has looked yet, an
+/// Install that takes the next version by itself goes on with what it has; for any other that one is waited for, as it would not be taken
+/// later. Nobody is taken back to a lower version by this.
 ///
 /// # Errors
 /// See [`NoChoice`].
 pub fn choose<'a, V: AsRef<ExtensionVersion>>(
     install: &Install,
     versions: &'a [V],
-    may_be_installed: impl Fn(&ExtensionVersion) -> bool,
+    may_be_installed: impl Fn(&ExtensionVersion) -> Option<bool>,
 ) -> Result<&'a V, NoChoice> {
     let spec = &install.spec;
     let requirement =
@@ -149,8 +150,14 @@ pub fn choose<'a, V: AsRef<ExtensionVersion>>(
             versions.iter().filter(|version| !(*version).as_ref().spec.yanked || is_installed(version));
         offered.filter_map(|version| Some((parsed(&version)?, version)))
     };
-    let good = offered().filter(|(_, version)| {
-        is_installed(version) || is_on_its_way(version) || may_be_installed((*version).as_ref())
+    let least: Option<Version> = installed.and_then(|installed| installed.parse().ok());
+    let least = least.filter(|installed| requirement.matches(installed));
+    let waits = spec.upgrade_policy == UpgradePolicy::Manual || installed.is_none();
+    let good = offered().filter(|(number, version)| {
+        is_installed(version)
+            || is_on_its_way(version)
+            || least.as_ref().is_none_or(|least| least <= number)
+                && may_be_installed((*version).as_ref()).unwrap_or(waits)
     });
     if let Some((_, version)) = highest(&requirement, good).or_else(|| highest(&requirement, offered())) {
         return Ok(version);
@@ -179,16 +186,24 @@ mod tests {
         VERSIONS.map(version).into()
     }
 
-    /// What is chosen where nobody vouches for these.
-    fn chosen(requirement: &str, status: serde_json::Value, bad: &[&str]) -> String {
+    /// What is chosen where these may not be installed, and nobody has looked at those yet.
+    fn chosen(
+        requirement: &str,
+        (policy, status): (&str, serde_json::Value),
+        bad: &[&str],
+        new: &[&str],
+    ) -> String {
         let install = json!({
             "apiVersion": "annex.sh/v1alpha1", "kind": "Install", "metadata": { "name": "a" },
-            "spec": { "extension": "com.example.a", "version": requirement, "upgradePolicy": "Automatic" },
+            "spec": { "extension": "com.example.a", "version": requirement, "upgradePolicy": policy },
             "status": status,
         });
         let install: Install = serde_json::from_value(install).unwrap();
-        let good = |version: &ExtensionVersion| !bad.contains(&version.spec.version.as_str());
-        choose(&install, &versions(), good).unwrap().spec.version.clone()
+        let may = |version: &ExtensionVersion| {
+            let number = version.spec.version.as_str();
+            (!new.contains(&number)).then(|| !bad.contains(&number))
+        };
+        choose(&install, &versions(), may).unwrap().spec.version.clone()
     }
 
     fn to_1_2(finished: Option<&str>) -> serde_json::Value {
@@ -199,19 +214,39 @@ mod tests {
         json!({ "installedVersion": "1.1.0", "installedFor": "^1", "flow": flow })
     }
 
+    fn has(version: &str) -> serde_json::Value {
+        json!({ "installedVersion": version, "installedFor": "^1" })
+    }
+
     #[test]
     fn what_may_not_be_installed_is_passed_over_while_there_is_another() {
-        assert_eq!(chosen("^1", json!({}), &[]), "1.2.0");
-        assert_eq!(chosen("^1", json!({}), &["1.2.0"]), "1.1.0");
-        assert_eq!(chosen("=1.2.0", json!({}), &["1.2.0"]), "1.2.0", "it is told why not");
-        assert_eq!(chosen("^1", json!({}), &VERSIONS), "1.2.0", "the same");
+        for policy in ["Automatic", "Manual"] {
+            let fresh = || (policy, json!({}));
+            assert_eq!(chosen("^1", fresh(), &[], &[]), "1.2.0");
+            assert_eq!(chosen("^1", fresh(), &["1.2.0"], &[]), "1.1.0");
+            assert_eq!(chosen("=1.2.0", fresh(), &["1.2.0"], &[]), "1.2.0", "it is told why not");
+            assert_eq!(chosen("^1", fresh(), &VERSIONS, &[]), "1.2.0", "the same");
+        }
+    }
+
+    #[test]
+    fn what_nobody_has_looked_at_is_waited_for_where_it_would_not_be_taken_later() {
+        for policy in ["Automatic", "Manual"] {
+            assert_eq!(chosen("^1", (policy, json!({})), &[], &["1.2.0"]), "1.2.0", "{policy}");
+        }
+        assert_eq!(chosen("^1", ("Automatic", has("1.0.0")), &[], &["1.2.0"]), "1.1.0");
+        assert_eq!(chosen("^1.0", ("Manual", has("1.0.0")), &[], &["1.2.0"]), "1.2.0", "another wish");
+        assert_eq!(chosen("^1", ("Manual", has("1.0.0")), &[], &["1.2.0"]), "1.0.0", "the same wish");
     }
 
     #[test]
     fn what_is_installed_or_on_its_way_is_not_passed_over() {
-        let installed = json!({ "installedVersion": "1.2.0", "installedFor": "^1" });
-        assert_eq!(chosen("^1", installed, &["1.2.0"]), "1.2.0", "nobody is taken back by itself");
-        assert_eq!(chosen("^1", to_1_2(None), &["1.2.0"]), "1.2.0");
-        assert_eq!(chosen("^1", to_1_2(Some("2026-01-01T00:01:00Z")), &["1.2.0"]), "1.1.0");
+        let automatic = |status| ("Automatic", status);
+        assert_eq!(chosen("^1", automatic(has("1.2.0")), &["1.2.0"], &[]), "1.2.0", "nobody is taken back");
+        // The catalog has lost it.
+        assert_eq!(chosen("^1", automatic(has("1.1.5")), &["1.2.0"], &[]), "1.2.0", "nobody is taken back");
+        assert_eq!(chosen("^1", automatic(to_1_2(None)), &["1.2.0"], &[]), "1.2.0");
+        let ended = to_1_2(Some("2026-01-01T00:01:00Z"));
+        assert_eq!(chosen("^1", automatic(ended), &["1.2.0"], &[]), "1.1.0");
     }
 }

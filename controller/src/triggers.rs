@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use annex_apis::{INSTALL_FINALIZER, Install, ManagedEnvironment};
+use annex_apis::{INSTALL_FINALIZER, Install, ManagedEnvironment, is_going};
 use annex_initializer::NAMESPACE;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt as _, core::PartialObjectMeta};
@@ -77,8 +77,7 @@ impl Context {
         let key = change.key();
         let there = self.tenants.installs.in_cluster(&key.cluster).into_iter();
         let frees = matches!(change, Change::Removed { .. })
-            || install.metadata.deletion_timestamp.is_some()
-                && previous.is_some_and(|previous| previous.metadata.deletion_timestamp.is_none());
+            || is_going(install) && previous.is_some_and(|previous| !is_going(previous));
         let is_concerned = |other: &Install| {
             (frees && is_over_quota(other))
                 || names(other, &install.spec.extension)
@@ -302,13 +301,13 @@ fn is_over_quota(install: &Install) -> bool {
 }
 
 /// What others go by that need an Install, or that it needs.
-fn standing(install: &Install) -> (Option<&str>, bool, Option<&str>, bool, usize) {
+fn standing(install: &Install) -> (Option<&str>, bool, Option<&str>, [bool; 2], usize) {
     let status = install.status.as_ref();
     (
         status.and_then(|status| status.installed_version.as_deref()),
         status.is_some_and(|status| !status.routes.is_empty()),
         status.and_then(|status| status.flow.as_ref()?.to.as_deref()),
-        install.metadata.deletion_timestamp.is_some(),
+        [install.metadata.deletion_timestamp.is_some(), is_going(install)],
         status.map_or(0, |status| status.dependencies.len()),
     )
 }

@@ -89,13 +89,7 @@ async fn admitted(app: &App, parts: &Parts, target: &Target) -> Result<Installed
     }
     let by_host = on_host.as_ref().map(|(key, ..)| &key.cluster);
     let workspace = agreed(by_host, by_header.as_ref(), by_token.as_ref())?;
-    let mut found = find(app, on_host, &workspace, target);
-    if found.as_ref().is_some_and(|(_, install, _)| comes_up(install)) {
-        let look = || find(app, host_of(app, parts).ok()?, &workspace, target);
-        let heard = once_heard(app, || look().filter(|(_, install, _)| !comes_up(install))).await;
-        found = heard.or(found);
-    }
-    let Some((key, install, content)) = found else {
+    let Some((key, install, content)) = find(app, on_host, &workspace, target) else {
         // Some shard is not listed yet: it may be there.
         if !app.is_synced() {
             return Err(Refusal::not_synced());
@@ -109,8 +103,10 @@ async fn admitted(app: &App, parts: &Parts, target: &Target) -> Result<Installed
     let dependency = |extension: &str| {
         app.installs.of_extension(&workspace, extension).into_iter().next().map(|(_, install)| install)
     };
-    let installed =
-        Installed::of(&app.catalog, &key, &install, content, app.settings.default_memory_mb, dependency);
+    let as_it_is = |install: &Install| {
+        Installed::of(&app.catalog, &key, install, content, app.settings.default_memory_mb, dependency)
+    };
+    let installed = as_it_is(&install);
     match caller {
         None => {
             // What is not known to be public is not.
@@ -129,7 +125,13 @@ async fn admitted(app: &App, parts: &Parts, target: &Target) -> Result<Installed
             }
         }
     }
-    installed
+    if !comes_up(&install) {
+        return installed;
+    }
+    // Only now: who may not call it does not learn that it is coming up. And this very one, whoever has its host by then.
+    let is_up = |now: &Arc<Install>| now.metadata.uid == install.metadata.uid && !comes_up(now);
+    let heard = once_heard(app, || app.installs.index.get(&key).filter(is_up)).await;
+    heard.map_or(installed, |now| as_it_is(&now))
 }
 
 async fn may(

@@ -18,6 +18,8 @@ const KEPT: Duration = Duration::from_secs(5);
 /// Bytes of parameters that are kept.
 const AT_MOST: u64 = 32 << 20;
 
+/// Of an Install, and of the flow that is under way: what is accepted depends on both.
+type Generations = (Option<i64>, Option<i64>);
 type Read = Result<Arc<BTreeMap<String, Value>>, &'static str>;
 
 /// What an Install takes out of Secrets, and what that has to go with.
@@ -25,7 +27,7 @@ type Read = Result<Arc<BTreeMap<String, Value>>, &'static str>;
 pub(crate) struct Takes {
     at: ObjectKey,
     install: Arc<str>,
-    generation: Option<i64>,
+    generations: Generations,
     content: ContentHash,
     from: Vec<KeyReference>,
     own: BTreeMap<String, Value>,
@@ -41,10 +43,11 @@ impl Takes {
         schema: Option<&Value>,
     ) -> Option<Self> {
         let from = &install.spec.parameters_from;
+        let flow = install.status.as_ref().and_then(|status| status.flow.as_ref());
         (!from.is_empty()).then(|| Self {
             at: key.clone(),
             install: install.metadata.uid.as_deref().unwrap_or_default().into(),
-            generation: install.metadata.generation,
+            generations: (install.metadata.generation, flow.and_then(|flow| flow.generation)),
             content,
             from: from.clone(),
             own: accepted(install, content),
@@ -73,7 +76,7 @@ pub(crate) fn accepted(install: &Install, content: ContentHash) -> BTreeMap<Stri
 /// Reads them, and remembers for seconds what was read.
 pub struct Parameters {
     workspaces: Workspaces,
-    read: Cache<(Arc<str>, Option<i64>, ContentHash), Read>,
+    read: Cache<(Arc<str>, Generations, ContentHash), Read>,
 }
 
 impl Parameters {
@@ -93,7 +96,7 @@ impl Parameters {
     /// # Errors
     /// They are not, or there are none, which whoever calls learns by one word alone; or kcp cannot be asked.
     pub(crate) async fn read(&self, takes: &Takes) -> Result<Arc<BTreeMap<String, Value>>, Refusal> {
-        let at = (takes.install.clone(), takes.generation, takes.content);
+        let at = (takes.install.clone(), takes.generations, takes.content);
         let read = self.read.try_get_with(at, self.ask(takes)).await.map_err(|_| Refusal::kcp())?;
         read.map_err(not_ready)
     }

@@ -12,8 +12,8 @@ use super::{
     site::{Site, site},
 };
 use crate::{
-    api_writes::WriteError, catalog::Catalog, compute::State, conditions::Because, context::Context,
-    handlers::DEFAULT_MEMORY_MIB, triggers::rank,
+    api_writes::WriteError, bindings::is_bound, catalog::Catalog, compute::State, conditions::Because,
+    context::Context, handlers::DEFAULT_MEMORY_MIB, triggers::rank,
 };
 
 /// Everything that deciding about an Install needs, read from the indexes in one go.
@@ -89,7 +89,10 @@ pub(super) fn dereference(
 pub(super) fn gather(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Result<Facts, NotYet> {
     let tenants = &context.tenants;
     let binding = context.binding(&key.cluster).ok_or(NotYet::Unbound)?;
-    let tenant = context.catalog.tenants.named(key.cluster.as_str()).ok_or(NotYet::NoTenant)?;
+    // Of a workspace that goes nobody makes it again.
+    let goes = binding.metadata.deletion_timestamp.is_some() || !is_bound(&binding);
+    let absent = if goes { NotYet::Unbound } else { NotYet::NoTenant };
+    let tenant = context.catalog.tenants.named(key.cluster.as_str()).ok_or(absent)?;
     let spec = &install.spec;
     let site = site(context, key, &install);
     if matches!(&site, Site::Unknown | Site::Cluster(_, State::Listing)) {

@@ -137,7 +137,12 @@ pub(super) fn named_dependents(context: &Context, facts: &Facts) -> Vec<String> 
             *key != facts.key
                 && match &needy {
                     Some(needy) => needy.contains(&install.spec.extension),
-                    None => before.contains(&&key.name) && names(install, &facts.install.spec.extension),
+                    // Where all are deleted, none waits for the others: in which order they could go, nobody knows any more.
+                    None => {
+                        before.contains(&&key.name)
+                            && names(install, &facts.install.spec.extension)
+                            && !(is_deleted(&facts.install) && is_deleted(install))
+                    }
                 }
         })
         .map(|(key, _)| key.name.clone())
@@ -146,6 +151,10 @@ pub(super) fn named_dependents(context: &Context, facts: &Facts) -> Vec<String> 
     dependents.dedup();
     dependents.truncate(MOST_NAMED);
     dependents
+}
+
+fn is_deleted(install: &Install) -> bool {
+    install.metadata.deletion_timestamp.is_some()
 }
 
 /// Whether another Install of the workspace says that it needs this one's extension, or some interface.

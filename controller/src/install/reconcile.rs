@@ -10,7 +10,7 @@ use annex_core::{
     flow::{Part, StageName},
     parse_requirement,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt as _, api::PostParams};
 use kube_kcp::{ObjectKey, Outcome};
@@ -209,6 +209,10 @@ async fn delete(context: &Context, key: &ObjectKey, install: &Arc<Install>) -> R
         Ok(()) => modules_away(context, &writer, key, &mut install, &mut ledger).await?,
         Err(because) => Called::Waits(because, None),
     };
+    let called = match called {
+        Called::Done => list_failed(context, key, &install, &ledger).await,
+        waits => waits,
+    };
     let waits = match called {
         Called::Waits(because, at) => Some((because.message, at)),
         Called::Done | Called::Failed(_) => match remove(context, key, &install, &mut ledger).await {
@@ -286,21 +290,20 @@ fn is_abandoned(install: &Install, what: &str) -> bool {
 /// The most that a Tenant lists.
 const MOST_ABANDONED: usize = 64;
 
-/// Notes what is left behind where the platform's operator finds it, once the Install is gone. True: it had not been noted yet, and the
-/// Tenant is another now than the one that is known.
+/// Notes what is left behind where the platform's operator finds it, once the Install is gone.
 async fn abandon(
     context: &Context,
     key: &ObjectKey,
     install: &Install,
     what: &str,
     message: &str,
-) -> Result<bool, WriteError> {
+) -> Result<(), WriteError> {
     let uid = install.uid().unwrap_or_default();
     tracing::warn!(install = %key, extension = install.spec.extension, what, message, "it is left behind");
-    let Some(tenant) = context.catalog.tenants.named(key.cluster.as_str()) else { return Ok(false) };
+    let Some(tenant) = context.catalog.tenants.named(key.cluster.as_str()) else { return Ok(()) };
     let mut status = tenant.status.clone().unwrap_or_default();
     if status.abandoned.iter().any(|left| left.install == uid && left.what == what) {
-        return Ok(false);
+        return Ok(());
     }
     let left = Abandoned {
         what: what.to_owned(),
@@ -315,7 +318,10 @@ async fn abandon(
     let noted = Tenant { status: Some(status), ..Tenant::clone(&tenant) };
     let params = PostParams::default();
     let write = tenants.replace_status(key.cluster.as_str(), &params, &noted);
-    context.writes.count("TenantStatus", write).await.map(|_| true)
+    let noted = context.writes.count("TenantStatus", write).await?;
+    // There may be more to note, before the watch brings this.
+    context.catalog.tenants.wrote(noted);
+    Ok(())
 }
 
 /// An Install that others need stays as it is, and goes on answering, until they are gone.
@@ -469,16 +475,6 @@ async fn modules_away(
         keep_runners(context, &facts).await;
     }
     let mut called = call_back(context, writer, &mut facts, &undoing, ledger).await?;
-    if called == Called::Done
-        && let Some(message) = ledger.flow().and_then(failed_in).and_then(|stage| stage.message.as_deref())
-    {
-        let is_new = abandon(context, key, install, "handlers", message).await?;
-        if is_new {
-            *install = facts.install;
-            let listed = Because::new("Uninstalling", "what is left behind to be listed");
-            return Ok(Called::Waits(listed, Some(Timestamp::now())));
-        }
-    }
     if called == Called::Done && purges {
         called = match comes_to(&facts.install, ledger, &StageName::Purge).await {
             Ok(()) if ledger.is_at(&StageName::Purge) => purge(context, &facts, &undoing).await,
@@ -488,12 +484,31 @@ async fn modules_away(
         if let Called::Waits(because, _) = &called
             && is_abandoned(install, "storage")
         {
-            abandon(context, key, install, "storage", &because.message).await?;
-            called = Called::Done;
+            called = listed(abandon(context, key, install, "storage", &because.message).await);
         }
     }
     *install = facts.install;
     Ok(called)
+}
+
+/// Lists what a handler said that failed for good. Nobody waits for it any more.
+async fn list_failed(context: &Context, key: &ObjectKey, install: &Install, ledger: &Ledger) -> Called {
+    match ledger.flow().and_then(failed_in).and_then(|stage| stage.message.as_deref()) {
+        Some(message) => listed(abandon(context, key, install, "handlers", message).await),
+        None => Called::Done,
+    }
+}
+
+/// Where the Tenant could not be written, that is waited for and no error: whom this pass has called must be written down.
+fn listed(noted: Result<(), WriteError>) -> Called {
+    match noted {
+        Ok(()) => Called::Done,
+        Err(error) => {
+            tracing::debug!(%error, "what is left behind is listed later");
+            let because = Because::new("Uninstalling", "what is left behind to be listed");
+            Called::Waits(because, Timestamp::now().checked_add(SignedDuration::from_secs(1)).ok())
+        }
+    }
 }
 
 /// What is still known of a version that the catalog has lost: enough to have removed what it stored, and none of its handlers.

@@ -176,8 +176,15 @@ fn choose(facts: &Facts) -> Result<Arc<ExtensionVersion>, Because> {
         let there = facts.versions.iter().find(|version| version.spec.version == pinned.to);
         return there.cloned().ok_or_else(|| pinned.because.clone());
     }
-    let may_be_installed = |version: &ExtensionVersion| {
-        !matches!(verification(version, facts.allow_unsigned), Verification::Refused(_))
+    let may_be_installed = |version: &ExtensionVersion| match verification(version, facts.allow_unsigned) {
+        Verification::Verified | Verification::Waived => Some(true),
+        // The registry judges what is published a moment later.
+        Verification::Refused(because)
+            if because.reason == "Unsigned" && version.spec.signature.is_some() =>
+        {
+            None
+        }
+        Verification::Refused(_) => Some(false),
     };
     annex_apis::choose(&facts.install, &facts.versions, may_be_installed).cloned().map_err(
         |none| match none {

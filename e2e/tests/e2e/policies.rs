@@ -271,7 +271,7 @@ async fn an_install_goes_without_what_it_stored_where_its_owner_does_not_wait_fo
         .map(|left| (left.what.as_str(), left.extension.as_str(), left.install.as_str()))
         .collect();
     let uid = install.uid().unwrap_or_default();
-    assert_eq!(left, ["storage", "handlers"].map(|what| (what, NAME, uid.as_str())));
+    assert_eq!(left, ["handlers", "storage"].map(|what| (what, NAME, uid.as_str())));
     block_in_place(|| world.stack.start(Part::Runner))?;
 
     // It is there, as was said, until somebody removes it.

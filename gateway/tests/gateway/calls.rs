@@ -223,3 +223,31 @@ async fn who_calls_before_the_gateway_has_heard_of_the_install_is_answered_all_t
     world.install("acme", |install| install["status"] = json!({}));
     assert_eq!(world.get("/notes", "alice").await.refusal(), (400, "WorkspaceUnknown".into()));
 }
+
+/// Who waits for an Install of a workspace of their own does not get another's, whose host they asked for and nobody knew yet.
+#[tokio::test]
+async fn who_waits_gets_what_they_may_call_and_nothing_else() {
+    const VICTIM: &str = "globex--hello.apps.test";
+    let world = World::new().await;
+    world.app.catalog.tenants.put(annex_apis::Tenant::new("globex", Default::default()));
+    world.install("acme", |install| install["status"]["runnerRef"] = json!(null));
+    let request = to("GET", "/notes", VICTIM, "alice").header("x-annex-workspace", "acme");
+    let call = world.send(request.body(Body::empty()).unwrap());
+    let is_told = async {
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        world.install("globex", |install| {
+            install["metadata"]["uid"] = json!("0e1c2a1e-6a53-4a8e-9b7e-0d8a4f4d3c11");
+            install["status"]["host"] = json!(VICTIM);
+            install["status"]["routes"] = json!([{ "host": VICTIM, "contentHash": HASH }]);
+        });
+    };
+    let (answer, ()) = tokio::join!(call, is_told);
+    assert_eq!(answer.refusal(), (503, "NotReady".into()));
+    assert!(world.runner.seen().is_empty());
+    // From now on it is known whose it is.
+    let request = to("GET", "/notes", VICTIM, "alice").header("x-annex-workspace", "acme");
+    let refused = world.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(refused.refusal().1, "WorkspaceMismatch");
+}

@@ -49,6 +49,15 @@ pub(super) fn is_refused(version: &ExtensionVersion) -> bool {
     verified(version) == Some("False")
 }
 
+/// The same for who chooses. Whether the platform installs what nobody has signed is not known here.
+pub(super) fn may_be_installed(version: &ExtensionVersion) -> Option<bool> {
+    match verified(version) {
+        Some("True") => Some(true),
+        Some("False") => Some(false),
+        _ => version.spec.signature.is_none().then_some(true),
+    }
+}
+
 /// What the condition Verified says, if there is one.
 pub(super) fn verified(version: &ExtensionVersion) -> Option<&str> {
     let mut conditions = version.status.iter().flat_map(|status| &status.conditions);

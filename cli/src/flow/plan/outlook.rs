@@ -14,7 +14,7 @@ use annex_core::{ContentHash, HostName};
 use kube::ResourceExt as _;
 use serde::Serialize;
 
-use super::needs::{catalog, is_refused, neighbours, published, verified};
+use super::needs::{catalog, is_refused, may_be_installed, neighbours, published, verified};
 use super::stages::{Scene, Step};
 use crate::flow::choice::failed;
 use crate::flow::words::told;
@@ -136,7 +136,7 @@ impl Outlook {
             self.notes.push("spec.deletionPolicy is Retain: what the extension stored stays".to_owned());
         }
         if let Some(mut own) = view.from.and_then(|from| as_installed(from, true)) {
-            own.present.is_leaving = view.install.metadata.deletion_timestamp.is_some();
+            own.present.is_leaving = true;
             self.stand_in_the_way(&dependents(&own, &view.there), "needs it still");
         }
         Ok(())
@@ -318,7 +318,7 @@ impl<'a> View<'a> {
             .filter(|version| version.spec.extension == spec.extension)
             .cloned()
             .collect();
-        let chosen = choose(self.install, &own, |version| !is_refused(version)).map_err(|no_choice| match no_choice {
+        let chosen = choose(self.install, &own, may_be_installed).map_err(|no_choice| match no_choice {
             NoChoice::Withdrawn(version) => {
                 format!(
                     "{version} is installed and not in the catalog any more; set spec.version to get another"
