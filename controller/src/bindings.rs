@@ -13,9 +13,10 @@ pub(crate) fn binds(binding: &APIBinding, shard: &ShardUrl) -> bool {
     reference.is_some() && reference == export && resolved.is_some() && resolved == cluster
 }
 
-/// Whether the API is served in the workspace.
-pub(crate) fn is_bound(binding: &APIBinding) -> bool {
-    binding.status.as_ref().and_then(|status| status.phase) == Some(BindingPhase::Bound)
+/// Whether the workspace is provided for: the API is served there, and is to be.
+pub(crate) fn is_provided_for(binding: &APIBinding) -> bool {
+    let is_bound = binding.status.as_ref().and_then(|status| status.phase) == Some(BindingPhase::Bound);
+    is_bound && binding.metadata.deletion_timestamp.is_none()
 }
 
 #[cfg(test)]

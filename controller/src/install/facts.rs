@@ -12,7 +12,7 @@ use super::{
     site::{Site, site},
 };
 use crate::{
-    api_writes::WriteError, bindings::is_bound, catalog::Catalog, compute::State, conditions::Because,
+    api_writes::WriteError, bindings::is_provided_for, catalog::Catalog, compute::State, conditions::Because,
     context::Context, handlers::DEFAULT_MEMORY_MIB, triggers::rank,
 };
 
@@ -89,9 +89,8 @@ pub(super) fn dereference(
 pub(super) fn gather(context: &Context, key: &ObjectKey, install: Arc<Install>) -> Result<Facts, NotYet> {
     let tenants = &context.tenants;
     let binding = context.binding(&key.cluster).ok_or(NotYet::Unbound)?;
-    // Of a workspace that goes nobody makes it again.
-    let goes = binding.metadata.deletion_timestamp.is_some() || !is_bound(&binding);
-    let absent = if goes { NotYet::Unbound } else { NotYet::NoTenant };
+    // Elsewhere nobody makes it again.
+    let absent = if is_provided_for(&binding) { NotYet::NoTenant } else { NotYet::Unbound };
     let tenant = context.catalog.tenants.named(key.cluster.as_str()).ok_or(absent)?;
     let spec = &install.spec;
     let site = site(context, key, &install);

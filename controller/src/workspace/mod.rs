@@ -23,7 +23,7 @@ use kube_kcp::{ClusterName, ObjectKey, Outcome, kinds::APIBinding};
 
 use crate::{
     api_writes::WriteError,
-    bindings::{binds, is_bound},
+    bindings::{binds, is_provided_for},
     certainty::ask,
     compute::State,
     context::Context,
@@ -54,10 +54,8 @@ pub(crate) async fn reconcile(context: &Context, cluster: &ClusterName) -> Outco
             context.seeds.forget(cluster);
             forget(context, cluster).await
         }
-        Some(binding) if binding.metadata.deletion_timestamp.is_some() || !is_bound(&binding) => {
-            Ok(Outcome::Done)
-        }
-        Some(binding) => provide(context, cluster, &binding).await,
+        Some(binding) if is_provided_for(&binding) => provide(context, cluster, &binding).await,
+        Some(_) => Ok(Outcome::Done),
     };
     result.unwrap_or_else(|error| {
         tracing::warn!(%cluster, %error, "the workspace is tried again");
